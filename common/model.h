@@ -1,0 +1,202 @@
+// The structs that controller and agent share: what a job is, what a node has, what it should do (Orders) and what it
+// does (Report). Plain values, no behaviour. JSON forms (for the store and the agent's spool) are in model_json.h.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/ids.h"
+#include "common/time.h"
+
+namespace trainyard {
+
+// ---- What a user wants run (Batch AI's JobCreateParameters, the part supported so far) ----
+
+enum class Toolkit { custom, custom_mpi, horovod };
+enum class Priority { low, normal, high };
+enum class OnNodeLoss { requeue, fail };
+// When a requeued job may start its next attempt: when nothing of the old one can be alive (fenced), or already when
+// its gang was stopped on the reachable nodes (its owner accepts that a cut-off rank may still write).
+enum class RerunAfter { fenced, gang_broken };
+
+struct NamedValue {
+  std::string name, value;
+  friend bool operator==(const NamedValue&, const NamedValue&) = default;
+};
+
+// mountVolumes.azureFileShares[]: `share` is the last path segment of azureFileUrl.
+struct FileShareMount {
+  std::string account_name, azure_file_url, share, relative_mount_path;
+  std::string file_mode = "0777", directory_mode = "0777";
+  friend bool operator==(const FileShareMount&, const FileShareMount&) = default;
+};
+
+struct InputDirectory {
+  std::string id, path;
+  friend bool operator==(const InputDirectory&, const InputDirectory&) = default;
+};
+struct OutputDirectory {
+  std::string id, path_prefix, path_suffix;
+  friend bool operator==(const OutputDirectory&, const OutputDirectory&) = default;
+};
+
+// What happens when the machines fail (Trainyard's own; `properties.recovery` in a job file).
+struct Recovery {
+  OnNodeLoss on_node_loss = OnNodeLoss::requeue;
+  std::uint32_t max_requeues = 1;  // infrastructure requeues; a resize or drain does not count
+  RerunAfter rerun_after = RerunAfter::fenced;
+  DurationMs lease_ms = 60 * 60 * 1000;           // kForever = never fenced by time
+  DurationMs gang_abort_after_ms = -1;            // -1: the controller's default (2 min)
+  DurationMs grace_ms = 10 * 1000;                // SIGTERM to SIGKILL when stopped in contact with the controller
+  friend bool operator==(const Recovery&, const Recovery&) = default;
+};
+
+struct JobSpec {
+  std::uint32_t node_count = 0;
+  Toolkit toolkit = Toolkit::custom;
+  std::string command_line;                 // custom, custom_mpi
+  std::string python_script_file_path;      // horovod
+  std::string python_interpreter_path;      // horovod; empty: image map's, else `python`, else `python3`
+  std::string command_line_args;            // horovod
+  std::uint32_t process_count = 0;          // MPI toolkits; 0: node_count
+  std::string std_out_err_path_prefix;      // may use $AZ_BATCHAI_*
+  std::string preparation_command_line;     // empty: none
+  std::string image;                        // containerSettings.imageSourceRegistry.image; empty: host
+  std::vector<FileShareMount> file_shares;  // job-level mounts
+  std::vector<InputDirectory> input_directories;
+  std::vector<OutputDirectory> output_directories;
+  std::vector<NamedValue> environment;
+  DurationMs max_wall_clock_ms = 7LL * 24 * 3600 * 1000;
+  Priority priority = Priority::normal;
+  Recovery recovery;
+  friend bool operator==(const JobSpec&, const JobSpec&) = default;
+};
+
+// The operator's image map entry that applied at submit: the image runs on the host, with these replacements.
+struct ImageMapping {
+  std::optional<std::string> preparation;  // replaces jobPreparation.commandLine ("" = none)
+  std::string python_interpreter;          // empty: default
+  friend bool operator==(const ImageMapping&, const ImageMapping&) = default;
+};
+
+// ---- What a node has ----
+
+struct Gpu {
+  std::string uuid, model;
+  std::uint64_t memory_bytes = 0;
+  bool pretend = false;  // configured, not found: shown as such everywhere
+  friend bool operator==(const Gpu&, const Gpu&) = default;
+};
+
+struct Inventory {
+  std::string flavour;       // VM size, e.g. "STANDARD_NC6"; compared case-insensitively
+  std::string pool;          // operator's name for a set of machines with one fence command
+  std::string address;       // IP on the cluster's network: hostfiles, MASTER_ADDR
+  std::string network_cidr;  // of that interface, e.g. "10.77.0.0/16": btl_tcp_if_include
+  std::uint32_t cores = 0;
+  std::uint64_t memory_bytes = 0;
+  std::vector<Gpu> gpus;
+  std::string agent_version;
+  friend bool operator==(const Inventory&, const Inventory&) = default;
+};
+
+// ---- What a node should have and run now ----
+
+// A share resolved by the operator's storage table to something mountable. More kinds (nfs, smb, s3) come later.
+struct Volume {
+  enum class Kind { local } kind = Kind::local;
+  std::string source;               // local: absolute directory on the node
+  std::string relative_mount_path;  // under AZ_BATCHAI_JOB_MOUNT_ROOT; empty when only a file operation is wanted
+  friend bool operator==(const Volume&, const Volume&) = default;
+};
+
+struct GangMember {
+  std::string node_name, address;
+  friend bool operator==(const GangMember&, const GangMember&) = default;
+};
+
+// All that a node needs to know to run its part of an attempt. Identical on all nodes of the attempt.
+struct Launch {
+  std::string job_name, experiment, workspace, group;
+  std::string segment;  // jobOutputDirectoryPathSegment
+  JobSpec spec;
+  ImageMapping mapping;
+  std::vector<Volume> volumes;      // same order as spec.file_shares
+  std::vector<GangMember> members;  // rank order of nodes; members[0] is the head
+  friend bool operator==(const Launch&, const Launch&) = default;
+};
+
+enum class HoldingPhase { prepare, run, stop };
+
+struct HoldingOrder {
+  AttemptId id;
+  HoldingPhase phase = HoldingPhase::stop;
+  std::uint32_t member = 0;  // index into launch->members
+  std::vector<std::string> gpu_uuids;
+  DurationMs lease_ms = 0;                // kForever or > 0
+  DurationMs grace_ms = 0;                // for phase stop; 0: kill at once
+  std::shared_ptr<const Launch> launch;   // null when phase == stop: the agent knows what it runs
+};
+
+// Complete: what is not listed must not exist on the node.
+struct Orders {
+  std::string store_generation;  // of the controller's database; an agent never takes a new job for an old one
+  std::string node_epoch;        // addressed to one life of the agent; refused by any other
+  std::uint64_t revision = 0;    // per node, rises; an agent fsyncs it before acting and refuses lower ones
+  std::string cluster;           // "group/workspace/cluster" or empty: in no cluster
+  std::vector<HoldingOrder> holdings;
+};
+
+// ---- What a node has and does now ----
+
+enum class HoldingState {
+  preparing,  // mounting, making directories, running jobPreparation
+  ready,      // prepared; waits for phase run
+  running,    // head: the toolkit's process runs; peer: open for launches
+  exited,     // head only: the toolkit's process ended, `exit_code` says how; nothing was killed yet
+  failed,     // could not prepare or start: `error`
+  lost,       // something of ours died (shim): `error`
+  stopping,   // being killed and cleaned
+  clean,      // nothing left: `receipt`. Reported until orders no longer list the holding
+};
+
+struct NodeError {
+  std::string code, message;         // Batch AI's codes: JobFailed, JobPreparationFailed, AZFMountError, ...
+  std::vector<NamedValue> details;
+  bool infrastructure = false;       // true: the machines' fault, may be requeued; false: the user's
+  friend bool operator==(const NodeError&, const NodeError&) = default;
+};
+
+struct CleanupReceipt {
+  std::string node_name;
+  std::uint32_t processes_killed = 0;
+  std::uint32_t mounts_removed = 0;
+  std::uint32_t directories_removed = 0;
+  DurationMs took_ms = 0;
+  friend bool operator==(const CleanupReceipt&, const CleanupReceipt&) = default;
+};
+
+struct HoldingReport {
+  AttemptId id;
+  HoldingState state = HoldingState::preparing;
+  std::optional<std::int32_t> exit_code;  // 128+n for signal n
+  NodeError error;                        // of failed, lost
+  CleanupReceipt receipt;                 // of clean
+  friend bool operator==(const HoldingReport&, const HoldingReport&) = default;
+};
+
+struct Report {
+  std::string node_name;
+  std::string store_generation;      // of the newest orders seen; empty: none yet
+  std::string epoch;                 // boot identity + spool generation
+  std::uint64_t orders_revision = 0; // newest orders that this report already reflects
+  std::uint64_t sequence = 0;        // rises per connection; the acknowledgement echoes it
+  Inventory inventory;
+  std::vector<HoldingReport> holdings;
+};
+
+}  // namespace trainyard

@@ -1,0 +1,51 @@
+// JSON forms of the shared structs: what the store keeps in its `body` columns, the agent in its spool, and `launch_json`
+// on the wire. Unknown keys are ignored and missing ones keep their defaults, so that neighbours of one version
+// understand each other. from_json throws nlohmann::json::exception on wrong types: callers parse at an edge.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "common/model.h"
+#include "common/result.h"
+
+namespace trainyard {
+
+#define TY_JSON(type) void to_json(nlohmann::json&, const type&); void from_json(const nlohmann::json&, type&);
+TY_JSON(NamedValue)
+TY_JSON(FileShareMount)
+TY_JSON(InputDirectory)
+TY_JSON(OutputDirectory)
+TY_JSON(Recovery)
+TY_JSON(JobSpec)
+TY_JSON(ImageMapping)
+TY_JSON(Gpu)
+TY_JSON(Inventory)
+TY_JSON(Volume)
+TY_JSON(GangMember)
+TY_JSON(Launch)
+TY_JSON(NodeError)
+TY_JSON(CleanupReceipt)
+#undef TY_JSON
+
+// Names used in JSON, on the wire and for people.
+const char* name_of(HoldingState state);
+const char* name_of(HoldingPhase phase);
+const char* name_of(Toolkit toolkit);    // custom, custommpi, horovod: Batch AI's toolType
+const char* name_of(Priority priority);  // low, normal, high
+std::optional<HoldingState> holding_state_named(const std::string& name);
+std::optional<HoldingPhase> holding_phase_named(const std::string& name);
+
+template <class T>
+std::string to_json_text(const T& value) { return nlohmann::json(value).dump(); }
+
+// Parses text of our own making; an error says what is wrong with it.
+template <class T>
+Result<T> from_json_text(const std::string& text) {
+  try {
+    return nlohmann::json::parse(text).get<T>();
+  } catch (const nlohmann::json::exception& error) {
+    return Error{Code::data_loss, error.what()};
+  }
+}
+
+}  // namespace trainyard

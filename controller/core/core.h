@@ -1,0 +1,62 @@
+// The decision core: one thread, no I/O, no clock, no random numbers. `step` takes an event, changes the state and says
+// what must be written (changes) and done (actions). Same state + same events = same result, on every compiler.
+//
+// A batch of the controller is:  step(event)*  ->  place()  ->  take_outcome()  ->  commit  ->  dispatch.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "controller/core/event.h"
+#include "controller/core/state.h"
+
+namespace trainyard::core {
+
+// Durations that rule losing contact (DESIGN of the three points: unreachable, gang broken, fenced) and preparation.
+struct Settings {
+  DurationMs unreachable_after_ms = 30'000;
+  DurationMs gang_abort_after_ms = 120'000;
+  DurationMs kill_time_ms = 60'000;        // what an agent may need to kill after its lease ended
+  DurationMs prepare_limit_ms = 30 * 60'000;
+  DurationMs request_keep_ms = 30LL * 24 * 3600 * 1000;
+  std::vector<std::string> pools_with_fence_command;
+};
+
+// What one batch did. `wake_plan`: something that matters to placement changed.
+struct Outcome {
+  Changes changes;
+  std::vector<Action> actions;
+};
+
+class Core {
+ public:
+  Core(Settings settings, Tables tables, TimeMs now_ms);
+
+  // Applies one event. Effects are collected until take_outcome.
+  void step(const Event& event);
+
+  // Something that matters to placement changed since the last `place`.
+  bool wants_plan() const;
+  // Computes plan(state) and applies it: placements, cluster scaling. Clears wants_plan.
+  void place(TimeMs now_ms);
+
+  // Everything since the last call: whole changed rows, then actions in order. SendOrders appears at most once per node.
+  Outcome take_outcome();
+
+  // The next time at which a Tick changes something; 0: none.
+  TimeMs next_deadline() const;
+
+  const State& state() const { return x_state; }
+
+ private:
+  Settings x_settings;
+  State x_state;
+};
+
+// The node's complete orders, derived from its row and holdings. Pure.
+Orders orders_for(const State& state, NodeId node);
+
+// Aborts with the invariant's name when one is broken. Called after every simulated event.
+void check_invariants(const State& state);
+
+}  // namespace trainyard::core

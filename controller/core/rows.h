@@ -1,0 +1,241 @@
+// The rows of the controller's tables: what the core owns and the store keeps. Plain values; written by core only.
+// Fields in a `Live` part are memory only: they start fresh after a restart (every lease counts as just renewed).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/model.h"
+#include "controller/core/job_state.h"
+
+namespace trainyard::core {
+
+using Tags = std::map<std::string, std::string>;
+
+struct Meta {
+  std::string store_generation;   // random, drawn by the edge when the database is created or restored
+  std::uint64_t next_id = 1;      // one counter for all nouns: an id is never used twice
+  std::uint64_t next_timeline = 1;
+  TimeMs last_now_ms = 0;         // of the newest event committed
+  friend bool operator==(const Meta&, const Meta&) = default;
+};
+
+struct Group {
+  GroupId id;
+  std::string name, location;
+  Tags tags;
+  TimeMs created_ms = 0;
+  bool deleting = false;
+  friend bool operator==(const Group&, const Group&) = default;
+};
+
+struct Workspace {
+  WorkspaceId id;
+  GroupId group;
+  std::string name, location;
+  Tags tags;
+  TimeMs created_ms = 0;
+  bool deleting = false;
+  friend bool operator==(const Workspace&, const Workspace&) = default;
+};
+
+struct Experiment {
+  ExperimentId id;
+  WorkspaceId workspace;
+  std::string name;
+  TimeMs created_ms = 0;
+  bool deleting = false;
+  friend bool operator==(const Experiment&, const Experiment&) = default;
+};
+
+enum class VmPriority { dedicated, low_priority };
+enum class DeallocationOption { requeue, terminate, wait_for_job_completion };
+
+struct ClusterSpec {
+  std::string vm_size;
+  VmPriority vm_priority = VmPriority::dedicated;
+  std::uint32_t target_node_count = 0;
+  DeallocationOption node_deallocation_option = DeallocationOption::requeue;
+  std::string admin_user_name, admin_user_ssh_public_key;
+  friend bool operator==(const ClusterSpec&, const ClusterSpec&) = default;
+};
+
+struct Cluster {
+  ClusterId id;
+  WorkspaceId workspace;
+  std::string name;
+  ClusterSpec spec;
+  bool resizing = false;  // allocationState
+  TimeMs created_ms = 0, allocation_changed_ms = 0;
+  bool deleting = false;
+  friend bool operator==(const Cluster&, const Cluster&) = default;
+};
+
+enum class NodeState { unassigned, preparing, idle, running, leaving, unusable };
+
+struct Node {
+  NodeId id;
+  std::string name;
+  Inventory inventory;
+  std::string epoch;            // the life of the agent that `revision` counts for
+  std::uint64_t revision = 0;   // of its orders; rises for ever, durable
+  std::optional<ClusterId> cluster;
+  NodeState state = NodeState::unassigned;
+  std::string reason;           // of unusable
+  TimeMs state_changed_ms = 0;
+  // Orders of this revision or newer must be echoed before `preparing` becomes idle, or `leaving` ends.
+  std::uint64_t awaited_revision = 0;
+
+  struct Live {
+    bool seen = false;              // reported since the controller started; placement needs it
+    bool reachable = true;
+    TimeMs last_report_ms = 0;      // newest report; set to `now` for every node at start
+    std::uint64_t echoed_revision = 0;
+    std::string fence_state;        // "", "running", "failed: ...": of the pool's fence command
+    friend bool operator==(const Live&, const Live&) = default;
+  } live;
+  friend bool operator==(const Node&, const Node&) = default;
+};
+
+// Why an attempt ended, in words and for programs.
+struct EndCause {
+  std::string code;     // JobFailed, NodeLost, Terminated, TimeLimit, ClusterResized, ClusterDeleted, ...
+  std::string message;
+  bool infrastructure = false;
+  friend bool operator==(const EndCause&, const EndCause&) = default;
+};
+
+// Final cause of a requeue: does it use the job's budget of infrastructure requeues?
+struct Job {
+  JobId id;
+  ExperimentId experiment;
+  ClusterId cluster;           // may point to a row that is gone
+  std::string cluster_path;    // "group/workspace/cluster", kept for people
+  std::string name;
+  std::shared_ptr<const JobSpec> spec;
+  ImageMapping mapping;
+  std::vector<Volume> volumes;  // of spec->file_shares, resolved at submit
+  std::string segment;          // jobOutputDirectoryPathSegment
+  std::vector<std::string> warnings;  // given at submit ("cluster can have 4 nodes, job needs 5")
+  JobState state = JobState::queued;
+  Verdict verdict = Verdict::none;    // of the current attempt
+  EndCause cause;                     // of the current or last end
+  std::uint32_t attempt = 0;          // 0: never placed
+  std::uint32_t requeues = 0;         // infrastructure requeues used
+  TimeMs created_ms = 0, state_changed_ms = 0, started_ms = 0, ended_ms = 0;
+  std::optional<std::int32_t> exit_code;   // of the head, shown as soon as known
+  TimeMs head_exited_ms = 0;               // exit seen, verdict may still wait for the other nodes' reports
+  std::vector<NodeError> errors;           // executionInfo.errors
+  std::vector<CleanupReceipt> receipts;    // of the newest attempt, per node
+  std::vector<std::string> last_nodes;     // node names of the newest attempt, in rank order
+  bool deleting = false;
+};
+
+// A GPU's owner. Lives until the node says clean or is fenced; outlives its job, cluster and group rows.
+struct Holding {
+  AttemptId id;
+  NodeId node;
+  std::string job_name;       // for people, also when the job row is gone
+  std::string node_epoch;     // life of the agent it was given to
+  std::uint32_t member = 0;   // 0 = head
+  std::vector<std::string> gpu_uuids;
+  DurationMs lease_ms = 0;
+  TimeMs since_ms = 0;
+  HoldingState reported = HoldingState::preparing;
+  bool stop_ordered = false;  // this node should stop it, whatever the job's state
+  // After the head's exit: the verdict waits until the node echoes this revision. 0: nothing awaited.
+  std::uint64_t confirm_revision = 0;
+  friend bool operator==(const Holding&, const Holding&) = default;
+};
+
+using HoldingKey = std::pair<NodeId, AttemptId>;
+inline HoldingKey key_of(const Holding& holding) { return {holding.node, holding.id}; }
+
+// Operator's places are configured; an account is a user's name for one of them.
+struct Account {
+  AccountId id;
+  GroupId group;
+  std::string name, location, sku;
+  std::string place;  // absolute directory on the nodes that holds the account's shares
+  TimeMs created_ms = 0;
+  friend bool operator==(const Account&, const Account&) = default;
+};
+
+struct Share {
+  ShareId id;
+  AccountId account;
+  std::string name;
+  TimeMs created_ms = 0;
+  friend bool operator==(const Share&, const Share&) = default;
+};
+
+// The first answer to a client's request id; kept 30 days.
+struct RequestRecord {
+  std::string request_id;
+  std::string fingerprint;  // of principal + method + body: the same id for something else is refused
+  TimeMs at_ms = 0;
+  int code = 0;             // Code of the answer
+  std::string message;      // of an error
+  std::string subject;      // kind:id of the resource answered, e.g. "job:17"
+  friend bool operator==(const RequestRecord&, const RequestRecord&) = default;
+};
+
+// History for people and audit: who did what to which thing, and why.
+struct TimelineLine {
+  std::uint64_t sequence = 0;  // gap-free
+  TimeMs at_ms = 0;
+  std::string who;       // principal, or "controller", or "node:NAME"
+  std::string subject;   // "job:17 group/workspace/experiment/name"
+  std::string what;      // "queued -> preparing"
+  std::string why;
+  friend bool operator==(const TimelineLine&, const TimelineLine&) = default;
+};
+
+// What one batch changed: whole rows to upsert, keys to erase, lines to append. One transaction.
+struct Changes {
+  Meta meta;
+  std::vector<Group> groups;
+  std::vector<Workspace> workspaces;
+  std::vector<Experiment> experiments;
+  std::vector<Cluster> clusters;
+  std::vector<Node> nodes;
+  std::vector<Job> jobs;
+  std::vector<Holding> holdings;
+  std::vector<Account> accounts;
+  std::vector<Share> shares;
+  std::vector<RequestRecord> requests;
+  std::vector<TimelineLine> timeline;
+
+  std::vector<GroupId> erased_groups;
+  std::vector<WorkspaceId> erased_workspaces;
+  std::vector<ExperimentId> erased_experiments;
+  std::vector<ClusterId> erased_clusters;
+  std::vector<NodeId> erased_nodes;
+  std::vector<JobId> erased_jobs;
+  std::vector<HoldingKey> erased_holdings;
+  std::vector<AccountId> erased_accounts;
+  std::vector<ShareId> erased_shares;
+  std::vector<std::string> erased_requests;
+
+  bool empty() const;  // nothing but meta.last_now_ms would change
+};
+
+// Everything that was committed; what a controller starts from. The timeline stays on disk.
+struct Tables {
+  Meta meta;
+  std::vector<Group> groups;
+  std::vector<Workspace> workspaces;
+  std::vector<Experiment> experiments;
+  std::vector<Cluster> clusters;
+  std::vector<Node> nodes;
+  std::vector<Job> jobs;
+  std::vector<Holding> holdings;
+  std::vector<Account> accounts;
+  std::vector<Share> shares;
+  std::vector<RequestRecord> requests;
+};
+
+}  // namespace trainyard::core

@@ -1,0 +1,53 @@
+// The controller's whole state: tables and the indexes derived from them. Owned by the loop's thread; read by plan and
+// views. Ordered containers only: iteration order is part of determinism.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "controller/core/rows.h"
+
+namespace trainyard::core {
+
+// Lower-cased path of names, e.g. "group/workspace/cluster": the key users name things by.
+std::string path_key(std::initializer_list<std::string_view> names);
+
+// Order of jobs in a cluster's queue: priority (high first), then oldest id.
+struct QueueKey {
+  int rank = 0;  // 0 high, 1 normal, 2 low
+  JobId job;
+  friend auto operator<=>(const QueueKey&, const QueueKey&) = default;
+};
+
+struct State {
+  Meta meta;
+  std::map<GroupId, Group> groups;
+  std::map<WorkspaceId, Workspace> workspaces;
+  std::map<ExperimentId, Experiment> experiments;
+  std::map<ClusterId, Cluster> clusters;
+  std::map<NodeId, Node> nodes;
+  std::map<JobId, Job> jobs;
+  std::map<HoldingKey, Holding> holdings;  // by node, then attempt
+  std::map<AccountId, Account> accounts;
+  std::map<ShareId, Share> shares;
+  std::map<std::string, RequestRecord> requests;
+
+  // Derived, rebuilt at start; kept true by core.
+  std::map<std::string, GroupId> group_by_path;
+  std::map<std::string, WorkspaceId> workspace_by_path;
+  std::map<std::string, ExperimentId> experiment_by_path;
+  std::map<std::string, ClusterId> cluster_by_path;
+  std::map<std::string, JobId> job_by_path;
+  std::map<std::string, NodeId> node_by_name;
+  std::map<std::string, AccountId> account_by_name;
+  std::map<std::string, ShareId> share_by_path;          // "account/share"
+  std::map<ClusterId, std::set<NodeId>> cluster_nodes;
+  std::map<ClusterId, std::set<NodeId>> free_nodes;      // idle, reachable, seen, holding nothing: placeable now
+  std::set<NodeId> free_inventory;                       // in no cluster, reachable, seen, holding nothing
+  std::map<ClusterId, std::set<QueueKey>> queues;        // queued jobs
+  std::map<JobId, std::set<HoldingKey>> job_holdings;    // all attempts that still hold something
+};
+
+}  // namespace trainyard::core

@@ -1,0 +1,47 @@
+// What users are shown, derived from the state. Pure; read-only.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "controller/core/state.h"
+
+namespace trainyard::core {
+
+struct NodeCounts { std::uint32_t idle = 0, running = 0, preparing = 0, unusable = 0, leaving = 0; };
+
+struct ClusterView {
+  Cluster row;
+  std::string group, workspace;
+  std::uint32_t current_node_count = 0;
+  NodeCounts counts;
+  std::string reason;  // why it has fewer nodes than its target; empty when steady
+};
+
+struct JobView {
+  Job row;
+  std::string group, workspace, experiment;
+  std::string execution_state;  // queued | running | terminating | succeeded | failed
+  std::string phase;            // the state proper: queued, preparing, starting, running, stopping, succeeded, failed
+  // Never empty while queued or stopping: "needs 4 idle nodes of nc6cluster; 2 idle, 1 running cifar_1, 1 preparing".
+  std::string reason;
+  std::vector<std::string> nodes;  // names of the newest attempt's nodes, rank order
+};
+
+struct NodeView {
+  Node row;
+  std::string state;                  // as nodeStateCounts names it, or "unassigned"; "unreachable" when it is
+  std::string cluster_path;           // empty: inventory
+  std::vector<std::string> running;   // "job (attempt n)" of holdings; orphans marked
+  std::string note;                   // unreachable since..., fence state, reason of unusable
+};
+
+ClusterView view(const State&, const Cluster&);
+JobView view(const State&, const Job&);
+NodeView view(const State&, const Node&, TimeMs now_ms);
+
+// Why the job waits, with numbers. REQUIRES: job.state == queued
+std::string why_queued(const State&, const Job&);
+
+}  // namespace trainyard::core
