@@ -1,13 +1,15 @@
 // The decision core: one thread, no I/O, no clock, no random numbers. `step` takes an event, changes the state and says
 // what must be written (changes) and done (actions). Same state + same events = same result, on every compiler.
 //
-// A batch of the controller is:  step(event)*  ->  place()  ->  take_outcome()  ->  commit  ->  dispatch.
+// A batch of the controller is:  step(event)*  ->  apply_plan(make_plan(state))  ->  take_outcome()  ->  commit  ->  dispatch.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "controller/core/event.h"
+#include "controller/core/placement.h"
 #include "controller/core/state.h"
 
 namespace trainyard::core {
@@ -30,15 +32,20 @@ struct Outcome {
 
 class Core {
  public:
+  // The first outcome may already hold changes and actions (what a restart must ask the nodes again): take it and commit.
   Core(Settings settings, Tables tables, TimeMs now_ms);
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
 
   // Applies one event. Effects are collected until take_outcome.
   void step(const Event& event);
 
-  // Something that matters to placement changed since the last `place`.
+  // Something that matters to placement changed since the last `apply_plan`.
   bool wants_plan() const;
-  // Computes plan(state) and applies it: placements, cluster scaling. Clears wants_plan.
-  void place(TimeMs now_ms);
+  // Applies plan::make_plan(state(), now_ms): placements, cluster scaling. Clears wants_plan. The plan must have been
+  // made from the present state: call it right after, with no step in between.
+  void apply_plan(const Plan& plan, TimeMs now_ms);
 
   // Everything since the last call: whole changed rows, then actions in order. SendOrders appears at most once per node.
   Outcome take_outcome();
@@ -46,11 +53,11 @@ class Core {
   // The next time at which a Tick changes something; 0: none.
   TimeMs next_deadline() const;
 
-  const State& state() const { return x_state; }
+  const State& state() const;
 
  private:
-  Settings x_settings;
-  State x_state;
+  struct Impl;
+  std::unique_ptr<Impl> x_impl;
 };
 
 // The node's complete orders, derived from its row and holdings. Pure.

@@ -3,24 +3,15 @@
 // does not fit now blocks those behind it (no gang starves); one that can never fit at that size is passed over.
 #pragma once
 
-#include <vector>
-
+#include "controller/core/placement.h"
 #include "controller/core/state.h"
 
 namespace trainyard::plan {
 
-struct Placement {
-  JobId job;
-  std::vector<NodeId> nodes;  // rank order; nodes[0] is the head
-};
-struct Assignment { NodeId node; ClusterId cluster; };  // inventory -> cluster
-struct Withdrawal { NodeId node; };                     // cluster -> leaving; core ends the jobs on it as the option says
-
-struct Plan {
-  std::vector<Withdrawal> withdrawals;
-  std::vector<Assignment> assignments;
-  std::vector<Placement> placements;
-};
+using core::Assignment;
+using core::Placement;
+using core::Plan;
+using core::Withdrawal;
 
 Plan make_plan(const core::State& state, TimeMs now_ms);
 
