@@ -49,9 +49,9 @@ struct Recovery {
   OnNodeLoss on_node_loss = OnNodeLoss::requeue;
   std::uint32_t max_requeues = 1;  // infrastructure requeues; a resize or drain does not count
   RerunAfter rerun_after = RerunAfter::fenced;
-  DurationMs lease_ms = 60 * 60 * 1000;           // kForever = never fenced by time
-  DurationMs gang_abort_after_ms = -1;            // -1: the controller's default (2 min)
-  DurationMs grace_ms = 10 * 1000;                // SIGTERM to SIGKILL when stopped in contact with the controller
+  DurationMs lease_ms = 60 * 60 * 1000;  // kForever = never fenced by time
+  DurationMs gang_abort_after_ms = -1;   // -1: the controller's default (2 min)
+  DurationMs grace_ms = 10 * 1000;       // SIGTERM to SIGKILL when stopped in contact with the controller
   friend bool operator==(const Recovery&, const Recovery&) = default;
 };
 
@@ -137,9 +137,9 @@ struct HoldingOrder {
   HoldingPhase phase = HoldingPhase::stop;
   std::uint32_t member = 0;  // index into launch->members
   std::vector<std::string> gpu_uuids;
-  DurationMs lease_ms = 0;                // kForever or > 0
-  DurationMs grace_ms = 0;                // for phase stop; 0: kill at once
-  std::shared_ptr<const Launch> launch;   // null when phase == stop: the agent knows what it runs
+  DurationMs lease_ms = 0;               // kForever or > 0
+  DurationMs grace_ms = 0;               // for phase stop; 0: kill at once
+  std::shared_ptr<const Launch> launch;  // null when phase == stop: the agent knows what it runs
 };
 
 // Complete: what is not listed must not exist on the node.
@@ -165,9 +165,9 @@ enum class HoldingState {
 };
 
 struct NodeError {
-  std::string code, message;         // Batch AI's codes: JobFailed, JobPreparationFailed, AZFMountError, ...
+  std::string code, message;  // Batch AI's codes: JobFailed, JobPreparationFailed, AZFMountError, ...
   std::vector<NamedValue> details;
-  bool infrastructure = false;       // true: the machines' fault, may be requeued; false: the user's
+  bool infrastructure = false;  // true: the machines' fault, may be requeued; false: the user's
   friend bool operator==(const NodeError&, const NodeError&) = default;
 };
 
@@ -191,10 +191,10 @@ struct HoldingReport {
 
 struct Report {
   std::string node_name;
-  std::string store_generation;      // of the newest orders seen; empty: none yet
-  std::string epoch;                 // boot identity + spool generation
-  std::uint64_t orders_revision = 0; // newest orders that this report already reflects
-  std::uint64_t sequence = 0;        // rises per connection; the acknowledgement echoes it
+  std::string store_generation;       // of the newest orders seen; empty: none yet
+  std::string epoch;                  // boot identity + spool generation
+  std::uint64_t orders_revision = 0;  // newest orders that this report already reflects
+  std::uint64_t sequence = 0;         // rises per connection; the acknowledgement echoes it
   Inventory inventory;
   std::vector<HoldingReport> holdings;
 };

@@ -1,6 +1,6 @@
-// JSON forms of the shared structs: what the store keeps in its `body` columns, the agent in its spool, and `launch_json`
-// on the wire. Unknown keys are ignored and missing ones keep their defaults, so that neighbours of one version
-// understand each other. from_json throws nlohmann::json::exception on wrong types: callers parse at an edge.
+// JSON forms of the shared structs: what the store keeps in its `body` columns, the agent in its spool, and
+// `launch_json` on the wire. Unknown keys are ignored and missing ones keep their defaults, so that neighbours of one
+// version understand each other. from_json throws nlohmann::json::exception on wrong types: callers parse at an edge.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -10,7 +10,9 @@
 
 namespace trainyard {
 
-#define TY_JSON(type) void to_json(nlohmann::json&, const type&); void from_json(const nlohmann::json&, type&);
+#define TY_JSON(type)                         \
+  void to_json(nlohmann::json&, const type&); \
+  void from_json(const nlohmann::json&, type&);
 TY_JSON(NamedValue)
 TY_JSON(FileShareMount)
 TY_JSON(InputDirectory)
@@ -36,7 +38,9 @@ std::optional<HoldingState> holding_state_named(const std::string& name);
 std::optional<HoldingPhase> holding_phase_named(const std::string& name);
 
 template <class T>
-std::string to_json_text(const T& value) { return nlohmann::json(value).dump(); }
+std::string to_json_text(const T& value) {
+  return nlohmann::json(value).dump();
+}
 
 // Parses text of our own making; an error says what is wrong with it.
 template <class T>

@@ -45,15 +45,27 @@ class [[nodiscard]] Result {
   bool ok() const { return x_state.index() == 0; }
   explicit operator bool() const { return ok(); }
   // REQUIRES: ok()
-  const T& value() const& { TY_CHECK(ok()); return std::get<0>(x_state); }
-  T& value() & { TY_CHECK(ok()); return std::get<0>(x_state); }
-  T&& value() && { TY_CHECK(ok()); return std::get<0>(std::move(x_state)); }
+  const T& value() const& {
+    TY_CHECK(ok());
+    return std::get<0>(x_state);
+  }
+  T& value() & {
+    TY_CHECK(ok());
+    return std::get<0>(x_state);
+  }
+  T&& value() && {
+    TY_CHECK(ok());
+    return std::get<0>(std::move(x_state));
+  }
   const T& operator*() const& { return value(); }
   T& operator*() & { return value(); }
   const T* operator->() const { return &value(); }
   T* operator->() { return &value(); }
   // REQUIRES: !ok()
-  const Error& error() const { TY_CHECK(!ok()); return std::get<1>(x_state); }
+  const Error& error() const {
+    TY_CHECK(!ok());
+    return std::get<1>(x_state);
+  }
 
  private:
   std::variant<T, Error> x_state;
@@ -66,7 +78,10 @@ class [[nodiscard]] Result<void> {
   Result(Error error) : x_error(std::move(error)) {}
   bool ok() const { return !x_error; }
   explicit operator bool() const { return ok(); }
-  const Error& error() const { TY_CHECK(!ok()); return *x_error; }
+  const Error& error() const {
+    TY_CHECK(!ok());
+    return *x_error;
+  }
 
  private:
   std::optional<Error> x_error;

@@ -1,0 +1,274 @@
+#include "common/model_json.h"
+
+#include <array>
+#include <utility>
+
+namespace trainyard {
+namespace {
+
+using nlohmann::json;
+
+template <class T>
+void read(const json& from, const char* key, T& into) {
+  if (const auto found = from.find(key); found != from.end()) found->get_to(into);
+}
+
+template <class Enum, std::size_t N>
+using Names = std::array<std::pair<Enum, const char*>, N>;
+
+constexpr Names<Toolkit, 3> kToolkits{
+    {{Toolkit::custom, "custom"}, {Toolkit::custom_mpi, "custommpi"}, {Toolkit::horovod, "horovod"}}};
+constexpr Names<Priority, 3> kPriorities{
+    {{Priority::low, "low"}, {Priority::normal, "normal"}, {Priority::high, "high"}}};
+constexpr Names<OnNodeLoss, 2> kOnNodeLoss{{{OnNodeLoss::requeue, "requeue"}, {OnNodeLoss::fail, "fail"}}};
+constexpr Names<RerunAfter, 2> kRerunAfter{{{RerunAfter::fenced, "fenced"}, {RerunAfter::gang_broken, "gangBroken"}}};
+constexpr Names<HoldingPhase, 3> kPhases{
+    {{HoldingPhase::prepare, "prepare"}, {HoldingPhase::run, "run"}, {HoldingPhase::stop, "stop"}}};
+constexpr Names<HoldingState, 8> kStates{{{HoldingState::preparing, "preparing"},
+                                          {HoldingState::ready, "ready"},
+                                          {HoldingState::running, "running"},
+                                          {HoldingState::exited, "exited"},
+                                          {HoldingState::failed, "failed"},
+                                          {HoldingState::lost, "lost"},
+                                          {HoldingState::stopping, "stopping"},
+                                          {HoldingState::clean, "clean"}}};
+
+template <class Enum, std::size_t N>
+const char* name_in(const Names<Enum, N>& names, Enum value) {
+  for (const auto& [candidate, name] : names) {
+    if (candidate == value) return name;
+  }
+  return "unknown";
+}
+
+template <class Enum, std::size_t N>
+std::optional<Enum> named_in(const Names<Enum, N>& names, const std::string& text) {
+  for (const auto& [value, name] : names) {
+    if (text == name) return value;
+  }
+  return std::nullopt;
+}
+
+// An unknown name (of a newer version) is an error: guessing a meaning would be worse.
+template <class Enum, std::size_t N>
+void read_enum(const json& from, const char* key, const Names<Enum, N>& names, Enum& into) {
+  const auto found = from.find(key);
+  if (found == from.end()) return;
+  const auto value = named_in(names, found->get<std::string>());
+  if (!value) throw json::other_error::create(501, std::string(key) + ": unknown name " + found->dump(), &from);
+  into = *value;
+}
+
+}  // namespace
+
+const char* name_of(HoldingState state) {
+  return name_in(kStates, state);
+}
+const char* name_of(HoldingPhase phase) {
+  return name_in(kPhases, phase);
+}
+const char* name_of(Toolkit toolkit) {
+  return name_in(kToolkits, toolkit);
+}
+const char* name_of(Priority priority) {
+  return name_in(kPriorities, priority);
+}
+std::optional<HoldingState> holding_state_named(const std::string& name) {
+  return named_in(kStates, name);
+}
+std::optional<HoldingPhase> holding_phase_named(const std::string& name) {
+  return named_in(kPhases, name);
+}
+
+void to_json(json& out, const NamedValue& in) {
+  out = {{"name", in.name}, {"value", in.value}};
+}
+void from_json(const json& in, NamedValue& out) {
+  read(in, "name", out.name);
+  read(in, "value", out.value);
+}
+
+void to_json(json& out, const FileShareMount& in) {
+  out = {{"accountName", in.account_name},
+         {"azureFileUrl", in.azure_file_url},
+         {"share", in.share},
+         {"relativeMountPath", in.relative_mount_path},
+         {"fileMode", in.file_mode},
+         {"directoryMode", in.directory_mode}};
+}
+void from_json(const json& in, FileShareMount& out) {
+  read(in, "accountName", out.account_name);
+  read(in, "azureFileUrl", out.azure_file_url);
+  read(in, "share", out.share);
+  read(in, "relativeMountPath", out.relative_mount_path);
+  read(in, "fileMode", out.file_mode);
+  read(in, "directoryMode", out.directory_mode);
+}
+
+void to_json(json& out, const InputDirectory& in) {
+  out = {{"id", in.id}, {"path", in.path}};
+}
+void from_json(const json& in, InputDirectory& out) {
+  read(in, "id", out.id);
+  read(in, "path", out.path);
+}
+
+void to_json(json& out, const OutputDirectory& in) {
+  out = {{"id", in.id}, {"pathPrefix", in.path_prefix}, {"pathSuffix", in.path_suffix}};
+}
+void from_json(const json& in, OutputDirectory& out) {
+  read(in, "id", out.id);
+  read(in, "pathPrefix", out.path_prefix);
+  read(in, "pathSuffix", out.path_suffix);
+}
+
+void to_json(json& out, const Recovery& in) {
+  out = {{"onNodeLoss", name_in(kOnNodeLoss, in.on_node_loss)}, {"maxRequeues", in.max_requeues},
+         {"rerunAfter", name_in(kRerunAfter, in.rerun_after)},  {"leaseMs", in.lease_ms},
+         {"gangAbortAfterMs", in.gang_abort_after_ms},          {"graceMs", in.grace_ms}};
+}
+void from_json(const json& in, Recovery& out) {
+  read_enum(in, "onNodeLoss", kOnNodeLoss, out.on_node_loss);
+  read(in, "maxRequeues", out.max_requeues);
+  read_enum(in, "rerunAfter", kRerunAfter, out.rerun_after);
+  read(in, "leaseMs", out.lease_ms);
+  read(in, "gangAbortAfterMs", out.gang_abort_after_ms);
+  read(in, "graceMs", out.grace_ms);
+}
+
+void to_json(json& out, const JobSpec& in) {
+  out = {{"nodeCount", in.node_count},
+         {"toolkit", name_of(in.toolkit)},
+         {"commandLine", in.command_line},
+         {"pythonScriptFilePath", in.python_script_file_path},
+         {"pythonInterpreterPath", in.python_interpreter_path},
+         {"commandLineArgs", in.command_line_args},
+         {"processCount", in.process_count},
+         {"stdOutErrPathPrefix", in.std_out_err_path_prefix},
+         {"preparationCommandLine", in.preparation_command_line},
+         {"image", in.image},
+         {"fileShares", in.file_shares},
+         {"inputDirectories", in.input_directories},
+         {"outputDirectories", in.output_directories},
+         {"environment", in.environment},
+         {"maxWallClockMs", in.max_wall_clock_ms},
+         {"priority", name_of(in.priority)},
+         {"recovery", in.recovery}};
+}
+void from_json(const json& in, JobSpec& out) {
+  read(in, "nodeCount", out.node_count);
+  read_enum(in, "toolkit", kToolkits, out.toolkit);
+  read(in, "commandLine", out.command_line);
+  read(in, "pythonScriptFilePath", out.python_script_file_path);
+  read(in, "pythonInterpreterPath", out.python_interpreter_path);
+  read(in, "commandLineArgs", out.command_line_args);
+  read(in, "processCount", out.process_count);
+  read(in, "stdOutErrPathPrefix", out.std_out_err_path_prefix);
+  read(in, "preparationCommandLine", out.preparation_command_line);
+  read(in, "image", out.image);
+  read(in, "fileShares", out.file_shares);
+  read(in, "inputDirectories", out.input_directories);
+  read(in, "outputDirectories", out.output_directories);
+  read(in, "environment", out.environment);
+  read(in, "maxWallClockMs", out.max_wall_clock_ms);
+  read_enum(in, "priority", kPriorities, out.priority);
+  read(in, "recovery", out.recovery);
+}
+
+void to_json(json& out, const ImageMapping& in) {
+  out = {{"pythonInterpreter", in.python_interpreter}};
+  if (in.preparation) out["preparation"] = *in.preparation;
+}
+void from_json(const json& in, ImageMapping& out) {
+  read(in, "pythonInterpreter", out.python_interpreter);
+  if (const auto found = in.find("preparation"); found != in.end()) out.preparation = found->get<std::string>();
+}
+
+void to_json(json& out, const Gpu& in) {
+  out = {{"uuid", in.uuid}, {"model", in.model}, {"memoryBytes", in.memory_bytes}, {"pretend", in.pretend}};
+}
+void from_json(const json& in, Gpu& out) {
+  read(in, "uuid", out.uuid);
+  read(in, "model", out.model);
+  read(in, "memoryBytes", out.memory_bytes);
+  read(in, "pretend", out.pretend);
+}
+
+void to_json(json& out, const Inventory& in) {
+  out = {{"flavour", in.flavour}, {"pool", in.pool},
+         {"address", in.address}, {"networkCidr", in.network_cidr},
+         {"cores", in.cores},     {"memoryBytes", in.memory_bytes},
+         {"gpus", in.gpus},       {"agentVersion", in.agent_version}};
+}
+void from_json(const json& in, Inventory& out) {
+  read(in, "flavour", out.flavour);
+  read(in, "pool", out.pool);
+  read(in, "address", out.address);
+  read(in, "networkCidr", out.network_cidr);
+  read(in, "cores", out.cores);
+  read(in, "memoryBytes", out.memory_bytes);
+  read(in, "gpus", out.gpus);
+  read(in, "agentVersion", out.agent_version);
+}
+
+void to_json(json& out, const Volume& in) {
+  out = {{"kind", "local"}, {"source", in.source}, {"relativeMountPath", in.relative_mount_path}};
+}
+void from_json(const json& in, Volume& out) {
+  constexpr Names<Volume::Kind, 1> kinds{{{Volume::Kind::local, "local"}}};
+  read_enum(in, "kind", kinds, out.kind);
+  read(in, "source", out.source);
+  read(in, "relativeMountPath", out.relative_mount_path);
+}
+
+void to_json(json& out, const GangMember& in) {
+  out = {{"nodeName", in.node_name}, {"address", in.address}};
+}
+void from_json(const json& in, GangMember& out) {
+  read(in, "nodeName", out.node_name);
+  read(in, "address", out.address);
+}
+
+void to_json(json& out, const Launch& in) {
+  out = {{"jobName", in.job_name}, {"experiment", in.experiment}, {"workspace", in.workspace},
+         {"group", in.group},      {"segment", in.segment},       {"spec", in.spec},
+         {"mapping", in.mapping},  {"volumes", in.volumes},       {"members", in.members}};
+}
+void from_json(const json& in, Launch& out) {
+  read(in, "jobName", out.job_name);
+  read(in, "experiment", out.experiment);
+  read(in, "workspace", out.workspace);
+  read(in, "group", out.group);
+  read(in, "segment", out.segment);
+  read(in, "spec", out.spec);
+  read(in, "mapping", out.mapping);
+  read(in, "volumes", out.volumes);
+  read(in, "members", out.members);
+}
+
+void to_json(json& out, const NodeError& in) {
+  out = {{"code", in.code}, {"message", in.message}, {"details", in.details}, {"infrastructure", in.infrastructure}};
+}
+void from_json(const json& in, NodeError& out) {
+  read(in, "code", out.code);
+  read(in, "message", out.message);
+  read(in, "details", out.details);
+  read(in, "infrastructure", out.infrastructure);
+}
+
+void to_json(json& out, const CleanupReceipt& in) {
+  out = {{"nodeName", in.node_name},
+         {"processesKilled", in.processes_killed},
+         {"mountsRemoved", in.mounts_removed},
+         {"directoriesRemoved", in.directories_removed},
+         {"tookMs", in.took_ms}};
+}
+void from_json(const json& in, CleanupReceipt& out) {
+  read(in, "nodeName", out.node_name);
+  read(in, "processesKilled", out.processes_killed);
+  read(in, "mountsRemoved", out.mounts_removed);
+  read(in, "directoriesRemoved", out.directories_removed);
+  read(in, "tookMs", out.took_ms);
+}
+
+}  // namespace trainyard
