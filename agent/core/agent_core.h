@@ -2,12 +2,18 @@
 // clock, no threads; time (the node's CLOCK_BOOTTIME in ms) comes in with each input. The agent's loop executes the
 // actions in order and feeds their outcomes back; the simulator does the same with pretend execution.
 //
+// After a restart the first step (any input) also resumes what the spool says: Prepare again for what was preparing
+// (the executor's Prepare is idempotent), Stop again for what was stopping. StartHead is never repeated: for a holding
+// with `head_start_requested` and state ready or running the executor itself looks for the process and feeds
+// HeadStarted / HeadEnded (no code when it is lost).
+//
 // Rules it keeps: orders of another epoch or a lower revision are refused for ever; a holding whose lease ended without
 // an acknowledgement is stopped without grace and leaves a tombstone; what is not ordered is stopped and cleaned; a
 // clean holding is reported until orders no longer list it.
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -19,16 +25,43 @@
 namespace trainyard::agent {
 
 // ---- Inputs ----
-struct OrdersArrived { Orders orders; };
-struct ReportAcknowledged { std::uint64_t sequence = 0; };
-struct LinkUp {};    // a new stream to the controller: the next report must be full
+struct OrdersArrived {
+  Orders orders;
+};
+struct ReportAcknowledged {
+  std::uint64_t sequence = 0;
+};
+struct LinkUp {};  // a new stream to the controller: the next report must be full
 struct LinkDown {};
-struct Prepared { AttemptId id; std::optional<NodeError> error; };     // outcome of Prepare
-struct HeadStarted { AttemptId id; std::optional<NodeError> error; };  // outcome of StartHead
-struct HeadEnded { AttemptId id; std::optional<std::int32_t> exit_code; NodeError error; };  // no code: shim lost
-struct PeerLost { AttemptId id; NodeError error; };                    // a peer's shim died: infrastructure
-struct Cleaned { AttemptId id; CleanupReceipt receipt; };              // outcome of Stop: nothing is left
-struct InventoryChanged { Inventory inventory; };
+// Outcome of Prepare
+struct Prepared {
+  AttemptId id;
+  std::optional<NodeError> error;
+};
+// Outcome of StartHead
+struct HeadStarted {
+  AttemptId id;
+  std::optional<NodeError> error;
+};
+// No code: shim lost
+struct HeadEnded {
+  AttemptId id;
+  std::optional<std::int32_t> exit_code;
+  NodeError error;
+};
+// A peer's shim died: infrastructure
+struct PeerLost {
+  AttemptId id;
+  NodeError error;
+};
+// Outcome of Stop: nothing is left
+struct Cleaned {
+  AttemptId id;
+  CleanupReceipt receipt;
+};
+struct InventoryChanged {
+  Inventory inventory;
+};
 struct Tick {};
 
 struct Input {
@@ -39,16 +72,45 @@ struct Input {
 };
 
 // ---- Actions ----
-struct PersistOrders { std::uint64_t revision = 0; std::string store_generation; };  // fsync before anything after it
-struct PersistHolding { AttemptId id; };   // spool holdings().at(id), fsync
-struct ForgetHolding { AttemptId id; };    // remove it from the spool
-struct Prepare { AttemptId id; };          // mounts, directories, jobPreparation -> Prepared
-struct StartHead { AttemptId id; };        // -> HeadStarted, later HeadEnded
-struct Stop { AttemptId id; DurationMs grace_ms = 0; };  // kill, unmount, remove -> Cleaned. Repeats may shorten grace
-struct SendReport { Report report; };      // full
-struct SendSame { std::uint64_t sequence = 0, orders_revision = 0; };
+// The spool's record beside the holdings, whole; fsync before any action after it. Emitted for new orders, for a new
+// tombstone, and now and then for a renewed lease (a restarted agent counts leases from the spooled `acked_send_ms`).
+struct PersistOrders {
+  std::uint64_t revision = 0;
+  std::string store_generation;
+  TimeMs acked_send_ms = 0;
+  std::vector<AttemptId> tombstones;
+};
+// Spool holdings().at(id), fsync
+struct PersistHolding {
+  AttemptId id;
+};
+// Remove it from the spool
+struct ForgetHolding {
+  AttemptId id;
+};
+// Mounts, directories, jobPreparation -> Prepared
+struct Prepare {
+  AttemptId id;
+};
+// -> HeadStarted, later HeadEnded
+struct StartHead {
+  AttemptId id;
+};
+// Kill, unmount, remove -> Cleaned. Repeats may shorten grace
+struct Stop {
+  AttemptId id;
+  DurationMs grace_ms = 0;
+};
+// Full
+struct SendReport {
+  Report report;
+};
+struct SendSame {
+  std::uint64_t sequence = 0, orders_revision = 0;
+};
 
-using Action = std::variant<PersistOrders, PersistHolding, ForgetHolding, Prepare, StartHead, Stop, SendReport, SendSame>;
+using Action =
+    std::variant<PersistOrders, PersistHolding, ForgetHolding, Prepare, StartHead, Stop, SendReport, SendSame>;
 
 // What the spool keeps of a holding; survives the agent, not the machine's reboot.
 struct HeldAttempt {
@@ -71,25 +133,80 @@ struct Spool {  // what a restarted agent starts from; empty on a new one
   std::vector<HeldAttempt> holdings;
   // (job, attempt) killed because the lease ended: never started again by a late order.
   std::vector<AttemptId> tombstones;
+  // Send time (CLOCK_BOOTTIME: valid within the epoch) of a report known to be acknowledged; 0: none. Leases
+  // count from it.
+  TimeMs acked_send_ms = 0;
 };
 
 struct Settings {
-  DurationMs report_every_ms = 5'000;   // also at once when something changed
+  DurationMs report_every_ms = 5'000;  // also at once when something changed
 };
 
 class AgentCore {
  public:
   // `epoch` = boot identity + generation of the spool; see DESIGN "fencing".
-  AgentCore(Settings settings, std::string node_name, std::string epoch, Inventory inventory, Spool spool, TimeMs now_ms);
+  AgentCore(Settings settings, std::string node_name, std::string epoch, Inventory inventory, Spool spool,
+            TimeMs now_ms);
   std::vector<Action> step(const Input& input);
 
-  // When a Tick is wanted next (report due, a lease ends).
+  // When a Tick is wanted next (report due, a lease ends); at once while the spool waits to be resumed.
   TimeMs next_deadline() const;
-  const std::map<AttemptId, HeldAttempt>& holdings() const;
-  const std::set<AttemptId>& tombstones() const;
-  std::uint64_t revision() const;
+  const std::map<AttemptId, HeldAttempt>& holdings() const { return x_holdings; }
+  const std::set<AttemptId>& tombstones() const { return x_tombstones; }
+  std::uint64_t revision() const { return x_revision; }
   // True when a peer launch of this attempt may start here now: held, phase run, not stopping.
   bool accepts_launch(AttemptId id) const;
+
+ private:
+  void on(const OrdersArrived& input);
+  void on(const ReportAcknowledged& input);
+  void on(const LinkUp&);
+  void on(const LinkDown&);
+  void on(const Prepared& input);
+  void on(const HeadStarted& input);
+  void on(const HeadEnded& input);
+  void on(const PeerLost& input);
+  void on(const Cleaned& input);
+  void on(const InventoryChanged& input);
+  void on(const Tick&) {}
+
+  void resume_spool();
+  void end_leases();
+  void persist_renewed_lease();
+  void act_on(const Orders& orders);
+  void act_on(const HoldingOrder& order);
+  void take(const HoldingOrder& order);
+  void run(HeldAttempt& held);
+  void stop(HeldAttempt& held, DurationMs grace_ms);
+  void forget_unlisted(const Orders& orders);
+  bool would_start_expired(const Orders& orders) const;
+  void persist_orders();
+  void persist(const HeldAttempt& held);
+  void forget(AttemptId id);
+  void settle(HeldAttempt& held, HoldingState state, const NodeError& error);
+  void report_if_due();
+  HeldAttempt* find(AttemptId id);
+  bool lease_over(DurationMs lease_ms) const;
+
+  Settings x_settings;
+  std::string x_node_name, x_epoch, x_store_generation;
+  Inventory x_inventory;
+  std::uint64_t x_revision = 0;
+  std::map<AttemptId, HeldAttempt> x_holdings;
+  std::set<AttemptId> x_tombstones;
+  TimeMs x_now_ms = 0;
+  TimeMs x_acked_send_ms = 0;                 // leases count from here
+  TimeMs x_spooled_acked_send_ms = 0;         // what the spool knows of it
+  std::map<std::uint64_t, TimeMs> x_sent_ms;  // reports not yet acknowledged
+  std::uint64_t x_sequence = 0;
+  TimeMs x_last_sent_ms = 0;
+  bool x_link_up = false;
+  bool x_changed = true;  // the next report must be full
+  bool x_resumed = false;
+  // Orders that cannot be acted on yet: of a new store while something of the old one lives, or whose holdings' leases
+  // would be over before they begin because no report was acknowledged for long.
+  std::optional<Orders> x_waiting_orders;
+  std::vector<Action> x_actions;  // of the step under way
 };
 
 }  // namespace trainyard::agent
