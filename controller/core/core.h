@@ -21,6 +21,7 @@ struct Settings {
   DurationMs kill_time_ms = 60'000;        // what an agent may need to kill after its lease ended
   DurationMs prepare_limit_ms = 30 * 60'000;
   DurationMs request_keep_ms = 30LL * 24 * 3600 * 1000;
+  DurationMs fence_retry_ms = 30'000;  // a fence command that failed is run again after this long, while still needed
   std::vector<std::string> pools_with_fence_command;
 };
 
@@ -55,9 +56,11 @@ class Core {
 
   const State& state() const;
 
+  // Checks what the events since the last take_outcome touched; cheap at any size. check_invariants checks all.
+  void check_touched() const;
+
  private:
-  struct Impl;
-  std::unique_ptr<Impl> x_impl;
+  std::unique_ptr<struct Engine> x_engine;
 };
 
 // The node's complete orders, derived from its row and holdings. Pure.

@@ -81,6 +81,7 @@ struct Node {
   std::string name;
   Inventory inventory;
   std::string epoch;            // the life of the agent that `revision` counts for
+  std::vector<std::string> former_epochs;  // the newest few before it, oldest first: their reports are refused for ever
   std::uint64_t revision = 0;   // of its orders; rises for ever, durable
   std::optional<ClusterId> cluster;
   NodeState state = NodeState::unassigned;
@@ -95,6 +96,7 @@ struct Node {
     TimeMs last_report_ms = 0;      // newest report; set to `now` for every node at start
     std::uint64_t echoed_revision = 0;
     std::string fence_state;        // "", "running", "failed: ...": of the pool's fence command
+    TimeMs fence_changed_ms = 0;    // of fence_state
     friend bool operator==(const Live&, const Live&) = default;
   } live;
   friend bool operator==(const Node&, const Node&) = default;

@@ -21,6 +21,13 @@ struct QueueKey {
   friend auto operator<=>(const QueueKey&, const QueueKey&) = default;
 };
 
+// How Batch AI's nodeStateCounts names a cluster's nodes. Unreachable nodes count as unusable unless they are leaving.
+struct NodeCounts {
+  std::uint32_t idle = 0, running = 0, preparing = 0, unusable = 0, leaving = 0;
+  std::uint32_t unreachable = 0;  // of all of the above
+  friend bool operator==(const NodeCounts&, const NodeCounts&) = default;
+};
+
 struct State {
   Meta meta;
   std::map<GroupId, Group> groups;
@@ -48,6 +55,23 @@ struct State {
   std::set<NodeId> free_inventory;                       // in no cluster, reachable, seen, holding nothing
   std::map<ClusterId, std::set<QueueKey>> queues;        // queued jobs
   std::map<JobId, std::set<HoldingKey>> job_holdings;    // all attempts that still hold something
+  std::map<std::string, std::set<NodeId>> free_flavours; // free_inventory by lower-cased flavour
+  std::map<ClusterId, NodeCounts> counts;                // of cluster_nodes
+  std::map<ClusterId, std::set<JobId>> active_jobs;      // preparing, starting, running, stopping
+  std::map<JobId, std::shared_ptr<const Launch>> launches;  // of active jobs: one copy for all nodes of the attempt
 };
+
+// Fills the derived members of `state` from its tables.
+void rebuild_indexes(State& state);
+
+// Derived facts of one row, by the same rules as the indexes. Pure.
+bool holds_nothing(const State& state, NodeId node);
+bool placeable(const State& state, const Node& node);  // reachable, seen, holding nothing, idle or in no cluster
+bool current(const State& state, const Holding& holding);  // of its job's running attempt; otherwise an orphan or ending
+std::string path_of(const State& state, const Group& group);  // names as created, joined with "/"
+std::string path_of(const State& state, const Workspace& workspace);
+std::string path_of(const State& state, const Experiment& experiment);
+std::string path_of(const State& state, const Cluster& cluster);
+std::string path_of(const State& state, const Job& job);
 
 }  // namespace trainyard::core

@@ -9,8 +9,6 @@
 
 namespace trainyard::core {
 
-struct NodeCounts { std::uint32_t idle = 0, running = 0, preparing = 0, unusable = 0, leaving = 0; };
-
 struct ClusterView {
   Cluster row;
   std::string group, workspace;
