@@ -15,8 +15,10 @@ class Store {
   // All or nothing, durable on return.
   virtual Status commit(const core::Changes& changes) = 0;
   // Timeline of one subject ("job:17") or of all (empty), oldest first, at most `limit` lines after `after`.
-  virtual Result<std::vector<core::TimelineLine>> timeline(const std::string& subject, std::uint64_t after, std::uint32_t limit) = 0;
-  // False when free space is below the floor: the edge refuses new work with RESOURCE_EXHAUSTED. Callable from any thread.
+  virtual Result<std::vector<core::TimelineLine>> timeline(const std::string& subject, std::uint64_t after,
+                                                           std::uint32_t limit) = 0;
+  // False when free space is below the floor: the edge refuses new work with RESOURCE_EXHAUSTED. Callable from any
+  // thread.
   virtual bool accepts_new_work() const = 0;
 };
 

@@ -1,0 +1,43 @@
+// Text forms of what the core's rows hold beyond plain columns: names of enums, and JSON bodies. They are the
+// database's format: a name once written keeps its meaning. Readers refuse what they do not understand; the caller
+// quarantines it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/result.h"
+#include "controller/core/rows.h"
+
+namespace trainyard::storage {
+
+const char* stored_name(core::JobState state);
+const char* stored_name(core::Verdict verdict);
+const char* stored_name(core::NodeState state);
+const char* stored_name(core::VmPriority priority);
+const char* stored_name(core::DeallocationOption option);
+bool read_name(std::string_view name, core::JobState& into);
+bool read_name(std::string_view name, core::Verdict& into);
+bool read_name(std::string_view name, core::NodeState& into);
+bool read_name(std::string_view name, core::VmPriority& into);
+bool read_name(std::string_view name, core::DeallocationOption& into);
+
+std::string tags_text(const core::Tags& tags);
+Result<core::Tags> read_tags(const std::string& text);
+
+std::string strings_text(const std::vector<std::string>& strings);
+Result<std::vector<std::string>> read_strings(const std::string& text);
+
+std::string inventory_text(const Inventory& inventory);
+
+// What was given at submit and never changes: spec, image mapping, volumes, warnings.
+std::string job_spec_text(const core::Job& job);
+Status read_job_spec(const std::string& text, core::Job& into);
+
+// Errors, receipts and nodes of the newest attempt; "{}" for a job that never ran.
+std::string job_body_text(const core::Job& job);
+Status read_job_body(const std::string& text, core::Job& into);
+
+}  // namespace trainyard::storage

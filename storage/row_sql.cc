@@ -1,0 +1,214 @@
+#include "storage/row_sql.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <initializer_list>
+
+#include "common/model_json.h"
+#include "storage/row_json.h"
+
+namespace trainyard::storage {
+
+namespace {
+
+using Columns = std::vector<std::string>;
+
+std::string insert_sql(const std::string& table, const Columns& columns) {
+  std::string marks = "?";
+  for (std::size_t i = 1; i < columns.size(); ++i) marks += ",?";
+  return fmt::format("INSERT INTO {} ({}) VALUES ({})", table, fmt::join(columns, ","), marks);
+}
+
+// The first `keys` columns name the row; the others are replaced when it is there.
+std::string upsert_sql(const std::string& table, const Columns& columns, std::size_t keys = 1) {
+  std::string sets;
+  for (std::size_t i = keys; i < columns.size(); ++i) {
+    sets += fmt::format("{}{}=excluded.{}", i == keys ? "" : ",", columns[i], columns[i]);
+  }
+  Columns names(columns.begin(), columns.begin() + static_cast<std::ptrdiff_t>(keys));
+  return fmt::format("{} ON CONFLICT ({}) DO UPDATE SET {}", insert_sql(table, columns), fmt::join(names, ","), sets);
+}
+
+const Columns kJobColumns{"experiment",
+                          "cluster",
+                          "cluster_path",
+                          "name",
+                          "segment",
+                          "state",
+                          "verdict",
+                          "attempt",
+                          "requeues",
+                          "created_ms",
+                          "state_changed_ms",
+                          "started_ms",
+                          "ended_ms",
+                          "exit_code",
+                          "head_exited_ms",
+                          "cause_code",
+                          "cause_message",
+                          "cause_infrastructure",
+                          "deleting",
+                          "body",
+                          "id"};
+
+std::string job_update_sql() {
+  std::string sets;
+  for (const std::string& column : kJobColumns) {
+    if (column != "id") sets += fmt::format("{}{}=?", sets.empty() ? "" : ",", column);
+  }
+  return fmt::format("UPDATE jobs SET {} WHERE id=?", sets);
+}
+
+int run_job(Statement& statement, const core::Job& job, const std::string& body) {
+  return statement.run(job.experiment.value, job.cluster.value, job.cluster_path, job.name, job.segment,
+                       stored_name(job.state), stored_name(job.verdict), job.attempt, job.requeues, job.created_ms,
+                       job.state_changed_ms, job.started_ms, job.ended_ms, job.exit_code, job.head_exited_ms,
+                       job.cause.code, job.cause.message, job.cause.infrastructure, job.deleting, body, job.id.value);
+}
+
+// Prepares into its target and remembers the first failure: a page of prepares without a page of ifs.
+struct Preparer {
+  Connection& connection;
+  std::optional<Error> failed;
+  void operator()(Statement& into, const std::string& sql) {
+    auto statement = connection.prepare(sql);
+    if (statement) {
+      into = std::move(*statement);
+    } else if (!failed) {
+      failed = statement.error();
+    }
+  }
+};
+
+// Applies `write` to each row until one fails.
+template <class Rows, class Write>
+int each(int code, const Rows& rows, Write write) {
+  for (auto row = rows.begin(); code == kSqlOk && row != rows.end(); ++row) code = write(*row);
+  return code;
+}
+
+}  // namespace
+
+std::string subject_key(const std::string& subject) {
+  return subject.substr(0, subject.find(' '));
+}
+
+Result<RowWriter> RowWriter::prepare(Connection& connection) {
+  RowWriter w;
+  Preparer prepare{connection, std::nullopt};
+  prepare(w.x_meta, upsert_sql("meta", {"id", "store_generation", "next_id", "next_timeline", "last_now_ms"}));
+  prepare(w.x_group, upsert_sql("groups", {"id", "name", "location", "created_ms", "deleting", "tags"}));
+  prepare(w.x_workspace,
+          upsert_sql("workspaces", {"id", "group_id", "name", "location", "created_ms", "deleting", "tags"}));
+  prepare(w.x_experiment, upsert_sql("experiments", {"id", "workspace", "name", "created_ms", "deleting"}));
+  prepare(w.x_cluster,
+          upsert_sql("clusters", {"id", "workspace", "name", "vm_size", "vm_priority", "target_node_count",
+                                  "node_deallocation_option", "admin_user_name", "admin_user_ssh_public_key",
+                                  "resizing", "created_ms", "allocation_changed_ms", "deleting"}));
+  prepare(w.x_node, upsert_sql("nodes", {"id", "name", "cluster", "state", "reason", "state_changed_ms", "epoch",
+                                         "revision", "awaited_revision", "inventory"}));
+  prepare(w.x_job_insert, insert_sql("jobs", kJobColumns));
+  prepare(w.x_job_update, job_update_sql());
+  prepare(w.x_spec, upsert_sql("job_specs", {"job", "body"}));
+  prepare(w.x_holding, upsert_sql("holdings",
+                                  {"node", "job", "attempt", "job_name", "node_epoch", "member", "lease_ms", "since_ms",
+                                   "reported", "stop_ordered", "confirm_revision", "gpu_uuids"},
+                                  3));
+  prepare(w.x_account, upsert_sql("accounts", {"id", "group_id", "name", "location", "sku", "place", "created_ms"}));
+  prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms"}));
+  prepare(w.x_request, upsert_sql("requests", {"request_id", "fingerprint", "at_ms", "code", "message", "subject"}));
+  prepare(w.x_line, insert_sql("timeline", {"sequence", "at_ms", "who", "subject_key", "subject", "what", "why"}));
+  prepare(w.x_erase_group, "DELETE FROM groups WHERE id=?");
+  prepare(w.x_erase_workspace, "DELETE FROM workspaces WHERE id=?");
+  prepare(w.x_erase_experiment, "DELETE FROM experiments WHERE id=?");
+  prepare(w.x_erase_cluster, "DELETE FROM clusters WHERE id=?");
+  prepare(w.x_erase_node, "DELETE FROM nodes WHERE id=?");
+  prepare(w.x_erase_job, "DELETE FROM jobs WHERE id=?");
+  prepare(w.x_erase_spec, "DELETE FROM job_specs WHERE job=?");
+  prepare(w.x_erase_holding, "DELETE FROM holdings WHERE node=? AND job=? AND attempt=?");
+  prepare(w.x_erase_account, "DELETE FROM accounts WHERE id=?");
+  prepare(w.x_erase_share, "DELETE FROM shares WHERE id=?");
+  prepare(w.x_erase_request, "DELETE FROM requests WHERE request_id=?");
+  if (prepare.failed) return *prepare.failed;
+  return w;
+}
+
+int RowWriter::write(Connection& connection, const core::Changes& changes) {
+  const core::Meta& meta = changes.meta;
+  int code = x_meta.run(1, meta.store_generation, meta.next_id, meta.next_timeline, meta.last_now_ms);
+  if (code == kSqlOk) code = upsert(changes);
+  code = each(code, changes.jobs, [&](const core::Job& job) { return put_job(connection, job); });
+  if (code == kSqlOk) code = erase(changes);
+  return code;
+}
+
+int RowWriter::upsert(const core::Changes& changes) {
+  int code = each(kSqlOk, changes.groups, [&](const core::Group& row) {
+    return x_group.run(row.id.value, row.name, row.location, row.created_ms, row.deleting, tags_text(row.tags));
+  });
+  code = each(code, changes.workspaces, [&](const core::Workspace& row) {
+    return x_workspace.run(row.id.value, row.group.value, row.name, row.location, row.created_ms, row.deleting,
+                           tags_text(row.tags));
+  });
+  code = each(code, changes.experiments, [&](const core::Experiment& row) {
+    return x_experiment.run(row.id.value, row.workspace.value, row.name, row.created_ms, row.deleting);
+  });
+  code = each(code, changes.clusters, [&](const core::Cluster& row) {
+    const core::ClusterSpec& spec = row.spec;
+    return x_cluster.run(row.id.value, row.workspace.value, row.name, spec.vm_size, stored_name(spec.vm_priority),
+                         spec.target_node_count, stored_name(spec.node_deallocation_option), spec.admin_user_name,
+                         spec.admin_user_ssh_public_key, row.resizing, row.created_ms, row.allocation_changed_ms,
+                         row.deleting);
+  });
+  code = each(code, changes.nodes, [&](const core::Node& row) {
+    std::optional<std::uint64_t> cluster;
+    if (row.cluster) cluster = row.cluster->value;
+    return x_node.run(row.id.value, row.name, cluster, stored_name(row.state), row.reason, row.state_changed_ms,
+                      row.epoch, row.revision, row.awaited_revision, inventory_text(row.inventory));
+  });
+  code = each(code, changes.holdings, [&](const core::Holding& row) {
+    return x_holding.run(row.node.value, row.id.job.value, row.id.attempt, row.job_name, row.node_epoch, row.member,
+                         row.lease_ms, row.since_ms, name_of(row.reported), row.stop_ordered, row.confirm_revision,
+                         strings_text(row.gpu_uuids));
+  });
+  code = each(code, changes.accounts, [&](const core::Account& row) {
+    return x_account.run(row.id.value, row.group.value, row.name, row.location, row.sku, row.place, row.created_ms);
+  });
+  code = each(code, changes.shares, [&](const core::Share& row) {
+    return x_share.run(row.id.value, row.account.value, row.name, row.created_ms);
+  });
+  code = each(code, changes.requests, [&](const core::RequestRecord& row) {
+    return x_request.run(row.request_id, row.fingerprint, row.at_ms, row.code, row.message, row.subject);
+  });
+  return each(code, changes.timeline, [&](const core::TimelineLine& row) {
+    return x_line.run(row.sequence, row.at_ms, row.who, subject_key(row.subject), row.subject, row.what, row.why);
+  });
+}
+
+int RowWriter::put_job(Connection& connection, const core::Job& job) {
+  const std::string body = job_body_text(job);
+  int code = run_job(x_job_update, job, body);
+  if (code != kSqlOk || connection.changed_rows() > 0) return code;
+  code = run_job(x_job_insert, job, body);
+  return code == kSqlOk ? x_spec.run(job.id.value, job_spec_text(job)) : code;
+}
+
+int RowWriter::erase(const core::Changes& changes) {
+  auto by_id = [](Statement& statement) { return [&](auto id) { return statement.run(id.value); }; };
+  int code = each(kSqlOk, changes.erased_groups, by_id(x_erase_group));
+  code = each(code, changes.erased_workspaces, by_id(x_erase_workspace));
+  code = each(code, changes.erased_experiments, by_id(x_erase_experiment));
+  code = each(code, changes.erased_clusters, by_id(x_erase_cluster));
+  code = each(code, changes.erased_nodes, by_id(x_erase_node));
+  code = each(code, changes.erased_jobs, by_id(x_erase_job));
+  code = each(code, changes.erased_jobs, by_id(x_erase_spec));
+  code = each(code, changes.erased_accounts, by_id(x_erase_account));
+  code = each(code, changes.erased_shares, by_id(x_erase_share));
+  code = each(code, changes.erased_holdings, [&](const core::HoldingKey& key) {
+    return x_erase_holding.run(key.first.value, key.second.job.value, key.second.attempt);
+  });
+  return each(code, changes.erased_requests, [&](const std::string& id) { return x_erase_request.run(id); });
+}
+
+}  // namespace trainyard::storage

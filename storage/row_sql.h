@@ -1,0 +1,47 @@
+// The core's rows as SQL: prepared upserts and erasures, and reading everything back. Belongs to sqlite_store.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "controller/core/rows.h"
+#include "storage/sqlite.h"
+
+namespace trainyard::storage {
+
+// The part of a subject before its first blank: "job:17" of "job:17 group/workspace/experiment/name".
+std::string subject_key(const std::string& subject);
+
+// Writes Changes with statements that are prepared once. Needs an open transaction.
+class RowWriter {
+ public:
+  static Result<RowWriter> prepare(Connection& connection);
+  // SQLite's code of the first failure, or kSqlOk.
+  int write(Connection& connection, const core::Changes& changes);
+
+ private:
+  int upsert(const core::Changes& changes);
+  int put_job(Connection& connection, const core::Job& job);
+  int erase(const core::Changes& changes);
+
+  Statement x_meta, x_group, x_workspace, x_experiment, x_cluster, x_node, x_job_insert, x_job_update, x_spec,
+      x_holding, x_account, x_share, x_request, x_line;
+  Statement x_erase_group, x_erase_workspace, x_erase_experiment, x_erase_cluster, x_erase_node, x_erase_job,
+      x_erase_spec, x_erase_holding, x_erase_account, x_erase_share, x_erase_request;
+};
+
+// A row that cannot be understood. It is taken out of its table so that it cannot stop a start.
+struct BadRow {
+  std::string table;
+  std::string key;  // SQL condition that names the row, from integers only
+  std::string reason;
+  bool keep = false;  // the row is usable without its damaged part: it stays, a copy goes to quarantine
+};
+
+// All rows, in the order of their keys. Bad ones are left out (or loaded without their damaged part) and listed.
+Result<core::Tables> read_tables(Connection& connection, std::vector<BadRow>& bad);
+
+// Copies the rows into `quarantine`, removes them from their tables (unless `keep`). Needs an open transaction.
+Status quarantine(Connection& connection, const std::vector<BadRow>& bad, TimeMs now_ms);
+
+}  // namespace trainyard::storage
