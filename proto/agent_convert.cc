@@ -1,0 +1,225 @@
+#include "proto/agent_convert.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "common/model_json.h"
+
+namespace trainyard {
+namespace {
+
+bool alphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+Result<HoldingOrder> order_from_proto(const v1::HoldingOrder& message) {
+  HoldingOrder order;
+  order.id = from_proto(message.id());
+  const auto phase = holding_phase_named(message.phase());
+  if (!phase) return Error{Code::invalid_argument, fmt::format("orders: unknown phase \"{}\"", message.phase())};
+  order.phase = *phase;
+  order.member = message.member();
+  order.gpu_uuids.assign(message.gpu_uuids().begin(), message.gpu_uuids().end());
+  order.lease_ms = message.lease_ms();
+  order.grace_ms = message.grace_ms();
+  if (!message.launch_json().empty()) {
+    auto launch = from_json_text<Launch>(message.launch_json());
+    if (!launch) return Error{Code::invalid_argument, "orders: launch: " + launch.error().message};
+    if (order.member >= launch->members.size()) {
+      return Error{Code::invalid_argument,
+                   fmt::format("orders: member {} of a launch with {} members", order.member, launch->members.size())};
+    }
+    order.launch = std::make_shared<const Launch>(std::move(launch).value());
+  } else if (order.phase != HoldingPhase::stop) {
+    return Error{Code::invalid_argument, fmt::format("orders: phase {} without a launch", message.phase())};
+  }
+  return order;
+}
+
+}  // namespace
+
+Status check_node_name(const std::string& name) {
+  const auto allowed = [](char c) { return alphanumeric(c) || c == '.' || c == '_' || c == '-'; };
+  if (name.empty() || name.size() > 64 || !alphanumeric(name.front()) ||
+      !std::all_of(name.begin(), name.end(), allowed)) {
+    return Error{Code::invalid_argument,
+                 fmt::format("nodeName: \"{}\" is not a node's name: use 1 to 64 letters, digits, '.', '_' and '-', a "
+                             "letter or digit first",
+                             name.substr(0, 100))};
+  }
+  return {};
+}
+
+std::string valid_utf8(const std::string& text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[at]);
+    const std::size_t length = lead < 0x80                   ? 1
+                               : lead >= 0xC2 && lead < 0xE0 ? 2
+                               : lead >= 0xE0 && lead < 0xF0 ? 3
+                               : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                             : 0;
+    bool good = length > 0 && at + length <= text.size();
+    for (std::size_t i = 1; good && i < length; ++i) {
+      const auto next = static_cast<unsigned char>(text[at + i]);
+      good = next >= 0x80 && next < 0xC0;
+      // Overlong forms, surrogates and code points beyond U+10FFFF.
+      if (i == 1 && ((lead == 0xE0 && next < 0xA0) || (lead == 0xED && next > 0x9F) || (lead == 0xF0 && next < 0x90) ||
+                     (lead == 0xF4 && next > 0x8F))) {
+        good = false;
+      }
+    }
+    if (good) {
+      out.append(text, at, length);
+      at += length;
+    } else {
+      out += '?';
+      ++at;
+    }
+  }
+  return out;
+}
+
+AttemptId from_proto(const v1::Attempt& message) {
+  return {JobId{message.job()}, message.attempt()};
+}
+
+void to_proto(AttemptId id, v1::Attempt& message) {
+  message.set_job(id.job.value);
+  message.set_attempt(id.attempt);
+}
+
+void to_proto(const Inventory& inventory, v1::Inventory& message) {
+  message.set_flavour(inventory.flavour);
+  message.set_pool(inventory.pool);
+  message.set_address(inventory.address);
+  message.set_network_cidr(inventory.network_cidr);
+  message.set_cores(inventory.cores);
+  message.set_memory_bytes(inventory.memory_bytes);
+  message.set_agent_version(inventory.agent_version);
+  for (const Gpu& gpu : inventory.gpus) {
+    auto& out = *message.add_gpus();
+    out.set_uuid(gpu.uuid);
+    out.set_model(gpu.model);
+    out.set_memory_bytes(gpu.memory_bytes);
+    out.set_pretend(gpu.pretend);
+  }
+}
+
+Inventory from_proto(const v1::Inventory& message) {
+  Inventory inventory;
+  inventory.flavour = message.flavour();
+  inventory.pool = message.pool();
+  inventory.address = message.address();
+  inventory.network_cidr = message.network_cidr();
+  inventory.cores = message.cores();
+  inventory.memory_bytes = message.memory_bytes();
+  inventory.agent_version = message.agent_version();
+  for (const auto& gpu : message.gpus()) {
+    inventory.gpus.push_back({gpu.uuid(), gpu.model(), gpu.memory_bytes(), gpu.pretend()});
+  }
+  return inventory;
+}
+
+void to_proto(const HoldingReport& holding, v1::HoldingReport& message) {
+  to_proto(holding.id, *message.mutable_id());
+  message.set_state(name_of(holding.state));
+  if (holding.exit_code) message.set_exit_code(*holding.exit_code);
+  message.set_error_code(valid_utf8(holding.error.code));
+  message.set_error_message(valid_utf8(holding.error.message));
+  for (const NamedValue& detail : holding.error.details) {
+    (*message.mutable_error_details())[valid_utf8(detail.name)] = valid_utf8(detail.value);
+  }
+  message.set_infrastructure(holding.error.infrastructure);
+  message.set_processes_killed(holding.receipt.processes_killed);
+  message.set_mounts_removed(holding.receipt.mounts_removed);
+  message.set_directories_removed(holding.receipt.directories_removed);
+  message.set_cleanup_ms(holding.receipt.took_ms);
+}
+
+Result<HoldingReport> from_proto(const v1::HoldingReport& message) {
+  HoldingReport holding;
+  holding.id = from_proto(message.id());
+  const auto state = holding_state_named(message.state());
+  if (!state) {
+    return Error{Code::invalid_argument, fmt::format("report: unknown holding state \"{}\"", message.state())};
+  }
+  holding.state = *state;
+  if (message.has_exit_code()) holding.exit_code = message.exit_code();
+  holding.error.code = message.error_code();
+  holding.error.message = message.error_message();
+  // A protobuf map has no order; names are sorted so that equal reports stay equal.
+  const std::map<std::string, std::string> details(message.error_details().begin(), message.error_details().end());
+  for (const auto& [name, value] : details) holding.error.details.push_back({name, value});
+  holding.error.infrastructure = message.infrastructure();
+  holding.receipt.processes_killed = message.processes_killed();
+  holding.receipt.mounts_removed = message.mounts_removed();
+  holding.receipt.directories_removed = message.directories_removed();
+  holding.receipt.took_ms = message.cleanup_ms();
+  return holding;
+}
+
+void to_proto(const Report& report, v1::Report& message) {
+  message.set_node_name(report.node_name);
+  message.set_store_generation(report.store_generation);
+  message.set_epoch(report.epoch);
+  message.set_orders_revision(report.orders_revision);
+  message.set_sequence(report.sequence);
+  to_proto(report.inventory, *message.mutable_inventory());
+  for (const HoldingReport& holding : report.holdings) to_proto(holding, *message.add_holdings());
+}
+
+Result<Report> from_proto(const v1::Report& message) {
+  if (const Status name = check_node_name(message.node_name()); !name) return name.error();
+  if (message.epoch().empty()) return Error{Code::invalid_argument, "report: epoch is missing"};
+  Report report;
+  report.node_name = message.node_name();
+  report.store_generation = message.store_generation();
+  report.epoch = message.epoch();
+  report.orders_revision = message.orders_revision();
+  report.sequence = message.sequence();
+  report.inventory = from_proto(message.inventory());
+  for (const auto& item : message.holdings()) {
+    auto holding = from_proto(item);
+    if (!holding) return holding.error();
+    if (holding->state == HoldingState::clean) holding->receipt.node_name = report.node_name;
+    report.holdings.push_back(std::move(holding).value());
+  }
+  return report;
+}
+
+void to_proto(const Orders& orders, v1::Orders& message) {
+  message.set_store_generation(orders.store_generation);
+  message.set_node_epoch(orders.node_epoch);
+  message.set_revision(orders.revision);
+  message.set_cluster(orders.cluster);
+  for (const HoldingOrder& order : orders.holdings) {
+    auto& out = *message.add_holdings();
+    to_proto(order.id, *out.mutable_id());
+    out.set_phase(name_of(order.phase));
+    out.set_member(order.member);
+    for (const std::string& uuid : order.gpu_uuids) out.add_gpu_uuids(uuid);
+    out.set_lease_ms(order.lease_ms);
+    out.set_grace_ms(order.grace_ms);
+    if (order.launch) out.set_launch_json(to_json_text(*order.launch));
+  }
+}
+
+Result<Orders> from_proto(const v1::Orders& message) {
+  Orders orders;
+  orders.store_generation = message.store_generation();
+  orders.node_epoch = message.node_epoch();
+  orders.revision = message.revision();
+  orders.cluster = message.cluster();
+  for (const auto& item : message.holdings()) {
+    auto order = order_from_proto(item);
+    if (!order) return order.error();
+    orders.holdings.push_back(std::move(order).value());
+  }
+  return orders;
+}
+
+}  // namespace trainyard

@@ -1,0 +1,446 @@
+#include "proto/job_convert.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "common/model_json.h"
+#include "proto/convert.h"
+
+namespace trainyard {
+namespace {
+
+constexpr std::int32_t kMaxNodes = 10'000;
+constexpr std::int32_t kMaxProcesses = 1'000'000;
+constexpr std::size_t kMaxText = 64 * 1024;  // of a command line or value: what one exec argument can carry, and half
+constexpr int kMaxItems = 1'000;             // of any list
+constexpr DurationMs kMaxDuration = 10LL * 365 * 24 * 3600 * 1000;
+
+Error invalid(std::string_view field, std::string_view text) {
+  return {Code::invalid_argument, fmt::format("properties.{}: {}", field, text)};
+}
+
+bool identifier(std::string_view text) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  };
+  return !text.empty() && text.size() <= 128 && std::all_of(text.begin(), text.end(), allowed);
+}
+
+Status check_text(std::string_view field, const std::string& text) {
+  if (text.size() > kMaxText) return invalid(field, fmt::format("is longer than {} bytes", kMaxText));
+  if (text.find('\0') != text.npos) return invalid(field, "must not contain NUL");
+  return {};
+}
+
+Status check_count(std::string_view field, int count) {
+  if (count > kMaxItems) return invalid(field, fmt::format("has {} entries; at most {} are allowed", count, kMaxItems));
+  return {};
+}
+
+// "0777", "755"
+Result<std::string> mode(const std::string& field, const std::string& text) {
+  if (text.empty()) return std::string("0777");
+  const bool octal = std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '7'; });
+  if (!octal || text.size() < 3 || text.size() > 4) {
+    return invalid(field, fmt::format("\"{}\" is not a mode like \"0777\"", text.substr(0, 20)));
+  }
+  return text;
+}
+
+Result<DurationMs> duration(std::string_view field, const google::protobuf::Duration& message, bool may_be_zero) {
+  const DurationMs value = from_proto(message);
+  if (value < 0 || (value == 0 && !may_be_zero)) {
+    return invalid(field, may_be_zero ? "must not be negative" : "must be longer than zero");
+  }
+  if (value > kMaxDuration) return invalid(field, "must be at most ten years");
+  return value;
+}
+
+// ---- Toolkits: exactly the fields of the chosen one may be set ----
+
+struct ToolkitField {
+  const char* name;  // within the settings object
+  bool is_set;
+  bool allowed, required;
+};
+
+Status toolkit_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+  std::string settings;
+  switch (message.toolkit()) {
+    case v1::TOOLKIT_CUSTOM:
+      spec.toolkit = Toolkit::custom;
+      settings = "customToolkitSettings";
+      break;
+    case v1::TOOLKIT_CUSTOM_MPI:
+      spec.toolkit = Toolkit::custom_mpi;
+      settings = "customMpiSettings";
+      break;
+    case v1::TOOLKIT_HOROVOD:
+      spec.toolkit = Toolkit::horovod;
+      settings = "horovodSettings";
+      break;
+    default:
+      return Error{Code::invalid_argument,
+                   "properties: names no toolkit; give exactly one of customToolkitSettings, customMpiSettings, "
+                   "horovodSettings"};
+  }
+  const bool horovod = spec.toolkit == Toolkit::horovod;
+  const bool mpi = spec.toolkit != Toolkit::custom;
+  const ToolkitField fields[] = {
+      {"commandLine", !message.command_line().empty(), !horovod, !horovod},
+      {"pythonScriptFilePath", !message.python_script_file_path().empty(), horovod, horovod},
+      {"pythonInterpreterPath", !message.python_interpreter_path().empty(), horovod, false},
+      {"commandLineArgs", !message.command_line_args().empty(), horovod, false},
+      {"processCount", message.process_count() != 0, mpi, false},
+  };
+  for (const ToolkitField& field : fields) {
+    const std::string name = settings + "." + field.name;
+    if (field.is_set && !field.allowed) return invalid(name, "is no field of this toolkit");
+    if (!field.is_set && field.required) return invalid(name, "is missing");
+  }
+  if (message.process_count() < 0 || message.process_count() > kMaxProcesses) {
+    return invalid(settings + ".processCount",
+                   fmt::format("must be 1 to {}, got {}", kMaxProcesses, message.process_count()));
+  }
+  const std::pair<const char*, const std::string*> texts[] = {
+      {".commandLine", &message.command_line()},
+      {".pythonScriptFilePath", &message.python_script_file_path()},
+      {".pythonInterpreterPath", &message.python_interpreter_path()},
+      {".commandLineArgs", &message.command_line_args()}};
+  for (const auto& [name, text] : texts) {
+    if (const Status status = check_text(settings + name, *text); !status) return status;
+  }
+  spec.command_line = message.command_line();
+  spec.python_script_file_path = message.python_script_file_path();
+  spec.python_interpreter_path = message.python_interpreter_path();
+  spec.command_line_args = message.command_line_args();
+  spec.process_count = static_cast<std::uint32_t>(message.process_count());
+  return {};
+}
+
+// ---- Lists ----
+
+Result<FileShareMount> mount_from_proto(const std::string& field, const v1::AzureFileShare& message) {
+  const auto url = parse_share_url("properties." + field + ".azureFileUrl", message.azure_file_url());
+  if (!url) return url.error();
+  if (!message.account_name().empty() && !equal_ignoring_case(message.account_name(), url->account)) {
+    return invalid(field + ".accountName", fmt::format("\"{}\" is not the account \"{}\" of azureFileUrl",
+                                                       message.account_name().substr(0, 100), url->account));
+  }
+  FileShareMount mount;
+  mount.account_name = url->account;
+  mount.azure_file_url = message.azure_file_url();
+  mount.share = url->share;
+  auto path = clean_path("properties." + field + ".relativeMountPath", message.relative_mount_path(), false);
+  if (!path) return path.error();
+  mount.relative_mount_path = std::move(path).value();
+  auto file_mode = mode(field + ".fileMode", message.file_mode());
+  if (!file_mode) return file_mode.error();
+  mount.file_mode = std::move(file_mode).value();
+  auto directory_mode = mode(field + ".directoryMode", message.directory_mode());
+  if (!directory_mode) return directory_mode.error();
+  mount.directory_mode = std::move(directory_mode).value();
+  return mount;
+}
+
+// Two mounts at one place, or one inside the other, would hide files.
+bool overlaps(const std::string& left, const std::string& right) {
+  return left == right || left.starts_with(right + "/") || right.starts_with(left + "/");
+}
+
+Status mounts_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+  constexpr const char* kField = "mountVolumes.azureFileShares";
+  if (const Status status = check_count(kField, message.azure_file_shares_size()); !status) return status;
+  for (int i = 0; i < message.azure_file_shares_size(); ++i) {
+    const std::string field = fmt::format("{}[{}]", kField, i);
+    auto mount = mount_from_proto(field, message.azure_file_shares(i));
+    if (!mount) return mount.error();
+    for (const FileShareMount& other : spec.file_shares) {
+      if (overlaps(mount->relative_mount_path, other.relative_mount_path)) {
+        return invalid(field + ".relativeMountPath",
+                       fmt::format("\"{}\" overlaps with the mount at \"{}\"", mount->relative_mount_path,
+                                   other.relative_mount_path));
+      }
+    }
+    spec.file_shares.push_back(std::move(mount).value());
+  }
+  return {};
+}
+
+// Ids become parts of variable names.
+Status check_id(const std::string& field, const std::string& id, std::set<std::string>& seen) {
+  if (id.empty()) return invalid(field + ".id", "is missing");
+  if (!identifier(id)) {
+    return invalid(field + ".id", fmt::format("\"{}\" must hold letters, digits and '_' only: it becomes part of a "
+                                              "variable's name",
+                                              id.substr(0, 100)));
+  }
+  if (!seen.insert(id).second) return invalid(field + ".id", fmt::format("\"{}\" is given twice", id));
+  return {};
+}
+
+Status directories_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+  if (const Status status = check_count("inputDirectories", message.input_directories_size()); !status) return status;
+  if (const Status status = check_count("outputDirectories", message.output_directories_size()); !status) return status;
+  std::set<std::string> inputs, outputs;
+  for (int i = 0; i < message.input_directories_size(); ++i) {
+    const auto& item = message.input_directories(i);
+    const std::string field = fmt::format("inputDirectories[{}]", i);
+    if (const Status status = check_id(field, item.id(), inputs); !status) return status;
+    if (item.path().empty()) return invalid(field + ".path", "is missing");
+    if (const Status status = check_text(field + ".path", item.path()); !status) return status;
+    spec.input_directories.push_back({item.id(), item.path()});
+  }
+  for (int i = 0; i < message.output_directories_size(); ++i) {
+    const auto& item = message.output_directories(i);
+    const std::string field = fmt::format("outputDirectories[{}]", i);
+    if (const Status status = check_id(field, item.id(), outputs); !status) return status;
+    if (item.id() == "stdouterr")
+      return invalid(field + ".id", "\"stdouterr\" is the name of the standard output's own");
+    if (item.path_prefix().empty()) return invalid(field + ".pathPrefix", "is missing");
+    if (const Status status = check_text(field + ".pathPrefix", item.path_prefix()); !status) return status;
+    auto suffix = clean_path("properties." + field + ".pathSuffix", item.path_suffix(), true);
+    if (!suffix) return suffix.error();
+    spec.output_directories.push_back({item.id(), item.path_prefix(), std::move(suffix).value()});
+  }
+  return {};
+}
+
+Status environment_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+  if (const Status status = check_count("environmentVariables", message.environment_variables_size()); !status)
+    return status;
+  std::set<std::string> names;
+  for (int i = 0; i < message.environment_variables_size(); ++i) {
+    const auto& item = message.environment_variables(i);
+    const std::string field = fmt::format("environmentVariables[{}]", i);
+    if (item.name().empty()) return invalid(field + ".name", "is missing");
+    if (!identifier(item.name()) || (item.name()[0] >= '0' && item.name()[0] <= '9')) {
+      return invalid(field + ".name", fmt::format("\"{}\" is not a variable's name: use letters, digits and '_', no "
+                                                  "digit first",
+                                                  item.name().substr(0, 100)));
+    }
+    if (!names.insert(item.name()).second) {
+      return invalid(field + ".name", fmt::format("\"{}\" is given twice", item.name()));
+    }
+    if (const Status status = check_text(field + ".value", item.value()); !status) return status;
+    spec.environment.push_back({item.name(), item.value()});
+  }
+  return {};
+}
+
+// ---- Recovery ----
+
+Status recovery_from_proto(const v1::Recovery& message, Recovery& recovery) {
+  using M = v1::Recovery;
+  if (!M::OnNodeLoss_IsValid(message.on_node_loss())) return invalid("recovery.onNodeLoss", "is not known");
+  if (!M::RerunAfter_IsValid(message.rerun_after())) return invalid("recovery.rerunAfter", "is not known");
+  recovery.on_node_loss = message.on_node_loss() == M::ON_NODE_LOSS_FAIL ? OnNodeLoss::fail : OnNodeLoss::requeue;
+  recovery.rerun_after =
+      message.rerun_after() == M::RERUN_AFTER_GANG_BROKEN ? RerunAfter::gang_broken : RerunAfter::fenced;
+  if (message.has_max_requeues()) recovery.max_requeues = message.max_requeues();
+  if (message.lease_forever() && message.has_lease()) {
+    return invalid("recovery.lease", "is given together with leaseForever: give one of them");
+  }
+  if (message.lease_forever()) recovery.lease_ms = kForever;
+  if (message.has_lease()) {
+    const auto lease = duration("recovery.lease", message.lease(), false);
+    if (!lease) return lease.error();
+    recovery.lease_ms = *lease;
+  }
+  if (message.has_gang_abort_after()) {
+    const auto after = duration("recovery.gangAbortAfter", message.gang_abort_after(), false);
+    if (!after) return after.error();
+    recovery.gang_abort_after_ms = *after;
+  }
+  if (message.has_grace()) {
+    const auto grace = duration("recovery.grace", message.grace(), true);
+    if (!grace) return grace.error();
+    recovery.grace_ms = *grace;
+  }
+  return {};
+}
+
+Status scalars_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+  if (message.node_count() < 1) {
+    return invalid("nodeCount", fmt::format("must be at least 1, got {}", message.node_count()));
+  }
+  if (message.node_count() > kMaxNodes) {
+    return invalid("nodeCount", fmt::format("must be at most {}, got {}", kMaxNodes, message.node_count()));
+  }
+  spec.node_count = static_cast<std::uint32_t>(message.node_count());
+  if (message.std_out_err_path_prefix().empty()) return invalid("stdOutErrPathPrefix", "is missing");
+  const std::pair<const char*, const std::string*> texts[] = {
+      {"stdOutErrPathPrefix", &message.std_out_err_path_prefix()},
+      {"jobPreparation.commandLine", &message.job_preparation_command_line()},
+      {"containerSettings.imageSourceRegistry.image", &message.image()}};
+  for (const auto& [field, text] : texts) {
+    if (const Status status = check_text(field, *text); !status) return status;
+  }
+  spec.std_out_err_path_prefix = message.std_out_err_path_prefix();
+  spec.preparation_command_line = message.job_preparation_command_line();
+  spec.image = message.image();
+  if (message.has_max_wall_clock_time()) {
+    const auto limit = duration("constraints.maxWallClockTime", message.max_wall_clock_time(), false);
+    if (!limit) return limit.error();
+    spec.max_wall_clock_ms = *limit;
+  }
+  switch (message.scheduling_priority()) {
+    case v1::PRIORITY_UNSPECIFIED:
+    case v1::PRIORITY_NORMAL:
+      spec.priority = Priority::normal;
+      return {};
+    case v1::PRIORITY_LOW:
+      spec.priority = Priority::low;
+      return {};
+    case v1::PRIORITY_HIGH:
+      spec.priority = Priority::high;
+      return {};
+    default:
+      return invalid("schedulingPriority", "is not known: use low, normal or high");
+  }
+}
+
+void recovery_to_proto(const Recovery& recovery, v1::Recovery& message) {
+  using M = v1::Recovery;
+  message.set_on_node_loss(recovery.on_node_loss == OnNodeLoss::fail ? M::ON_NODE_LOSS_FAIL : M::ON_NODE_LOSS_REQUEUE);
+  message.set_max_requeues(recovery.max_requeues);
+  message.set_rerun_after(recovery.rerun_after == RerunAfter::gang_broken ? M::RERUN_AFTER_GANG_BROKEN
+                                                                          : M::RERUN_AFTER_FENCED);
+  if (recovery.lease_ms == kForever) {
+    message.set_lease_forever(true);
+  } else {
+    set_duration(recovery.lease_ms, *message.mutable_lease());
+  }
+  if (recovery.gang_abort_after_ms >= 0)
+    set_duration(recovery.gang_abort_after_ms, *message.mutable_gang_abort_after());
+  set_duration(recovery.grace_ms, *message.mutable_grace());
+}
+
+// "group/workspace/cluster" as an ARM id; anything else (of an older row) as it is.
+std::string cluster_id(const std::string& path) {
+  const auto parts = split(path, '/');
+  if (parts.size() != 3) return path;
+  return arm_id(core::ClusterRef{std::string(parts[0]), std::string(parts[1]), std::string(parts[2])});
+}
+
+}  // namespace
+
+Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::WorkspaceRef& home) {
+  JobSubmission job;
+  auto cluster = parse_cluster("properties.cluster", message.cluster(), home);
+  if (!cluster) return cluster.error();
+  job.cluster = std::move(cluster).value();
+  if (const Status status = scalars_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = toolkit_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = mounts_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = directories_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = environment_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = recovery_from_proto(message.recovery(), job.spec.recovery); !status) return status.error();
+  return job;
+}
+
+void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec& message) {
+  message.set_cluster(cluster_id(cluster_path));
+  message.set_node_count(static_cast<std::int32_t>(spec.node_count));
+  message.set_toolkit(spec.toolkit == Toolkit::custom       ? v1::TOOLKIT_CUSTOM
+                      : spec.toolkit == Toolkit::custom_mpi ? v1::TOOLKIT_CUSTOM_MPI
+                                                            : v1::TOOLKIT_HOROVOD);
+  message.set_command_line(spec.command_line);
+  message.set_python_script_file_path(spec.python_script_file_path);
+  message.set_python_interpreter_path(spec.python_interpreter_path);
+  message.set_command_line_args(spec.command_line_args);
+  message.set_process_count(static_cast<std::int32_t>(spec.process_count));
+  message.set_std_out_err_path_prefix(spec.std_out_err_path_prefix);
+  message.set_job_preparation_command_line(spec.preparation_command_line);
+  message.set_image(spec.image);
+  for (const FileShareMount& mount : spec.file_shares) {
+    auto& out = *message.add_azure_file_shares();
+    out.set_account_name(mount.account_name);
+    out.set_azure_file_url(mount.azure_file_url);
+    out.set_relative_mount_path(mount.relative_mount_path);
+    out.set_file_mode(mount.file_mode);
+    out.set_directory_mode(mount.directory_mode);
+  }
+  for (const InputDirectory& directory : spec.input_directories) {
+    auto& out = *message.add_input_directories();
+    out.set_id(directory.id);
+    out.set_path(directory.path);
+  }
+  for (const OutputDirectory& directory : spec.output_directories) {
+    auto& out = *message.add_output_directories();
+    out.set_id(directory.id);
+    out.set_path_prefix(directory.path_prefix);
+    out.set_path_suffix(directory.path_suffix);
+  }
+  for (const NamedValue& variable : spec.environment) {
+    auto& out = *message.add_environment_variables();
+    out.set_name(variable.name);
+    out.set_value(variable.value);
+  }
+  set_duration(spec.max_wall_clock_ms, *message.mutable_max_wall_clock_time());
+  message.set_scheduling_priority(spec.priority == Priority::low    ? v1::PRIORITY_LOW
+                                  : spec.priority == Priority::high ? v1::PRIORITY_HIGH
+                                                                    : v1::PRIORITY_NORMAL);
+  recovery_to_proto(spec.recovery, *message.mutable_recovery());
+}
+
+void to_proto(const core::JobView& view, v1::Job& message) {
+  const core::Job& row = view.row;
+  message.set_resource_group(view.group);
+  message.set_workspace(view.workspace);
+  message.set_experiment(view.experiment);
+  message.set_name(row.name);
+  message.set_id(arm_id(core::JobRef{view.group, view.workspace, view.experiment, row.name}));
+  message.set_number(row.id.value);
+  if (row.spec) {
+    to_proto(*row.spec, row.cluster_path, *message.mutable_spec());
+    message.set_tool_type(name_of(row.spec->toolkit));
+  }
+  message.set_job_output_directory_path_segment(row.segment);
+  message.set_execution_state(view.execution_state);
+  message.set_phase(view.phase);
+  message.set_reason(view.reason);
+  message.set_provisioning_state(row.deleting ? "deleting" : "succeeded");
+  set_time(row.created_ms, *message.mutable_creation_time());
+  set_time(row.state_changed_ms, *message.mutable_execution_state_transition_time());
+  if (row.started_ms != 0 || row.ended_ms != 0 || row.exit_code || !row.errors.empty()) {
+    auto& info = *message.mutable_execution_info();
+    if (row.started_ms != 0) set_time(row.started_ms, *info.mutable_start_time());
+    if (row.ended_ms != 0) set_time(row.ended_ms, *info.mutable_end_time());
+    if (row.exit_code) info.set_exit_code(*row.exit_code);
+    for (const NodeError& error : row.errors) {
+      auto& out = *info.add_errors();
+      out.set_code(error.code);
+      out.set_message(error.message);
+      for (const NamedValue& detail : error.details) {
+        auto& named = *out.add_details();
+        named.set_name(detail.name);
+        named.set_value(detail.value);
+      }
+    }
+  }
+  message.set_attempt(row.attempt);
+  message.set_requeues(row.requeues);
+  for (const std::string& node : view.nodes) message.add_nodes(node);
+  for (const CleanupReceipt& receipt : row.receipts) {
+    auto& out = *message.add_receipts();
+    out.set_node(receipt.node_name);
+    out.set_processes_killed(receipt.processes_killed);
+    out.set_mounts_removed(receipt.mounts_removed);
+    out.set_directories_removed(receipt.directories_removed);
+    set_duration(receipt.took_ms, *out.mutable_took());
+  }
+  for (const std::string& warning : row.warnings) message.add_warnings(warning);
+}
+
+void to_proto(const core::TimelineLine& line, v1::TimelineLine& message) {
+  message.set_sequence(line.sequence);
+  set_time(line.at_ms, *message.mutable_time());
+  message.set_who(line.who);
+  message.set_what(line.what);
+  message.set_why(line.why);
+}
+
+}  // namespace trainyard

@@ -1,0 +1,23 @@
+// Job specs and jobs between the API's messages and our structs. Everything a user may get wrong in a job is said here,
+// naming the field as it stands in a job file. Pure; any thread.
+#pragma once
+
+#include "common/result.h"
+#include "controller/core/event.h"
+#include "controller/core/view.h"
+#include "trainyard/v1/jobs.pb.h"
+
+namespace trainyard {
+
+struct JobSubmission {
+  JobSpec spec;
+  core::ClusterRef cluster;
+};
+// Checks and converts; `home` is the job's own workspace, in which a plain cluster name is looked up.
+Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::WorkspaceRef& home);
+
+void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec& message);
+void to_proto(const core::JobView& view, v1::Job& message);
+void to_proto(const core::TimelineLine& line, v1::TimelineLine& message);
+
+}  // namespace trainyard
