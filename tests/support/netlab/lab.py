@@ -21,6 +21,7 @@ PREFIX = "tylab-"
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 TUTORIAL_IMAGE = "tensorflow/tensorflow:1.8.0-gpu"
 PORT = 7470
+PROGRAMS = ["trainyard", "trainyard-agent", "trainyard-controller", "trainyard-rsh", "trainyard-shim"]
 
 # Seconds, not minutes: what a test waits for.
 TEST_TIMING = {"heartbeat_ms": 300, "unreachable_after_ms": 2000, "gang_abort_after_ms": 3000, "kill_time_ms": 2000,
@@ -70,7 +71,7 @@ class Lab:
             self.network = Network(os.path.join(LABS, PREFIX + (name or f"{os.getpid()}-{time.monotonic_ns() % 100000}")))
             self.root = self.network.root
             # The hosts have a /tmp of their own; a copy is seen by all, and a rebuild does not change a running lab.
-            shutil.copytree(bin_dir or os.path.join(build_directory(), "bin"), os.path.join(self.root, "bin"))
+            self._copy_programs(bin_dir or os.path.join(build_directory(), "bin"))
             shutil.copy(os.path.join(CHECKOUT, "examples", "data", "digits.csv"), self.root)
             self.network.add(["head", *self.nodes], head="head")
             self._write_config(fence, images, config or {})
@@ -84,6 +85,14 @@ class Lab:
         except BaseException:
             self.down()
             raise
+
+    def _copy_programs(self, bin_dir):
+        os.mkdir(os.path.join(self.root, "bin"))
+        for program in PROGRAMS:
+            path = os.path.join(bin_dir, program)
+            if not os.path.exists(path):
+                raise LabError(f"{path} is not built (deploy/build builds it; TRAINYARD_BUILD_DIR says where)")
+            shutil.copy(path, os.path.join(self.root, "bin"))
 
     # --- configuration
 
