@@ -129,7 +129,8 @@ def cpp_functions(text):
         while ")" not in head.split("{")[0] and start > 0 and start > number - 12 and not re.search(r"[;{}]\s*$", lines[start - 1]):
             start -= 1
             head = lines[start] + " " + head
-        while start > 0 and (head.count(")") > head.count("(") or re.match(r"\s*[:,]\s", lines[start])):  # a constructor's members
+        while start > 0 and (head.count(")") > head.count("(") or lines[start - 1].rstrip().endswith(",") or
+                             re.match(r"\s*:\s", lines[start])):  # a constructor's members
             start -= 1
             head = lines[start] + " " + head
         match = re.match(r"\s*(?:[\w:&*<>,\[\]~\s]+[\s&*])?([~\w:]+(?:operator\S+)?)\s*\(", head)
