@@ -138,6 +138,7 @@ std::string job_spec_text(const core::Job& job) {
 
 Status read_job_spec(const std::string& text, core::Job& into) {
   return parse(text, [&](const json& body) {
+    body.at("spec").get_ref<const json::object_t&>();  // throws when it is anything else
     into.spec = std::make_shared<const JobSpec>(body.at("spec").get<JobSpec>());
     read(body, "mapping", into.mapping);
     read(body, "volumes", into.volumes);

@@ -144,8 +144,9 @@ void read_clusters(Reader& reader, core::Tables& tables, const Known& known) {
 // A node's row carries its revision and a holding's row keeps a GPU taken: they are kept without what the next report
 // of the node tells again.
 void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
-  reader.rows("nodes", "id,name,cluster,state,reason,state_changed_ms,epoch,revision,awaited_revision,inventory", "id",
-              [&](const Statement& row) -> Refusal {
+  reader.rows("nodes",
+              "id,name,cluster,state,reason,state_changed_ms,epoch,revision,awaited_revision,inventory,former_epochs",
+              "id", [&](const Statement& row) -> Refusal {
                 core::Node node;
                 node.id = {row.number(0)};
                 node.name = row.text(1);
@@ -156,6 +157,7 @@ void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
                 node.epoch = row.text(6);
                 node.revision = row.number(7);
                 node.awaited_revision = row.number(8);
+                node.former_epochs = reader.or_default(read_strings(row.text(10)), "former_epochs");
                 node.inventory = reader.or_default(from_json_text<Inventory>(row.text(9)), "inventory");
                 tables.nodes.push_back(std::move(node));
                 return std::nullopt;

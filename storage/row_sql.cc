@@ -107,7 +107,7 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
                                   "node_deallocation_option", "admin_user_name", "admin_user_ssh_public_key",
                                   "resizing", "created_ms", "allocation_changed_ms", "deleting"}));
   prepare(w.x_node, upsert_sql("nodes", {"id", "name", "cluster", "state", "reason", "state_changed_ms", "epoch",
-                                         "revision", "awaited_revision", "inventory"}));
+                                         "former_epochs", "revision", "awaited_revision", "inventory"}));
   prepare(w.x_job_insert, insert_sql("jobs", kJobColumns));
   prepare(w.x_job_update, job_update_sql());
   prepare(w.x_spec, upsert_sql("job_specs", {"job", "body"}));
@@ -165,7 +165,8 @@ int RowWriter::upsert(const core::Changes& changes) {
     std::optional<std::uint64_t> cluster;
     if (row.cluster) cluster = row.cluster->value;
     return x_node.run(row.id.value, row.name, cluster, stored_name(row.state), row.reason, row.state_changed_ms,
-                      row.epoch, row.revision, row.awaited_revision, inventory_text(row.inventory));
+                      row.epoch, strings_text(row.former_epochs), row.revision, row.awaited_revision,
+                      inventory_text(row.inventory));
   });
   code = each(code, changes.holdings, [&](const core::Holding& row) {
     return x_holding.run(row.node.value, row.id.job.value, row.id.attempt, row.job_name, row.node_epoch, row.member,

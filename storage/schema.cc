@@ -23,7 +23,8 @@ CREATE TABLE clusters (id INTEGER PRIMARY KEY, workspace INTEGER NOT NULL, name 
   admin_user_name TEXT NOT NULL, admin_user_ssh_public_key TEXT NOT NULL, resizing INTEGER NOT NULL,
   created_ms INTEGER NOT NULL, allocation_changed_ms INTEGER NOT NULL, deleting INTEGER NOT NULL) STRICT;
 CREATE TABLE nodes (id INTEGER PRIMARY KEY, name TEXT NOT NULL, cluster INTEGER, state TEXT NOT NULL,
-  reason TEXT NOT NULL, state_changed_ms INTEGER NOT NULL, epoch TEXT NOT NULL, revision INTEGER NOT NULL,
+  reason TEXT NOT NULL, state_changed_ms INTEGER NOT NULL, epoch TEXT NOT NULL,
+  former_epochs TEXT NOT NULL, revision INTEGER NOT NULL,
   awaited_revision INTEGER NOT NULL, inventory TEXT NOT NULL) STRICT;
 CREATE TABLE jobs (id INTEGER PRIMARY KEY, experiment INTEGER NOT NULL, cluster INTEGER NOT NULL,
   cluster_path TEXT NOT NULL, name TEXT NOT NULL, segment TEXT NOT NULL, state TEXT NOT NULL, verdict TEXT NOT NULL,

@@ -1,0 +1,168 @@
+#include "tests/storage/rows.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <tuple>
+
+namespace trainyard::storage::test {
+
+namespace {
+
+JobSpec full_spec(std::uint64_t n) {
+  JobSpec spec;
+  spec.node_count = 4;
+  spec.toolkit = Toolkit::horovod;
+  spec.command_line = "echo 'quote \" and \xc3\xa4'";
+  spec.python_script_file_path = "$AZ_BATCHAI_JOB_MOUNT_ROOT/s/train.py";
+  spec.python_interpreter_path = "/usr/bin/python3";
+  spec.command_line_args = "--dir x";
+  spec.process_count = 8;
+  spec.std_out_err_path_prefix = "$AZ_BATCHAI_JOB_MOUNT_ROOT/logs";
+  spec.preparation_command_line = "pip install x";
+  spec.image = "tensorflow/tensorflow:1.8.0-gpu";
+  spec.file_shares = {{"account", "https://a/s", "s", "logs", "0700", "0750"}};
+  spec.input_directories = {{"SCRIPT", "/in"}};
+  spec.output_directories = {{"MODEL", "/out", "models"}};
+  spec.environment = {{"A", fmt::format("{}", n)}};
+  spec.max_wall_clock_ms = 1234;
+  spec.priority = Priority::high;
+  spec.recovery = {OnNodeLoss::fail, 3, RerunAfter::gang_broken, kForever, 5, 6};
+  return spec;
+}
+
+}  // namespace
+
+core::Job full_job(std::uint64_t n) {
+  core::Job job;
+  job.id = {n};
+  job.experiment = {3};
+  job.cluster = {4};
+  job.cluster_path = "g/w/nc6cluster";
+  job.name = fmt::format("job_{}", n);
+  job.spec = std::make_shared<const JobSpec>(full_spec(n));
+  job.mapping = {std::string(""), "python3"};
+  job.volumes = {{Volume::Kind::local, "/srv/a/s", "logs"}};
+  job.segment = "g/w/e/jobs/job/uuid";
+  job.warnings = {"cluster can have 4 nodes, job needs 5"};
+  job.state = core::JobState::stopping;
+  job.verdict = core::Verdict::requeue;
+  job.cause = {"NodeLost", "n3 is gone", true};
+  job.attempt = 2;
+  job.requeues = 1;
+  job.created_ms = 1'700'000'000'000;
+  job.state_changed_ms = 1'700'000'000'001;
+  job.started_ms = 1'700'000'000'002;
+  job.ended_ms = 1'700'000'000'003;
+  job.exit_code = -1;
+  job.head_exited_ms = 1'700'000'000'004;
+  job.errors = {{"JobFailed", "bytes that are no UTF-8 come later", {{"exitCode", "137"}}, true}};
+  job.receipts = {{"n1", 1, 2, 3, 4}};
+  job.last_nodes = {"n1", "n2"};
+  job.deleting = true;
+  return job;
+}
+
+core::Changes full_changes(std::uint64_t n) {
+  core::Changes c;
+  c.meta = {"generation", 100 + n, 200 + n, 1'700'000'000'000};
+  c.groups = {{{1}, "Group", "eastus", {{"key", "value"}, {"", "empty"}}, 11, true}};
+  c.workspaces = {{{2}, {1}, "work", "westus", {{"a", "b"}}, 12, true}};
+  c.experiments = {{{3}, {2}, "exp", 13, true}};
+  c.clusters = {{{4},
+                 {2},
+                 "nc6cluster",
+                 {"Standard_NC6", core::VmPriority::low_priority, 4, core::DeallocationOption::wait_for_job_completion,
+                  "admin", "ssh-rsa AAAA"},
+                 true,
+                 14,
+                 15,
+                 true}};
+  core::Node node;
+  node.id = {5};
+  node.name = "n1";
+  node.inventory = {"STANDARD_NC6", "gpu", "10.77.0.1", "10.77.0.0/16", 6, 1ULL << 40, {{"GPU-1", "K80", 12, true}},
+                    "0.1"};
+  node.epoch = "boot-1";
+  node.former_epochs = {"boot-0", "boot--1"};
+  node.revision = 77;
+  node.cluster = ClusterId{4};
+  node.state = core::NodeState::unusable;
+  node.reason = "no disk";
+  node.state_changed_ms = 16;
+  node.awaited_revision = 76;
+  c.nodes = {node};
+  c.jobs = {full_job(6)};
+  core::Holding holding;
+  holding.id = {{6}, 2};
+  holding.node = {5};
+  holding.job_name = "job_6";
+  holding.node_epoch = "boot-1";
+  holding.member = 3;
+  holding.gpu_uuids = {"GPU-1", "GPU-2"};
+  holding.lease_ms = 3600;
+  holding.since_ms = 17;
+  holding.reported = HoldingState::exited;
+  holding.stop_ordered = true;
+  holding.confirm_revision = 78;
+  c.holdings = {holding};
+  c.accounts = {{{7}, {1}, "account", "eastus", "Standard_LRS", "/srv/a", 18}};
+  c.shares = {{{8}, {7}, "logs", 19}};
+  c.requests = {{"6f1c", "finger", 20, 5, "no such thing", "job:6"}};
+  c.timeline = {{n, 21, "user", "job:6 g/w/e/job_6", "queued -> preparing", "4 nodes were idle"}};
+  return c;
+}
+
+core::Changes submitted(std::uint64_t n) {
+  core::Changes c;
+  c.meta = {"generation", n + 1, n + 1, static_cast<TimeMs>(n)};
+  core::Job job = full_job(n);
+  job.state = core::JobState::queued;
+  job.attempt = 0;
+  c.jobs = {job};
+  c.requests = {{fmt::format("request-{}", n), "finger", static_cast<TimeMs>(n), 0, "", fmt::format("job:{}", n)}};
+  c.timeline = {{n, static_cast<TimeMs>(n), "user", fmt::format("job:{} g/w/e/{}", n, job.name), "submitted", ""}};
+  return c;
+}
+
+bool same(const core::Job& a, const core::Job& b) {
+  // A binding for each field: a new one does not compile until it is compared, filled above and stored.
+  auto parts = [](const core::Job& job) {
+    const auto& [id, experiment, cluster, cluster_path, name, spec, mapping, volumes, segment, warnings, state, verdict,
+                 cause, attempt, requeues, created, changed, started, ended, exit_code, head_exited, errors, receipts,
+                 last_nodes, deleting] = job;
+    return std::tuple(id, experiment, cluster, cluster_path, name, *spec, mapping, volumes, segment, warnings, state,
+                      verdict, cause, attempt, requeues, created, changed, started, ended, exit_code, head_exited,
+                      errors, receipts, last_nodes, deleting);
+  };
+  return parts(a) == parts(b);
+}
+
+void require_holds(const core::Tables& tables, const core::Changes& rows) {
+  REQUIRE(tables.meta == rows.meta);
+  REQUIRE(tables.groups == rows.groups);
+  REQUIRE(tables.workspaces == rows.workspaces);
+  REQUIRE(tables.experiments == rows.experiments);
+  REQUIRE(tables.clusters == rows.clusters);
+  REQUIRE(tables.nodes == rows.nodes);
+  REQUIRE(tables.holdings == rows.holdings);
+  REQUIRE(tables.accounts == rows.accounts);
+  REQUIRE(tables.shares == rows.shares);
+  REQUIRE(tables.requests == rows.requests);
+  REQUIRE(tables.jobs.size() == rows.jobs.size());
+  for (std::size_t i = 0; i < rows.jobs.size(); ++i) REQUIRE(same(tables.jobs[i], rows.jobs[i]));
+}
+
+TemporaryDirectory::TemporaryDirectory() {
+  char path[] = "/tmp/trainyard-storage-XXXXXX";
+  if (::mkdtemp(path)) x_path = path;
+}
+
+TemporaryDirectory::~TemporaryDirectory() {
+  std::error_code ignored;
+  if (!x_path.empty()) std::filesystem::remove_all(x_path, ignored);
+}
+
+}  // namespace trainyard::storage::test
