@@ -46,7 +46,7 @@ struct ShimExit {
   std::string error;                // not empty: the child could not be started at all, and why (the machine's fault)
 };
 
-// Creates `directory` (0700) and writes spec.json into it, durably.
+// Creates `directory` (0700) and writes spec.json into it.
 Status write_shim_spec(const std::string& directory, const ShimSpec& spec);
 Result<ShimSpec> read_shim_spec(const std::string& directory);
 

@@ -1,0 +1,126 @@
+#include "agent/exec/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace trainyard::agent {
+
+void UniqueFd::reset(int fd) {
+  if (x_fd >= 0) ::close(x_fd);
+  x_fd = fd;
+}
+
+Error system_error(const std::string& what, int error_number) {
+  Code code = Code::internal;
+  switch (error_number) {
+    case ENOENT:
+      code = Code::not_found;
+      break;
+    case EEXIST:
+      code = Code::already_exists;
+      break;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      code = Code::permission_denied;
+      break;
+    case ENOSPC:
+    case EDQUOT:
+      code = Code::resource_exhausted;
+      break;
+    case ENOTDIR:
+    case EISDIR:
+    case ENOTEMPTY:
+    case EBUSY:
+      code = Code::failed_precondition;
+      break;
+    case ENAMETOOLONG:
+    case EINVAL:
+      code = Code::invalid_argument;
+      break;
+    default:
+      break;
+  }
+  return Error{code, what + ": " + std::strerror(error_number)};
+}
+
+Result<std::string> read_whole_file(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return system_error("cannot open " + path, errno);
+  std::string text;
+  char buffer[8192];
+  for (;;) {
+    const ssize_t got = ::read(fd.get(), buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return system_error("cannot read " + path, errno);
+    if (got == 0) return text;
+    text.append(buffer, static_cast<std::size_t>(got));
+  }
+}
+
+bool write_fully(int fd, const char* data, std::size_t size) {
+  while (size > 0) {
+    const ssize_t put = ::write(fd, data, size);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return false;
+    data += put;
+    size -= static_cast<std::size_t>(put);
+  }
+  return true;
+}
+
+namespace {
+
+Status replace_file(const std::string& path, const std::string& text, mode_t mode, bool durably) {
+  const std::string temporary = path + ".new";
+  {
+    UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+    if (!fd.valid()) return system_error("cannot create " + temporary, errno);
+    if (!write_fully(fd.get(), text.data(), text.size())) return system_error("cannot write " + temporary, errno);
+    if (durably && ::fsync(fd.get()) != 0) return system_error("cannot sync " + temporary, errno);
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return system_error("cannot rename to " + path, errno);
+  if (!durably) return {};
+  const std::string directory = path.substr(0, path.rfind('/') + 1);
+  UniqueFd fd(::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || ::fsync(fd.get()) != 0) return system_error("cannot sync the directory of " + path, errno);
+  return {};
+}
+
+}  // namespace
+
+Status write_file_atomically(const std::string& path, const std::string& text, mode_t mode) {
+  return replace_file(path, text, mode, false);
+}
+
+Status write_file_durably(const std::string& path, const std::string& text, mode_t mode) {
+  return replace_file(path, text, mode, true);
+}
+
+std::uint64_t process_start_time(int pid) {
+  const auto stat = read_whole_file("/proc/" + std::to_string(pid) + "/stat");
+  if (!stat) return 0;
+  // The name in parentheses may hold anything, also blanks and parentheses: count from the last one.
+  const std::size_t close = stat->rfind(')');
+  if (close == std::string::npos) return 0;
+  const char* field = stat->c_str() + close + 1;
+  for (int number = 3; number < 22; ++number) {
+    field = std::strchr(field + 1, ' ');
+    if (field == nullptr) return 0;
+  }
+  return std::strtoull(field + 1, nullptr, 10);
+}
+
+std::int64_t boottime_ms() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<std::int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000;
+}
+
+}  // namespace trainyard::agent

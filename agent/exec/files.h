@@ -1,0 +1,54 @@
+// Small file tools of the processes on a node: owned descriptors, whole-file reads, durable replacement, process
+// identity.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "common/result.h"
+
+namespace trainyard::agent {
+
+// Owns a descriptor; closes it at the end.
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : x_fd(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : x_fd(std::exchange(other.x_fd, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    reset(std::exchange(other.x_fd, -1));
+    return *this;
+  }
+  ~UniqueFd() { reset(); }
+  int get() const { return x_fd; }
+  bool valid() const { return x_fd >= 0; }
+  int release() { return std::exchange(x_fd, -1); }
+  void reset(int fd = -1);
+
+ private:
+  int x_fd = -1;
+};
+
+// Error of a failed system call, from errno: "cannot open /a/b: No such file or directory", with the code that fits.
+Error system_error(const std::string& what, int error_number);
+
+Result<std::string> read_whole_file(const std::string& path);
+
+// Replaces `path` by `text` with a temporary file beside it and a rename: readers, and a crash of ours, see old or new.
+// Durably: also synced, so that a crash of the machine does not undo it.
+Status write_file_atomically(const std::string& path, const std::string& text, mode_t mode);
+Status write_file_durably(const std::string& path, const std::string& text, mode_t mode);
+
+// All of `data`, through short writes and interruptions. False with errno set.
+bool write_fully(int fd, const char* data, std::size_t size);
+
+// When the process started, in the kernel's ticks: with the pid it names a process for ever. 0 when there is none.
+std::uint64_t process_start_time(int pid);
+
+// CLOCK_BOOTTIME in milliseconds.
+std::int64_t boottime_ms();
+
+}  // namespace trainyard::agent

@@ -1,0 +1,79 @@
+#include "agent/exec/mpirun.h"
+
+#include <algorithm>
+
+namespace trainyard::agent {
+namespace {
+
+// Parameters that hold for every mpirun on the cluster, ours or a user's own. Why each:
+std::vector<NamedValue> common_parameters(const HoldingPaths& paths, const NodeFacts& facts) {
+  std::vector<NamedValue> parameters{
+      {"plm", "rsh"},
+      {"plm_rsh_agent", paths.rsh_program},
+      // All launches come from mpirun itself: the launchers of other nodes would not be in reach of its socket.
+      {"plm_rsh_no_tree_spawn", "1"},
+      // Sessions that stay count; with fewer than nodes mpirun hangs.
+      {"plm_rsh_num_concurrent", "1024"},
+      {"orte_keep_fqdn_hostnames", "1"},
+  };
+  if (!facts.network_cidr.empty()) {
+    // Without them a bridge that exists on every host (docker0) is tried first and the job hangs.
+    parameters.push_back({"oob_tcp_if_include", facts.network_cidr});
+    parameters.push_back({"btl_tcp_if_include", facts.network_cidr});
+  }
+  const std::vector<NamedValue> rest{
+      {"oob_tcp_disable_ipv6_family", "1"},
+      {"btl_tcp_disable_family", "6"},
+      {"btl", "self,vader,tcp"},
+      {"pml", "ob1"},
+      // A node that vanishes without a word is noticed after 10 + 2 * 5 seconds instead of 480.
+      {"oob_tcp_keepalive_time", "10"},
+      {"oob_tcp_keepalive_intvl", "2"},
+      {"oob_tcp_keepalive_probes", "5"},
+      // Session files go with the job's temporary directory.
+      {"orte_tmpdir_base", paths.job_temp},
+  };
+  parameters.insert(parameters.end(), rest.begin(), rest.end());
+  return parameters;
+}
+
+}  // namespace
+
+RankLayout rank_layout(const Launch& launch) {
+  RankLayout layout;
+  layout.nodes = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(launch.members.size()));
+  layout.ranks = launch.spec.process_count != 0 ? launch.spec.process_count : layout.nodes;
+  layout.per_node = (layout.ranks + layout.nodes - 1) / layout.nodes;
+  layout.even = layout.ranks % layout.nodes == 0;
+  return layout;
+}
+
+std::vector<std::string> mpirun_arguments(const RankLayout& layout, const HoldingPaths& paths, const NodeFacts& facts) {
+  std::vector<std::string> arguments{
+      "--allow-run-as-root", "--stdin", "none", "--hostfile", paths.hostfile, "-np", std::to_string(layout.ranks),
+      "--map-by", layout.even ? "ppr:" + std::to_string(layout.per_node) + ":node" : "node",
+      // The default pins one or two ranks to a core each, with all their threads.
+      "--bind-to", "none",
+      // With no_tree_spawn alone orted would detach, and its launcher's end mean nothing.
+      "--leave-session-attached"};
+  auto parameters = common_parameters(paths, facts);
+  // Waiting ranks must give way where there are not more cores than ranks.
+  if (facts.cores != 0 && layout.per_node >= facts.cores) parameters.push_back({"mpi_yield_when_idle", "1"});
+  for (const auto& parameter : parameters) {
+    arguments.insert(arguments.end(), {"--mca", parameter.name, parameter.value});
+  }
+  return arguments;
+}
+
+std::vector<NamedValue> mpirun_environment(const HoldingPaths& paths, const NodeFacts& facts) {
+  std::vector<NamedValue> variables;
+  for (const auto& parameter : common_parameters(paths, facts)) {
+    variables.push_back({"OMPI_MCA_" + parameter.name, parameter.value});
+  }
+  variables.push_back({"OMPI_MCA_orte_leave_session_attached", "1"});
+  variables.push_back({"OMPI_ALLOW_RUN_AS_ROOT", "1"});
+  variables.push_back({"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"});
+  return variables;
+}
+
+}  // namespace trainyard::agent

@@ -1,0 +1,335 @@
+// trainyard-shim DIRECTORY: see shim.h. Started by start_shim with the held lock as descriptor 3 and a pipe for its
+// answer as 4. One thread, one loop over two pipes and the signals; it keeps nothing in memory that matters.
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "agent/exec/files.h"
+#include "agent/exec/shim.h"
+
+extern char** environ;
+
+namespace trainyard::agent {
+namespace {
+
+constexpr int kLockFd = 3;
+constexpr int kAnswerFd = 4;
+constexpr std::size_t kPieceBytes = 64 * 1024;
+constexpr std::size_t kDrainBytes = 8 * 1024 * 1024;  // more than the pipes hold: a drain ends although others write on
+
+struct Output {
+  UniqueFd pipe, file;
+};
+
+struct Shim {
+  std::string directory;
+  ShimSpec spec;
+  int child_pid = 0;
+  bool exited = false;
+  ShimExit exit;
+  std::uint64_t written_dropped = 0;  // as exit.json says
+  std::int64_t ended_boottime_ms = 0;
+  Output outputs[2];
+};
+
+void write_text(const std::string& path, const std::string& text) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (fd.valid()) write_fully(fd.get(), text.data(), text.size());
+}
+
+void write_identity(const Shim& shim) {
+  nlohmann::json value{{"pid", ::getpid()}, {"start_time", process_start_time(::getpid())}};
+  if (shim.child_pid > 0) {
+    value["child_pid"] = shim.child_pid;
+    value["child_start_time"] = process_start_time(shim.child_pid);
+  }
+  // No sync: what a crash of the machine undoes, no process of ours survived either.
+  const auto written = write_file_atomically(shim.directory + "/shim.json", value.dump(), 0600);
+  if (!written) std::fprintf(stderr, "%s\n", written.error().message.c_str());
+}
+
+// Tried until it succeeds: without it the exit code is lost, and a full disk may be cleared.
+void write_exit(Shim& shim) {
+  shim.written_dropped = shim.exit.dropped_bytes;
+  const nlohmann::json value{{"exit_code", shim.exit.exit_code},
+                             {"signal", shim.exit.signal},
+                             {"ended_boottime_ms", shim.ended_boottime_ms},
+                             {"dropped_bytes", shim.exit.dropped_bytes},
+                             {"error", shim.exit.error}};
+  const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  for (;;) {
+    const auto written = write_file_durably(shim.directory + "/exit.json", text, 0600);
+    if (written) return;
+    std::fprintf(stderr, "%s\n", written.error().message.c_str());
+    ::usleep(500'000);
+  }
+}
+
+void end_with_error(Shim& shim, const std::string& message) {
+  shim.exited = true;
+  shim.exit.exit_code = 127;
+  shim.exit.error = message;
+  shim.ended_boottime_ms = boottime_ms();
+  write_exit(shim);
+}
+
+// ---- The child, between fork and exec ----
+
+// Says what failed and ends; the parent reads it from descriptor 3.
+[[noreturn]] void fail_child(const char* what) {
+  char text[512];
+  const int size = std::snprintf(text, sizeof text, "%s: %s", what, std::strerror(errno));
+  write_fully(3, text, static_cast<std::size_t>(std::min<int>(size, sizeof text - 1)));
+  ::_exit(127);
+}
+
+void drop_to(std::uint32_t uid, std::uint32_t gid) {
+  if (uid == 0 && gid == 0) return;
+  const gid_t groups[] = {gid};
+  if (::setgroups(1, groups) != 0 || ::setresgid(gid, gid, gid) != 0 || ::setresuid(uid, uid, uid) != 0) {
+    fail_child("cannot change to the job's user");
+  }
+  uid_t real = 0, effective = 0, saved = 0;
+  if (::getresuid(&real, &effective, &saved) != 0 || real != uid || effective != uid || saved != uid ||
+      (uid != 0 && ::setuid(0) == 0)) {
+    errno = EPERM;
+    fail_child("still privileged after changing to the job's user");
+  }
+}
+
+[[noreturn]] void run_child(const ShimSpec& spec, int out, int err, int report) {
+  if (!spec.cgroup.empty()) {
+    const UniqueFd procs(::open((spec.cgroup + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+    if (!procs.valid() || ::write(procs.get(), "0", 1) != 1) {
+      ::dup2(report, 3);
+      fail_child(("cannot join cgroup " + spec.cgroup).c_str());
+    }
+  }
+  // All three are above 4: nothing is overwritten before it is moved.
+  const int null = ::open("/dev/null", O_RDONLY);
+  ::dup2(null, 0);
+  ::dup2(out, 1);
+  ::dup2(err, 2);
+  ::dup3(report, 3, O_CLOEXEC);
+  ::close_range(4, UINT_MAX, 0);
+  ::setsid();
+  ::umask(022);
+  write_text("/proc/self/oom_score_adj", "0");
+  if (!spec.working_directory.empty() && ::chdir(spec.working_directory.c_str()) != 0) {
+    fail_child(("cannot enter " + spec.working_directory).c_str());
+  }
+  drop_to(spec.uid, spec.gid);
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail_child("cannot give up new privileges");
+
+  std::vector<std::string> variables;
+  for (const auto& variable : spec.environment) variables.push_back(variable.name + "=" + variable.value);
+  std::vector<char*> argv, environment;
+  for (const auto& word : spec.argv) argv.push_back(const_cast<char*>(word.c_str()));
+  for (const auto& variable : variables) environment.push_back(const_cast<char*>(variable.c_str()));
+  argv.push_back(nullptr);
+  environment.push_back(nullptr);
+
+  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::execve(argv[0], argv.data(), environment.data());
+  fail_child(("cannot run " + spec.argv[0]).c_str());
+}
+
+UniqueFd above_four(int fd) {
+  if (fd > 4) return UniqueFd(fd);
+  const int higher = ::fcntl(fd, F_DUPFD_CLOEXEC, 5);
+  ::close(fd);
+  return UniqueFd(higher);
+}
+
+bool make_pipe(UniqueFd& read_end, UniqueFd& write_end) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return false;
+  read_end = above_four(ends[0]);
+  write_end = above_four(ends[1]);
+  return true;
+}
+
+// Starts the child with its pipes. Empty: it runs. Otherwise what went wrong; nothing runs then.
+std::string start_child(Shim& shim) {
+  const std::string* paths[] = {&shim.spec.stdout_path, &shim.spec.stderr_path};
+  UniqueFd writers[2], report_read, report_write;
+  for (int i = 0; i < 2; ++i) {
+    shim.outputs[i].file = UniqueFd(::open(paths[i]->c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    if (!shim.outputs[i].file.valid()) return "cannot open " + *paths[i] + ": " + std::strerror(errno);
+    if (!make_pipe(shim.outputs[i].pipe, writers[i])) return std::string("cannot make a pipe: ") + std::strerror(errno);
+    ::fcntl(shim.outputs[i].pipe.get(), F_SETPIPE_SZ, 256 * 1024);  // fewer turns for a busy writer; as allowed
+    ::fcntl(shim.outputs[i].pipe.get(), F_SETFL, O_NONBLOCK);
+  }
+  if (!make_pipe(report_read, report_write)) return std::string("cannot make a pipe: ") + std::strerror(errno);
+  const pid_t pid = ::fork();
+  if (pid < 0) return std::string("cannot fork: ") + std::strerror(errno);
+  if (pid == 0) run_child(shim.spec, writers[0].get(), writers[1].get(), report_write.get());
+  report_write.reset();
+  std::string complaint;
+  char text[512];
+  for (;;) {  // ends when exec closes the descriptor
+    const ssize_t got = ::read(report_read.get(), text, sizeof text);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    complaint.append(text, static_cast<std::size_t>(got));
+  }
+  if (!complaint.empty()) {
+    ::waitpid(pid, nullptr, 0);
+    return complaint;
+  }
+  shim.child_pid = pid;
+  return {};
+}
+
+// ---- The loop ----
+
+// Copies one piece. False when there is nothing to read now; closes the pipe at its end.
+bool copy_piece(Shim& shim, Output& output) {
+  static char buffer[kPieceBytes];
+  const ssize_t got = ::read(output.pipe.get(), buffer, sizeof buffer);
+  if (got < 0) return errno == EINTR;
+  if (got == 0) {
+    output.pipe.reset();
+    return false;
+  }
+  std::size_t done = 0;
+  const auto size = static_cast<std::size_t>(got);
+  while (done < size) {
+    const ssize_t put = ::write(output.file.get(), buffer + done, size - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) {
+      // The disk is full or broken: the job must not hang on its log. Read on, and say how much is missing.
+      if (shim.exit.dropped_bytes == 0) std::fprintf(stderr, "output is lost: %s\n", std::strerror(errno));
+      shim.exit.dropped_bytes += size - done;
+      break;
+    }
+    done += static_cast<std::size_t>(put);
+  }
+  return true;
+}
+
+void drain(Shim& shim) {
+  for (auto& output : shim.outputs) {
+    for (std::size_t most = kDrainBytes; output.pipe.valid() && most > 0; most -= kPieceBytes) {
+      if (!copy_piece(shim, output)) break;
+    }
+  }
+}
+
+void reap(Shim& shim) {
+  int status = 0;
+  for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+    if (pid != shim.child_pid || shim.exited) continue;
+    shim.exited = true;
+    shim.ended_boottime_ms = boottime_ms();
+    if (WIFSIGNALED(status)) {
+      shim.exit.signal = WTERMSIG(status);
+      shim.exit.exit_code = 128 + shim.exit.signal;
+    } else {
+      shim.exit.exit_code = WEXITSTATUS(status);
+    }
+    drain(shim);  // all that the child itself wrote is in the pipes now
+    write_exit(shim);
+  }
+}
+
+void supervise(Shim& shim, int signals) {
+  bool told_to_end = false;
+  while (!shim.exited || ((shim.outputs[0].pipe.valid() || shim.outputs[1].pipe.valid()) && !told_to_end)) {
+    // poll() skips descriptors of -1: pipes at their end.
+    pollfd waiting[3] = {
+        {signals, POLLIN, 0}, {shim.outputs[0].pipe.get(), POLLIN, 0}, {shim.outputs[1].pipe.get(), POLLIN, 0}};
+    if (::poll(waiting, 3, -1) < 0) continue;
+    for (int i = 0; i < 2; ++i) {
+      if (waiting[i + 1].revents != 0) copy_piece(shim, shim.outputs[i]);
+    }
+    if (waiting[0].revents == 0) continue;
+    signalfd_siginfo info;
+    while (::read(signals, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+      // Before the child's end a SIGTERM (of a shutdown, say) changes nothing: who wants the payload ended kills its
+      // cgroup.
+      if (info.ssi_signo == SIGTERM && shim.exited) told_to_end = true;
+    }
+    reap(shim);
+  }
+  drain(shim);
+  if (shim.exit.dropped_bytes != shim.written_dropped) write_exit(shim);
+}
+
+int block_signals() {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP})
+    sigaddset(&set, number);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  return ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+// Out of the agent's cgroup, beside the payload's: what kills the agent's or the payload's does not kill the shim.
+void move_aside(const std::string& payload_cgroup) {
+  const std::size_t slash = payload_cgroup.rfind('/');
+  if (slash == std::string::npos) return;
+  write_text(payload_cgroup.substr(0, slash) + "/shim/cgroup.procs", "0");
+}
+
+int run(const std::string& directory) {
+  ::fcntl(kLockFd, F_SETFD, FD_CLOEXEC);
+  ::fcntl(kAnswerFd, F_SETFD, FD_CLOEXEC);
+  ::setsid();
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  const int signals = block_signals();
+  write_text("/proc/self/oom_score_adj", "-900");  // where allowed
+  Shim shim;
+  shim.directory = directory;
+  if (auto spec = read_shim_spec(directory)) {
+    shim.spec = std::move(spec).value();
+  } else {
+    std::fprintf(stderr, "%s\n", spec.error().message.c_str());
+    write_fully(kAnswerFd, spec.error().message.data(), spec.error().message.size());
+    return 1;
+  }
+  move_aside(shim.spec.cgroup);
+  write_identity(shim);
+  write_fully(kAnswerFd, "ready\n", 6);
+  ::close(kAnswerFd);
+  if (const std::string complaint = start_child(shim); !complaint.empty()) {
+    end_with_error(shim, complaint);
+    return 0;
+  }
+  write_identity(shim);
+  supervise(shim, signals);
+  return 0;
+}
+
+}  // namespace
+}  // namespace trainyard::agent
+
+int main(int argc, char** argv) {
+  if (argc != 2 || ::fcntl(3, F_GETFD) < 0 || ::fcntl(4, F_GETFD) < 0) {
+    std::fprintf(stderr,
+                 "trainyard-shim is started by trainyard-agent, once per process of a job; it has no use by hand.\n");
+    return 2;
+  }
+  // Nobody's child: the one who started us reaps the parent at once, we go to the node's PID 1.
+  const pid_t pid = ::fork();
+  if (pid < 0) return 1;
+  if (pid > 0) ::_exit(0);
+  return trainyard::agent::run(argv[1]);
+}
