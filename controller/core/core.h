@@ -1,7 +1,8 @@
 // The decision core: one thread, no I/O, no clock, no random numbers. `step` takes an event, changes the state and says
 // what must be written (changes) and done (actions). Same state + same events = same result, on every compiler.
 //
-// A batch of the controller is:  step(event)*  ->  apply_plan(make_plan(state))  ->  take_outcome()  ->  commit  ->  dispatch.
+// A batch of the controller is:  step(event)*  ->  apply_plan(make_plan(state))  ->  take_outcome()  ->  commit  ->
+// dispatch.
 #pragma once
 
 #include <memory>
@@ -18,7 +19,7 @@ namespace trainyard::core {
 struct Settings {
   DurationMs unreachable_after_ms = 30'000;
   DurationMs gang_abort_after_ms = 120'000;
-  DurationMs kill_time_ms = 60'000;        // what an agent may need to kill after its lease ended
+  DurationMs kill_time_ms = 60'000;  // what an agent may need to kill after its lease ended
   DurationMs prepare_limit_ms = 30 * 60'000;
   DurationMs request_keep_ms = 30LL * 24 * 3600 * 1000;
   DurationMs fence_retry_ms = 30'000;  // a fence command that failed is run again after this long, while still needed
@@ -31,9 +32,12 @@ struct Outcome {
   std::vector<Action> actions;
 };
 
+struct Engine;  // engine.h: internal
+
 class Core {
  public:
-  // The first outcome may already hold changes and actions (what a restart must ask the nodes again): take it and commit.
+  // The first outcome may already hold changes and actions (what a restart must ask the nodes again): take it and
+  // commit.
   Core(Settings settings, Tables tables, TimeMs now_ms);
   ~Core();
   Core(const Core&) = delete;
@@ -48,7 +52,8 @@ class Core {
   // made from the present state: call it right after, with no step in between.
   void apply_plan(const Plan& plan, TimeMs now_ms);
 
-  // Everything since the last call: whole changed rows, then actions in order. SendOrders appears at most once per node.
+  // Everything since the last call: whole changed rows, then actions in order. SendOrders appears at most once per
+  // node.
   Outcome take_outcome();
 
   // The next time at which a Tick changes something; 0: none.
@@ -60,7 +65,7 @@ class Core {
   void check_touched() const;
 
  private:
-  std::unique_ptr<struct Engine> x_engine;
+  std::unique_ptr<Engine> x_engine;
 };
 
 // The node's complete orders, derived from its row and holdings. Pure.

@@ -11,22 +11,54 @@
 namespace trainyard::core {
 
 // Names as users write them. Compared case-insensitively; the case of creation is kept.
-struct WorkspaceRef { std::string group, workspace; };
-struct ExperimentRef { std::string group, workspace, experiment; };
-struct ClusterRef { std::string group, workspace, cluster; };
-struct JobRef { std::string group, workspace, experiment, job; };
+struct WorkspaceRef {
+  std::string group, workspace;
+};
+struct ExperimentRef {
+  std::string group, workspace, experiment;
+};
+struct ClusterRef {
+  std::string group, workspace, cluster;
+};
+struct JobRef {
+  std::string group, workspace, experiment, job;
+};
 
 // ---- Commands of users. Each is answered by exactly one Reply with the command's ticket. ----
 
-struct CreateGroup { std::string name, location; Tags tags; };
-struct DeleteGroup { std::string name; };
-struct CreateWorkspace { WorkspaceRef ref; std::string location; Tags tags; };  // location "": the group's
-struct DeleteWorkspace { WorkspaceRef ref; };
-struct CreateExperiment { ExperimentRef ref; };
-struct DeleteExperiment { ExperimentRef ref; };
-struct CreateCluster { ClusterRef ref; ClusterSpec spec; };
-struct ResizeCluster { ClusterRef ref; std::uint32_t target_node_count; DeallocationOption option; };
-struct DeleteCluster { ClusterRef ref; };
+struct CreateGroup {
+  std::string name, location;
+  Tags tags;
+};
+struct DeleteGroup {
+  std::string name;
+};
+struct CreateWorkspace {
+  WorkspaceRef ref;
+  std::string location;
+  Tags tags;
+};  // location "": the group's
+struct DeleteWorkspace {
+  WorkspaceRef ref;
+};
+struct CreateExperiment {
+  ExperimentRef ref;
+};
+struct DeleteExperiment {
+  ExperimentRef ref;
+};
+struct CreateCluster {
+  ClusterRef ref;
+  ClusterSpec spec;
+};
+struct ResizeCluster {
+  ClusterRef ref;
+  std::uint32_t target_node_count;
+  DeallocationOption option;
+};
+struct DeleteCluster {
+  ClusterRef ref;
+};
 struct SubmitJob {
   JobRef ref;
   ClusterRef cluster;
@@ -34,16 +66,26 @@ struct SubmitJob {
   ImageMapping mapping;
   std::string unique;  // uuid drawn by the edge: last part of the job's path segment
 };
-struct TerminateJob { JobRef ref; };
-struct DeleteJob { JobRef ref; };
-struct CreateAccount { std::string group, name, location, sku, place; };  // place: from the operator's table
-struct CreateShare { std::string account, name; };
-struct FenceNode { std::string node; bool confirmed_off = false; };
+struct TerminateJob {
+  JobRef ref;
+};
+struct DeleteJob {
+  JobRef ref;
+};
+struct CreateAccount {
+  std::string group, name, location, sku, place;
+};  // place: from the operator's table
+struct CreateShare {
+  std::string account, name;
+};
+struct FenceNode {
+  std::string node;
+  bool confirmed_off = false;
+};
 
-using CommandBody =
-    std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment, DeleteExperiment,
-                 CreateCluster, ResizeCluster, DeleteCluster, SubmitJob, TerminateJob, DeleteJob, CreateAccount,
-                 CreateShare, FenceNode>;
+using CommandBody = std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment,
+                                 DeleteExperiment, CreateCluster, ResizeCluster, DeleteCluster, SubmitJob, TerminateJob,
+                                 DeleteJob, CreateAccount, CreateShare, FenceNode>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 
@@ -57,13 +99,22 @@ struct Command {
 
 // ---- From agents ----
 
-struct NodeReported { Report report; };
+struct NodeReported {
+  Report report;
+};
 // "Same as my last full report": renews the lease; `sequence` and `epoch` are the new message's.
-struct NodeSame { std::string node_name, epoch; std::uint64_t orders_revision = 0, sequence = 0; };
+struct NodeSame {
+  std::string node_name, epoch;
+  std::uint64_t orders_revision = 0, sequence = 0;
+};
 
 // ---- From the machinery ----
 
-struct FenceFinished { std::string node; bool ok = false; std::string message; };  // of a pool's fence command
+struct FenceFinished {
+  std::string node;
+  bool ok = false;
+  std::string message;
+};               // of a pool's fence command
 struct Tick {};  // time passed; posted at least every second and when `next_deadline` is reached
 
 struct Event {
@@ -80,15 +131,32 @@ struct Subject {
   friend bool operator==(const Subject&, const Subject&) = default;
 };
 
-struct Reply { Ticket ticket = 0; Result<Subject> result; };
-// The node's orders changed (or it must hear them again): send orders_for(state, node). Duplicates are folded per batch.
-struct SendOrders { NodeId node; };
+struct Reply {
+  Ticket ticket = 0;
+  Result<Subject> result;
+};
+// The node's orders changed (or it must hear them again): send orders_for(state, node). Duplicates are folded per
+// batch.
+struct SendOrders {
+  NodeId node;
+};
 // Answer to a report: renews the agent's lease from the moment it sent `sequence`.
-struct Acknowledge { std::string node_name, epoch; std::uint64_t sequence = 0; };
+struct Acknowledge {
+  std::string node_name, epoch;
+  std::uint64_t sequence = 0;
+};
 // A report that must not be taken: the agent is told why and goes away (another live agent of that name).
-struct Refuse { std::string node_name, epoch; Error error; };
-struct RunFence { NodeId node; std::string node_name, pool; };
-struct Publish { TimelineLine line; };
+struct Refuse {
+  std::string node_name, epoch;
+  Error error;
+};
+struct RunFence {
+  NodeId node;
+  std::string node_name, pool;
+};
+struct Publish {
+  TimelineLine line;
+};
 
 using Action = std::variant<Reply, SendOrders, Acknowledge, Refuse, RunFence, Publish>;
 

@@ -51,10 +51,13 @@ constexpr std::optional<JobState> next(JobState state, JobEvent event, Verdict v
   return std::nullopt;
 }
 
-constexpr bool terminal(JobState state) { return state == JobState::succeeded || state == JobState::failed; }
+constexpr bool terminal(JobState state) {
+  return state == JobState::succeeded || state == JobState::failed;
+}
 
 static_assert(next(JobState::queued, JobEvent::place, Verdict::none) == JobState::preparing);
-static_assert(next(JobState::running, JobEvent::gone, Verdict::success) == std::nullopt, "every attempt ends through stopping");
+static_assert(next(JobState::running, JobEvent::gone, Verdict::success) == std::nullopt,
+              "every attempt ends through stopping");
 static_assert(next(JobState::stopping, JobEvent::gone, Verdict::requeue) == JobState::queued);
 static_assert(!next(JobState::succeeded, JobEvent::end, Verdict::cancel), "terminal states never change");
 static_assert(!next(JobState::failed, JobEvent::place, Verdict::none), "terminal states never change");

@@ -11,8 +11,13 @@ struct Placement {
   JobId job;
   std::vector<NodeId> nodes;  // rank order; nodes[0] is the head
 };
-struct Assignment { NodeId node; ClusterId cluster; };  // inventory -> cluster
-struct Withdrawal { NodeId node; };                     // cluster -> leaving; core ends the jobs on it as the option says
+struct Assignment {
+  NodeId node;
+  ClusterId cluster;
+};  // inventory -> cluster
+struct Withdrawal {
+  NodeId node;
+};  // cluster -> leaving; core ends the jobs on it as the option says
 
 struct Plan {
   std::vector<Withdrawal> withdrawals;

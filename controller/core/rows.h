@@ -16,10 +16,10 @@ namespace trainyard::core {
 using Tags = std::map<std::string, std::string>;
 
 struct Meta {
-  std::string store_generation;   // random, drawn by the edge when the database is created or restored
-  std::uint64_t next_id = 1;      // one counter for all nouns: an id is never used twice
+  std::string store_generation;  // random, drawn by the edge when the database is created or restored
+  std::uint64_t next_id = 1;     // one counter for all nouns: an id is never used twice
   std::uint64_t next_timeline = 1;
-  TimeMs last_now_ms = 0;         // of the newest event committed
+  TimeMs last_now_ms = 0;  // of the newest event committed
   friend bool operator==(const Meta&, const Meta&) = default;
 };
 
@@ -80,23 +80,23 @@ struct Node {
   NodeId id;
   std::string name;
   Inventory inventory;
-  std::string epoch;            // the life of the agent that `revision` counts for
+  std::string epoch;                       // the life of the agent that `revision` counts for
   std::vector<std::string> former_epochs;  // the newest few before it, oldest first: their reports are refused for ever
-  std::uint64_t revision = 0;   // of its orders; rises for ever, durable
+  std::uint64_t revision = 0;              // of its orders; rises for ever, durable
   std::optional<ClusterId> cluster;
   NodeState state = NodeState::unassigned;
-  std::string reason;           // of unusable
+  std::string reason;  // of unusable
   TimeMs state_changed_ms = 0;
   // Orders of this revision or newer must be echoed before `preparing` becomes idle, or `leaving` ends.
   std::uint64_t awaited_revision = 0;
 
   struct Live {
-    bool seen = false;              // reported since the controller started; placement needs it
+    bool seen = false;  // reported since the controller started; placement needs it
     bool reachable = true;
-    TimeMs last_report_ms = 0;      // newest report; set to `now` for every node at start
+    TimeMs last_report_ms = 0;  // newest report; set to `now` for every node at start
     std::uint64_t echoed_revision = 0;
-    std::string fence_state;        // "", "running", "failed: ...": of the pool's fence command
-    TimeMs fence_changed_ms = 0;    // of fence_state
+    std::string fence_state;      // "", "running", "failed: ...": of the pool's fence command
+    TimeMs fence_changed_ms = 0;  // of fence_state
     friend bool operator==(const Live&, const Live&) = default;
   } live;
   friend bool operator==(const Node&, const Node&) = default;
@@ -104,7 +104,7 @@ struct Node {
 
 // Why an attempt ended, in words and for programs.
 struct EndCause {
-  std::string code;     // JobFailed, NodeLost, Terminated, TimeLimit, ClusterResized, ClusterDeleted, ...
+  std::string code;  // JobFailed, NodeLost, Terminated, TimeLimit, ClusterResized, ClusterDeleted, ...
   std::string message;
   bool infrastructure = false;
   friend bool operator==(const EndCause&, const EndCause&) = default;
@@ -114,25 +114,25 @@ struct EndCause {
 struct Job {
   JobId id;
   ExperimentId experiment;
-  ClusterId cluster;           // may point to a row that is gone
-  std::string cluster_path;    // "group/workspace/cluster", kept for people
+  ClusterId cluster;         // may point to a row that is gone
+  std::string cluster_path;  // "group/workspace/cluster", kept for people
   std::string name;
   std::shared_ptr<const JobSpec> spec;
   ImageMapping mapping;
-  std::vector<Volume> volumes;  // of spec->file_shares, resolved at submit
-  std::string segment;          // jobOutputDirectoryPathSegment
+  std::vector<Volume> volumes;        // of spec->file_shares, resolved at submit
+  std::string segment;                // jobOutputDirectoryPathSegment
   std::vector<std::string> warnings;  // given at submit ("cluster can have 4 nodes, job needs 5")
   JobState state = JobState::queued;
-  Verdict verdict = Verdict::none;    // of the current attempt
-  EndCause cause;                     // of the current or last end
-  std::uint32_t attempt = 0;          // 0: never placed
-  std::uint32_t requeues = 0;         // infrastructure requeues used
+  Verdict verdict = Verdict::none;  // of the current attempt
+  EndCause cause;                   // of the current or last end
+  std::uint32_t attempt = 0;        // 0: never placed
+  std::uint32_t requeues = 0;       // infrastructure requeues used
   TimeMs created_ms = 0, state_changed_ms = 0, started_ms = 0, ended_ms = 0;
-  std::optional<std::int32_t> exit_code;   // of the head, shown as soon as known
-  TimeMs head_exited_ms = 0;               // exit seen, verdict may still wait for the other nodes' reports
-  std::vector<NodeError> errors;           // executionInfo.errors
-  std::vector<CleanupReceipt> receipts;    // of the newest attempt, per node
-  std::vector<std::string> last_nodes;     // node names of the newest attempt, in rank order
+  std::optional<std::int32_t> exit_code;  // of the head, shown as soon as known
+  TimeMs head_exited_ms = 0;              // exit seen, verdict may still wait for the other nodes' reports
+  std::vector<NodeError> errors;          // executionInfo.errors
+  std::vector<CleanupReceipt> receipts;   // of the newest attempt, per node
+  std::vector<std::string> last_nodes;    // node names of the newest attempt, in rank order
   bool deleting = false;
 };
 
@@ -140,9 +140,9 @@ struct Job {
 struct Holding {
   AttemptId id;
   NodeId node;
-  std::string job_name;       // for people, also when the job row is gone
-  std::string node_epoch;     // life of the agent it was given to
-  std::uint32_t member = 0;   // 0 = head
+  std::string job_name;      // for people, also when the job row is gone
+  std::string node_epoch;    // life of the agent it was given to
+  std::uint32_t member = 0;  // 0 = head
   std::vector<std::string> gpu_uuids;
   DurationMs lease_ms = 0;
   TimeMs since_ms = 0;
@@ -154,7 +154,9 @@ struct Holding {
 };
 
 using HoldingKey = std::pair<NodeId, AttemptId>;
-inline HoldingKey key_of(const Holding& holding) { return {holding.node, holding.id}; }
+inline HoldingKey key_of(const Holding& holding) {
+  return {holding.node, holding.id};
+}
 
 // Operator's places are configured; an account is a user's name for one of them.
 struct Account {
@@ -179,9 +181,9 @@ struct RequestRecord {
   std::string request_id;
   std::string fingerprint;  // of principal + method + body: the same id for something else is refused
   TimeMs at_ms = 0;
-  int code = 0;             // Code of the answer
-  std::string message;      // of an error
-  std::string subject;      // kind:id of the resource answered, e.g. "job:17"
+  int code = 0;         // Code of the answer
+  std::string message;  // of an error
+  std::string subject;  // kind:id of the resource answered, e.g. "job:17"
   friend bool operator==(const RequestRecord&, const RequestRecord&) = default;
 };
 
@@ -189,9 +191,9 @@ struct RequestRecord {
 struct TimelineLine {
   std::uint64_t sequence = 0;  // gap-free
   TimeMs at_ms = 0;
-  std::string who;       // principal, or "controller", or "node:NAME"
-  std::string subject;   // "job:17 group/workspace/experiment/name"
-  std::string what;      // "queued -> preparing"
+  std::string who;      // principal, or "controller", or "node:NAME"
+  std::string subject;  // "job:17 group/workspace/experiment/name"
+  std::string what;     // "queued -> preparing"
   std::string why;
   friend bool operator==(const TimelineLine&, const TimelineLine&) = default;
 };

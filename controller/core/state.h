@@ -49,25 +49,30 @@ struct State {
   std::map<std::string, JobId> job_by_path;
   std::map<std::string, NodeId> node_by_name;
   std::map<std::string, AccountId> account_by_name;
-  std::map<std::string, ShareId> share_by_path;          // "account/share"
+  std::map<std::string, ShareId> share_by_path;  // "account/share"
   std::map<ClusterId, std::set<NodeId>> cluster_nodes;
-  std::map<ClusterId, std::set<NodeId>> free_nodes;      // idle, reachable, seen, holding nothing: placeable now
-  std::set<NodeId> free_inventory;                       // in no cluster, reachable, seen, holding nothing
-  std::map<ClusterId, std::set<QueueKey>> queues;        // queued jobs
-  std::map<JobId, std::set<HoldingKey>> job_holdings;    // all attempts that still hold something
-  std::map<std::string, std::set<NodeId>> free_flavours; // free_inventory by lower-cased flavour
-  std::map<ClusterId, NodeCounts> counts;                // of cluster_nodes
-  std::map<ClusterId, std::set<JobId>> active_jobs;      // preparing, starting, running, stopping
+  std::map<ClusterId, std::set<NodeId>> free_nodes;         // idle, reachable, seen, holding nothing: placeable now
+  std::set<NodeId> free_inventory;                          // in no cluster, reachable, seen, holding nothing
+  std::map<ClusterId, std::set<QueueKey>> queues;           // queued jobs
+  std::map<JobId, std::set<HoldingKey>> job_holdings;       // all attempts that still hold something
+  std::map<std::string, std::set<NodeId>> free_flavours;    // free_inventory by lower-cased flavour
+  std::map<ClusterId, NodeCounts> counts;                   // of cluster_nodes
+  std::map<ClusterId, std::set<JobId>> active_jobs;         // preparing, starting, running, stopping
   std::map<JobId, std::shared_ptr<const Launch>> launches;  // of active jobs: one copy for all nodes of the attempt
 };
 
 // Fills the derived members of `state` from its tables.
 void rebuild_indexes(State& state);
 
+QueueKey queue_key(const Job& job);
+// What all nodes of the job's newest attempt are told; built once, when the attempt is placed.
+std::shared_ptr<const Launch> launch_of(const State& state, const Job& job);
+
 // Derived facts of one row, by the same rules as the indexes. Pure.
 bool holds_nothing(const State& state, NodeId node);
 bool placeable(const State& state, const Node& node);  // reachable, seen, holding nothing, idle or in no cluster
-bool current(const State& state, const Holding& holding);  // of its job's running attempt; otherwise an orphan or ending
+bool current(const State& state,
+             const Holding& holding);  // of its job's running attempt; otherwise an orphan or ending
 std::string path_of(const State& state, const Group& group);  // names as created, joined with "/"
 std::string path_of(const State& state, const Workspace& workspace);
 std::string path_of(const State& state, const Experiment& experiment);

@@ -29,10 +29,10 @@ struct JobView {
 
 struct NodeView {
   Node row;
-  std::string state;                  // as nodeStateCounts names it, or "unassigned"; "unreachable" when it is
-  std::string cluster_path;           // empty: inventory
-  std::vector<std::string> running;   // "job (attempt n)" of holdings; orphans marked
-  std::string note;                   // unreachable since..., fence state, reason of unusable
+  std::string state;                 // as nodeStateCounts names it, or "unassigned"; "unreachable" when it is
+  std::string cluster_path;          // empty: inventory
+  std::vector<std::string> running;  // "job (attempt n)" of holdings; orphans marked
+  std::string note;                  // unreachable since..., fence state, reason of unusable
 };
 
 ClusterView view(const State&, const Cluster&);

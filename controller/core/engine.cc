@@ -1,0 +1,183 @@
+#include "controller/core/engine.h"
+
+#include <algorithm>
+
+#include "common/check.h"
+
+namespace trainyard::core {
+
+namespace {
+
+template <class Row>
+auto by_id(std::vector<Row> rows) {
+  std::map<decltype(Row::id), Row> table;
+  for (Row& row : rows) {
+    const auto id = row.id;
+    table.emplace(id, std::move(row));
+  }
+  return table;
+}
+
+State from_tables(Tables tables) {
+  State state;
+  state.meta = std::move(tables.meta);
+  state.groups = by_id(std::move(tables.groups));
+  state.workspaces = by_id(std::move(tables.workspaces));
+  state.experiments = by_id(std::move(tables.experiments));
+  state.clusters = by_id(std::move(tables.clusters));
+  state.nodes = by_id(std::move(tables.nodes));
+  state.jobs = by_id(std::move(tables.jobs));
+  state.accounts = by_id(std::move(tables.accounts));
+  state.shares = by_id(std::move(tables.shares));
+  for (Holding& row : tables.holdings) {
+    const HoldingKey key = key_of(row);
+    state.holdings.emplace(key, std::move(row));
+  }
+  for (RequestRecord& row : tables.requests) {
+    std::string id = row.request_id;
+    state.requests.emplace(std::move(id), std::move(row));
+  }
+  return state;
+}
+
+template <class Key, class Set>
+void erase_from(std::map<Key, Set>& index, const Key& key, const typename Set::value_type& value) {
+  auto it = index.find(key);
+  if (it == index.end()) return;
+  it->second.erase(value);
+  if (it->second.empty()) index.erase(it);
+}
+
+}  // namespace
+
+Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
+    : settings(std::move(settings_)), state(from_tables(std::move(tables))) {
+  now = std::max(now_ms, state.meta.last_now_ms);
+  state.meta.last_now_ms = now;
+  if (state.meta.next_timeline == 0) state.meta.next_timeline = 1;
+  // Every lease counts as just renewed: what agents heard from the controller before this life is not known.
+  for (auto& [id, node] : state.nodes) {
+    node.live = {};
+    node.live.last_report_ms = now;
+    touched_nodes.insert(id);
+  }
+  rebuild_indexes(state);
+  // settle() maintains the node indexes by comparing facts: it starts from nothing.
+  state.cluster_nodes = {}, state.free_nodes = {}, state.free_inventory = {};
+  state.free_flavours = {}, state.counts = {};
+  for (const auto& [id, job] : state.jobs) {
+    if (active(job.state)) touched_jobs.insert(id);
+  }
+  for (const auto& [id, cluster] : state.clusters) touched_clusters.insert(id);
+  for (const auto& [id, request] : state.requests) request_deadlines.set(id, request.at_ms + settings.request_keep_ms);
+  // A verdict that waits for the nodes' reports: ask again, the old orders may never have left.
+  for (const auto& [key, holding] : state.holdings) {
+    if (holding.confirm_revision != 0 && current(state, holding)) edit(key).confirm_revision = bump(key.first);
+  }
+  settle();
+}
+
+void Engine::add_holding(Holding holding) {
+  const HoldingKey key = key_of(holding);
+  state.job_holdings[holding.id.job].insert(key);
+  TY_CHECK(state.holdings.emplace(key, std::move(holding)).second);
+  edit(key);
+}
+
+void Engine::erase_holding(const HoldingKey& key) {
+  erase_from(state.job_holdings, key.second.job, key);
+  TY_CHECK(state.holdings.erase(key) == 1);
+  holdings.erase(key);
+  touched_nodes.insert(key.first);
+  wake_plan = true;
+}
+
+void Engine::note(std::string subject, std::string what, std::string why) {
+  TimelineLine line{state.meta.next_timeline++, now, who, std::move(subject), std::move(what), std::move(why)};
+  timeline.push_back(line);
+  say(Publish{std::move(line)});
+}
+
+void Engine::send_orders(NodeId node) {
+  if (orders_asked.insert(node).second) say(SendOrders{node});
+}
+
+std::uint64_t Engine::bump(NodeId id) {
+  Node& node = edit(id);
+  if (bumped.insert(id).second) ++node.revision;
+  send_orders(id);
+  return node.revision;
+}
+
+Engine::Facts Engine::facts_of(const Node& node) const {
+  Facts facts;
+  if (node.cluster) facts.cluster = *node.cluster;
+  facts.state = node.state;
+  facts.unreachable = !node.live.reachable;
+  facts.free = placeable(state, node);
+  if (facts.free && !node.cluster) facts.flavour = lower(node.inventory.flavour);
+  return facts;
+}
+
+void Engine::index(NodeId id) {
+  const Node& node = state.nodes.at(id);
+  Facts want = facts_of(node);
+  auto [it, added] = x_facts.try_emplace(id);
+  Facts& have = it->second;
+  if (!added && have == want) return;
+  if (!added) {
+    if (have.cluster) {
+      tally(state.counts[have.cluster], have.state, have.unreachable, -1);
+      if (have.cluster != want.cluster) {
+        erase_from(state.cluster_nodes, have.cluster, id);
+        if (!state.cluster_nodes.contains(have.cluster)) state.counts.erase(have.cluster);
+        touched_clusters.insert(have.cluster);
+      }
+      if (have.free) erase_from(state.free_nodes, have.cluster, id);
+    } else if (have.free) {
+      state.free_inventory.erase(id);
+      erase_from(state.free_flavours, have.flavour, id);
+    }
+  }
+  if (want.cluster) {
+    state.cluster_nodes[want.cluster].insert(id);
+    tally(state.counts[want.cluster], want.state, want.unreachable, +1);
+    if (want.free) state.free_nodes[want.cluster].insert(id);
+    touched_clusters.insert(want.cluster);
+  } else if (want.free) {
+    state.free_inventory.insert(id);
+    state.free_flavours[want.flavour].insert(id);
+  }
+  have = std::move(want);
+  wake_plan = true;
+}
+
+void Engine::settle_node(NodeId id) {
+  advance(*this, id);
+  consider_fence_command(*this, id);
+  touched_nodes.erase(id);
+  checked_nodes.insert(id);
+  index(id);
+  node_deadlines.set(id, deadline_of(*this, state.nodes.at(id)));
+}
+
+void Engine::settle_cluster(ClusterId id) {
+  touched_clusters.erase(id);
+  if (state.clusters.contains(id)) update_allocation(*this, id);
+  touched_clusters.erase(id);
+}
+
+void Engine::settle() {
+  while (!touched_nodes.empty() || !touched_clusters.empty()) {
+    while (!touched_nodes.empty()) settle_node(*touched_nodes.begin());
+    if (!touched_clusters.empty()) settle_cluster(*touched_clusters.begin());
+  }
+  for (JobId id : touched_jobs) {
+    auto job = state.jobs.find(id);
+    job_deadlines.set(id, job == state.jobs.end() ? 0 : deadline_of(*this, job->second));
+    checked_jobs.insert(id);
+  }
+  touched_jobs.clear();
+}
+
+}  // namespace trainyard::core

@@ -1,0 +1,237 @@
+// Internal to core: the state, what the present batch did to it, and the deadlines. Every change of a row goes through
+// edit(), so that nothing is forgotten at the commit; every index is kept by settle(), move() and the add/erase
+// functions.
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "controller/core/core.h"
+
+namespace trainyard::core {
+
+template <class Key>
+struct Marks {
+  std::set<Key> changed, erased;
+  void change(const Key& key) { erased.erase(key), changed.insert(key); }
+  void erase(const Key& key) { changed.erase(key), erased.insert(key); }
+};
+
+// Things by the time at which something must be looked at again.
+template <class Key>
+class Deadlines {
+ public:
+  void set(const Key& key, TimeMs at) {  // 0: none
+    auto it = x_at.find(key);
+    if (it != x_at.end()) {
+      if (it->second == at) return;
+      x_order.erase({it->second, key});
+      x_at.erase(it);
+    }
+    if (at != 0) {
+      x_at.emplace(key, at);
+      x_order.insert({at, key});
+    }
+  }
+  TimeMs first() const { return x_order.empty() ? 0 : x_order.begin()->first; }
+  // REQUIRES: first() != 0
+  Key first_key() const { return x_order.begin()->second; }
+
+ private:
+  std::map<Key, TimeMs> x_at;
+  std::set<std::pair<TimeMs, Key>> x_order;
+};
+
+struct Engine {
+  Engine(Settings settings, Tables tables, TimeMs now_ms);
+
+  Settings settings;
+  State state;
+  TimeMs now = 0;
+  std::string who = "controller";  // of the present event, for the timeline
+  bool wake_plan = true;
+
+  // ---- Rows. edit() marks the row as changed. REQUIRES: the row exists ----
+  Group& edit(GroupId id) {
+    groups.change(id);
+    return state.groups.at(id);
+  }
+  Workspace& edit(WorkspaceId id) {
+    workspaces.change(id);
+    return state.workspaces.at(id);
+  }
+  Experiment& edit(ExperimentId id) {
+    experiments.change(id);
+    return state.experiments.at(id);
+  }
+  Cluster& edit(ClusterId id) {
+    clusters.change(id);
+    touched_clusters.insert(id);
+    return state.clusters.at(id);
+  }
+  Node& edit(NodeId id) {
+    nodes.change(id);
+    touched_nodes.insert(id);
+    return state.nodes.at(id);
+  }
+  Job& edit(JobId id) {
+    jobs.change(id);
+    touched_jobs.insert(id);
+    return state.jobs.at(id);
+  }
+  Holding& edit(const HoldingKey& key) {
+    holdings.change(key);
+    touched_nodes.insert(key.first);
+    return state.holdings.at(key);
+  }
+  // The memory-only part of a node: nothing is written.
+  Node::Live& live(NodeId id) {
+    touched_nodes.insert(id);
+    return state.nodes.at(id).live;
+  }
+
+  std::uint64_t next_id() { return state.meta.next_id++; }
+  void add_holding(Holding holding);
+  void erase_holding(const HoldingKey& key);
+
+  // ---- What the outside is told ----
+  void note(std::string subject, std::string what, std::string why);
+  void say(Action action) { actions.push_back(std::move(action)); }
+  void send_orders(NodeId node);
+  // The node's orders change: its revision rises (once per batch: nothing of a batch is spoken before its end).
+  std::uint64_t bump(NodeId node);
+
+  // Brings node states, indexes, allocation states and deadlines up to date with what the event touched.
+  void settle();
+
+  Marks<GroupId> groups;
+  Marks<WorkspaceId> workspaces;
+  Marks<ExperimentId> experiments;
+  Marks<ClusterId> clusters;
+  Marks<NodeId> nodes;
+  Marks<JobId> jobs;
+  Marks<HoldingKey> holdings;
+  Marks<AccountId> accounts;
+  Marks<ShareId> shares;
+  Marks<std::string> requests;
+  std::vector<TimelineLine> timeline;
+  std::vector<Action> actions;
+  std::set<NodeId> orders_asked, bumped;
+
+  std::set<NodeId> touched_nodes;
+  std::set<JobId> touched_jobs;
+  std::set<ClusterId> touched_clusters;
+  std::set<NodeId> checked_nodes;  // touched since the last outcome, for check_touched
+  std::set<JobId> checked_jobs;
+
+  Deadlines<NodeId> node_deadlines;
+  Deadlines<JobId> job_deadlines;
+  Deadlines<std::string> request_deadlines;
+
+ private:
+  // What the indexes know of a node: compared with what they should know, so an unchanged node costs nothing.
+  struct Facts {
+    ClusterId cluster;  // 0: none
+    NodeState state = NodeState::unassigned;
+    bool unreachable = false, free = false;
+    std::string flavour;  // lower-cased, only while free in no cluster
+    friend bool operator==(const Facts&, const Facts&) = default;
+  };
+  Facts facts_of(const Node& node) const;
+  void index(NodeId id);
+  void settle_node(NodeId id);
+  void settle_cluster(ClusterId id);
+  std::map<NodeId, Facts> x_facts;
+};
+
+// ---- The rules, by file ----
+
+// on_job.cc
+void move(Engine&, Job&, JobEvent, const std::string& why);  // the only writer of Job::state
+void end(Engine&, JobId, Verdict, EndCause);
+void end_infrastructure(Engine&, JobId, EndCause);  // requeue or failure, as the job's recovery says
+void check_gone(Engine&, JobId);                    // stopping, and nothing left that it waits for?
+void delete_job(Engine&, JobId, const std::string& why);
+void place(Engine&, const Placement&);
+void all_ready(Engine&, JobId);  // if every holding of the attempt is prepared: phase run
+void head_exited(Engine&, JobId, std::optional<std::int32_t> exit_code, const NodeError& error);
+void check_confirmed(Engine&, JobId);  // has every node reported after the head's exit?
+std::string subject_of(const State&, const Job&);
+
+// on_cluster.cc
+void withdraw(Engine&, NodeId, const std::string& why);
+void assign(Engine&, const Assignment&);
+void advance(Engine&, NodeId);  // preparing -> idle, running -> idle, leaving -> unassigned, when they are due
+void delete_cluster(Engine&, ClusterId, const std::string& why);
+void update_allocation(Engine&, ClusterId);  // resizing or steady; a deleted cluster without nodes vanishes
+std::string subject_of(const State&, const Cluster&);
+
+// on_resource.cc: groups, workspaces, experiments vanish when they are deleted and empty
+void vanish_if_empty(Engine&, GroupId);
+void vanish_if_empty(Engine&, WorkspaceId);
+void vanish_if_empty(Engine&, ExperimentId);
+
+// on_node.cc
+void on_report(Engine&, const Report&);
+void on_same(Engine&, const NodeSame&);
+void release(Engine&, HoldingKey, const CleanupReceipt* receipt);
+// Nothing of these holdings can be alive any more: ends their attempts, then gives them back.
+void fence(Engine&, NodeId, const std::string& why);
+void fence_one(Engine&, HoldingKey, const std::string& why);
+void set_node_state(Engine&, NodeId, NodeState, const std::string& why);
+std::string subject_of(const Node&);
+
+// on_time.cc
+void on_tick(Engine&);
+void on_fence_finished(Engine&, const FenceFinished&);
+TimeMs deadline_of(const Engine&, const Node&);
+TimeMs deadline_of(const Engine&, const Job&);
+void consider_fence_command(Engine&, NodeId);
+
+// Commands; each answers with the resource it made or found.
+Result<Subject> apply(Engine&, const CreateGroup&);
+Result<Subject> apply(Engine&, const DeleteGroup&);
+Result<Subject> apply(Engine&, const CreateWorkspace&);
+Result<Subject> apply(Engine&, const DeleteWorkspace&);
+Result<Subject> apply(Engine&, const CreateExperiment&);
+Result<Subject> apply(Engine&, const DeleteExperiment&);
+Result<Subject> apply(Engine&, const CreateCluster&);
+Result<Subject> apply(Engine&, const ResizeCluster&);
+Result<Subject> apply(Engine&, const DeleteCluster&);
+Result<Subject> apply(Engine&, const SubmitJob&);
+Result<Subject> apply(Engine&, const TerminateJob&);
+Result<Subject> apply(Engine&, const DeleteJob&);
+Result<Subject> apply(Engine&, const CreateAccount&);
+Result<Subject> apply(Engine&, const CreateShare&);
+Result<Subject> apply(Engine&, const FenceNode&);
+
+// lookup.cc: names to ids; an error names what is missing and where.
+Result<GroupId> find_group(const State&, const std::string& name);
+Result<WorkspaceId> find_workspace(const State&, const std::string& group, const std::string& workspace);
+Result<ExperimentId> find_experiment(const State&, const ExperimentRef&);
+Result<ClusterId> find_cluster(const State&, const ClusterRef&);
+Result<JobId> find_job(const State&, const JobRef&);
+template <class Value>
+std::vector<Value> ids_below(const std::map<std::string, Value>& index, const std::string& path) {
+  std::vector<Value> found;
+  const std::string prefix = path + "/";
+  for (auto it = index.lower_bound(prefix); it != index.end() && it->first.starts_with(prefix); ++it) {
+    found.push_back(it->second);
+  }
+  return found;
+}
+
+// Adds (+1) or takes (-1) a node of that kind.
+void tally(NodeCounts& counts, NodeState state, bool unreachable, int delta);
+bool active(JobState state);
+const char* name_of(JobState state);
+const char* name_of(NodeState state);
+std::string clock_time(TimeMs time);  // "14:02:09" of controller time, for texts
+std::string lower(std::string_view text);
+
+// states of a holding only go forward; an older message never takes one back
+int rank_of(HoldingState state);
+
+}  // namespace trainyard::core

@@ -1,0 +1,294 @@
+// What users are shown. Reasons carry numbers and names, and are never empty while something waits.
+#include <algorithm>
+
+#include "controller/core/engine.h"
+#include "controller/core/view.h"
+
+namespace trainyard::core {
+
+std::string clock_time(TimeMs time) {
+  const std::string text = iso8601(time);
+  return text.size() >= 19 ? text.substr(11, 8) : text;
+}
+
+namespace {
+
+constexpr std::size_t kNamesShown = 3;
+constexpr std::size_t kCountedAtMost = 1000;
+
+std::string count_of(std::size_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+void append(std::string& text, const std::string& separator, const std::string& more) {
+  if (!text.empty() && !more.empty()) text += separator;
+  text += more;
+}
+
+// "a, b, c and 4 more"
+std::string names_of(const std::vector<std::string>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size() && i < kNamesShown; ++i) append(text, ", ", names[i]);
+  if (names.size() > kNamesShown) text += " and " + std::to_string(names.size() - kNamesShown) + " more";
+  return text;
+}
+
+NodeCounts counts_of(const State& state, ClusterId id) {
+  auto counts = state.counts.find(id);
+  return counts == state.counts.end() ? NodeCounts{} : counts->second;
+}
+
+std::size_t node_count(const State& state, ClusterId id) {
+  auto nodes = state.cluster_nodes.find(id);
+  return nodes == state.cluster_nodes.end() ? 0 : nodes->second.size();
+}
+
+// "inventory has 0 free Standard_NC6 nodes (1 unreachable, 2 of other sizes)"
+std::string inventory_text(const State& state, const std::string& vm_size) {
+  const std::string wanted = lower(vm_size);
+  std::size_t free = 0, unreachable = 0, held = 0, other = 0;
+  if (auto found = state.free_flavours.find(wanted); found != state.free_flavours.end()) free = found->second.size();
+  for (const auto& [id, node] : state.nodes) {
+    if (node.cluster) continue;
+    if (lower(node.inventory.flavour) != wanted) {
+      ++other;
+    } else if (!node.live.reachable || !node.live.seen) {
+      ++unreachable;
+    } else if (!holds_nothing(state, id)) {
+      ++held;
+    }
+  }
+  std::string aside;
+  if (unreachable != 0) append(aside, ", ", std::to_string(unreachable) + " unreachable");
+  if (held != 0) append(aside, ", ", std::to_string(held) + " still cleaning up");
+  if (other != 0) append(aside, ", ", std::to_string(other) + " of other sizes");
+  return "inventory has " + std::to_string(free) + " free " + vm_size + " nodes" +
+         (aside.empty() ? "" : " (" + aside + ")");
+}
+
+std::string allocation_reason(const State& state, const Cluster& cluster) {
+  const std::size_t have = node_count(state, cluster.id);
+  const NodeCounts counts = counts_of(state, cluster.id);
+  if (cluster.deleting) return "being deleted; waits for " + count_of(have, "node") + " to be given back";
+  const std::string target =
+      "target " + std::to_string(cluster.spec.target_node_count) + ", has " + std::to_string(have);
+  std::string text;
+  if (have < cluster.spec.target_node_count) text = target + ": " + inventory_text(state, cluster.spec.vm_size);
+  if (have > cluster.spec.target_node_count || counts.leaving != 0) {
+    append(text, "; ", (text.empty() ? target + ": " : "") + count_of(counts.leaving, "node") + " leaving");
+  }
+  if (text.empty() && cluster.resizing) {
+    text =
+        counts.preparing != 0 ? count_of(counts.preparing, "node") + " preparing" : target + ": nodes are being chosen";
+  }
+  return text;
+}
+
+// "2 idle, 1 running cifar_1, 1 preparing"
+std::string nodes_text(const State& state, ClusterId id) {
+  const NodeCounts counts = counts_of(state, id);
+  auto free = state.free_nodes.find(id);
+  const std::size_t free_count = free == state.free_nodes.end() ? 0 : free->second.size();
+  std::string text = std::to_string(free_count) + " idle";
+  if (counts.idle > free_count)
+    append(text, ", ", std::to_string(counts.idle - free_count) + " idle but not usable yet");
+  if (counts.running != 0) {
+    std::vector<std::string> names;
+    if (auto jobs = state.active_jobs.find(id); jobs != state.active_jobs.end()) {
+      for (JobId job : jobs->second) names.push_back(state.jobs.at(job).name);
+    }
+    append(text, ", ", std::to_string(counts.running) + " running" + (names.empty() ? "" : " " + names_of(names)));
+  }
+  if (counts.preparing != 0) append(text, ", ", std::to_string(counts.preparing) + " preparing");
+  if (counts.leaving != 0) append(text, ", ", std::to_string(counts.leaving) + " leaving");
+  if (counts.unusable > 0) {
+    const std::uint32_t cut = std::min(counts.unusable, counts.unreachable);
+    if (cut != 0) append(text, ", ", std::to_string(cut) + " unreachable");
+    if (counts.unusable > cut) append(text, ", ", std::to_string(counts.unusable - cut) + " unusable");
+  }
+  return text;
+}
+
+// Jobs before it in the queue that could run at the cluster's target size.
+std::string behind_text(const State& state, const Job& job, std::uint32_t target) {
+  auto queue = state.queues.find(job.cluster);
+  if (queue == state.queues.end()) return "";
+  const QueueKey own = queue_key(job);
+  std::size_t before = 0;
+  std::string first;
+  for (const QueueKey& key : queue->second) {
+    if (!(key < own) || before == kCountedAtMost) break;
+    const Job& other = state.jobs.at(key.job);
+    if (other.spec->node_count > target) continue;
+    if (before++ == 0) first = other.name + " (needs " + std::to_string(other.spec->node_count) + ")";
+  }
+  if (before == 0) return "";
+  return "behind " + std::string(before == kCountedAtMost ? "at least " : "") + count_of(before, "job") +
+         ", first: " + first;
+}
+
+std::string waiting_nodes(const State& state, const Job& job) {
+  std::vector<std::string> names;
+  auto held = state.job_holdings.find(job.id);
+  if (held == state.job_holdings.end()) return "";
+  for (const HoldingKey& key : held->second) {
+    if (key.second.attempt != job.attempt) continue;
+    const Node& node = state.nodes.at(key.first);
+    std::string name = node.name;
+    if (!node.live.reachable) {
+      const DurationMs lease = state.holdings.at(key).lease_ms;
+      name += " (unreachable since " + clock_time(node.live.last_report_ms);
+      name += lease == kForever ? ", until it is fenced)"
+                                : ", fenced soon after " + clock_time(node.live.last_report_ms + lease) + ")";
+    }
+    names.push_back(std::move(name));
+  }
+  return names_of(names);
+}
+
+std::string unready_nodes(const State& state, const Job& job) {
+  std::vector<std::string> names;
+  if (auto held = state.job_holdings.find(job.id); held != state.job_holdings.end()) {
+    for (const HoldingKey& key : held->second) {
+      const Holding& holding = state.holdings.at(key);
+      if (key.second.attempt == job.attempt && holding.reported == HoldingState::preparing) {
+        const Node& node = state.nodes.at(key.first);
+        names.push_back(node.name + (node.live.reachable ? "" : " (unreachable)"));
+      }
+    }
+  }
+  return names_of(names);
+}
+
+std::string why_stopping(const State& state, const Job& job) {
+  std::string text;
+  if (job.exit_code) {
+    text = "exited " + std::to_string(*job.exit_code) + " at " + clock_time(job.head_exited_ms);
+    if (job.verdict != Verdict::success && job.cause.code != "JobFailed") append(text, "; ", job.cause.message);
+  } else {
+    text = job.cause.message;
+  }
+  if (job.verdict == Verdict::requeue) append(text, "; ", "will be queued again");
+  const std::string nodes = waiting_nodes(state, job);
+  append(text, "; ", nodes.empty() ? "nothing is left of it" : "waiting for clean-up of " + nodes);
+  return text;
+}
+
+std::string why_running(const State& state, const Job& job) {
+  std::string text;
+  if (job.head_exited_ms != 0 && job.exit_code) {
+    text = "exited " + std::to_string(*job.exit_code) + " at " + clock_time(job.head_exited_ms) +
+           "; waiting for every node's report before the verdict";
+  }
+  std::vector<std::string> cut;
+  if (auto held = state.job_holdings.find(job.id); held != state.job_holdings.end()) {
+    for (const HoldingKey& key : held->second) {
+      const Node& node = state.nodes.at(key.first);
+      if (key.second.attempt == job.attempt && !node.live.reachable) {
+        cut.push_back(node.name + " unreachable since " + clock_time(node.live.last_report_ms));
+      }
+    }
+  }
+  append(text, "; ", names_of(cut));
+  return text;
+}
+
+std::string reason_of(const State& state, const Job& job) {
+  switch (job.state) {
+    case JobState::queued:
+      return why_queued(state, job);
+    case JobState::preparing: {
+      const std::string nodes = unready_nodes(state, job);
+      return nodes.empty() ? "every node is prepared" : "preparing on " + nodes;
+    }
+    case JobState::starting:
+      return job.last_nodes.empty() ? "starting" : "the head " + job.last_nodes.front() + " starts the job's command";
+    case JobState::running:
+      return why_running(state, job);
+    case JobState::stopping:
+      return why_stopping(state, job);
+    case JobState::succeeded:
+      return "";
+    case JobState::failed:
+      return job.cause.message;
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string why_queued(const State& state, const Job& job) {
+  auto found = state.clusters.find(job.cluster);
+  if (found == state.clusters.end()) return "its cluster " + job.cluster_path + " is gone";
+  const Cluster& cluster = found->second;
+  const std::uint32_t need = job.spec->node_count, target = cluster.spec.target_node_count;
+  if (cluster.deleting) return "its cluster " + cluster.name + " is being deleted";
+  if (need > target) {
+    return "needs " + count_of(need, "node") + "; " + cluster.name + "'s target is " + std::to_string(target) +
+           ": it can never start until the cluster is resized";
+  }
+  std::string text =
+      "needs " + count_of(need, "idle node") + " of " + cluster.name + "; " + nodes_text(state, cluster.id);
+  append(text, "; ", behind_text(state, job, target));
+  if (node_count(state, cluster.id) < target) append(text, "; ", allocation_reason(state, cluster));
+  if (job.attempt > 0) append(text, "; ", "attempt " + std::to_string(job.attempt) + " ended: " + job.cause.message);
+  return text;
+}
+
+ClusterView view(const State& state, const Cluster& cluster) {
+  ClusterView out;
+  out.row = cluster;
+  const Workspace& workspace = state.workspaces.at(cluster.workspace);
+  out.workspace = workspace.name;
+  out.group = state.groups.at(workspace.group).name;
+  out.current_node_count = static_cast<std::uint32_t>(node_count(state, cluster.id));
+  out.counts = counts_of(state, cluster.id);
+  out.reason = allocation_reason(state, cluster);
+  return out;
+}
+
+JobView view(const State& state, const Job& job) {
+  JobView out;
+  out.row = job;
+  const Experiment& experiment = state.experiments.at(job.experiment);
+  const Workspace& workspace = state.workspaces.at(experiment.workspace);
+  out.experiment = experiment.name;
+  out.workspace = workspace.name;
+  out.group = state.groups.at(workspace.group).name;
+  out.phase = name_of(job.state);
+  if (job.state == JobState::stopping) {
+    out.execution_state = job.verdict == Verdict::cancel ? "terminating" : "running";
+  } else if (active(job.state)) {
+    out.execution_state = "running";
+  } else {
+    out.execution_state = name_of(job.state);
+  }
+  out.reason = reason_of(state, job);
+  out.nodes = job.last_nodes;
+  return out;
+}
+
+NodeView view(const State& state, const Node& node, TimeMs now_ms) {
+  NodeView out;
+  out.row = node;
+  out.state = node.live.reachable ? name_of(node.state) : "unreachable";
+  if (node.cluster) out.cluster_path = path_of(state, state.clusters.at(*node.cluster));
+  for (auto it = state.holdings.lower_bound({node.id, AttemptId{}});
+       it != state.holdings.end() && it->first.first == node.id; ++it) {
+    const Holding& holding = it->second;
+    std::string text = holding.job_name + " (attempt " + std::to_string(holding.id.attempt) + ")";
+    if (!current(state, holding)) text += " orphan: kept until the node says clean or is fenced";
+    out.running.push_back(std::move(text));
+  }
+  if (!node.live.reachable) {
+    out.note = "no report since " + clock_time(node.live.last_report_ms) + " (" +
+               std::to_string((now_ms - node.live.last_report_ms) / 1000) + " s)";
+  } else if (!node.live.seen) {
+    out.note = "has not reported since the controller started";
+  }
+  if (!node.live.fence_state.empty()) append(out.note, "; ", "fence command " + node.live.fence_state);
+  append(out.note, "; ", node.reason);
+  return out;
+}
+
+}  // namespace trainyard::core

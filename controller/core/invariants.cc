@@ -1,0 +1,149 @@
+// What must hold between any two events. A broken one is a bug: the process stops with its name.
+#include <cstdio>
+#include <cstdlib>
+
+#include "controller/core/engine.h"
+
+namespace trainyard::core {
+
+namespace {
+
+void must(bool holds, const char* name, const std::string& about) {
+  if (holds) [[likely]]
+    return;
+  std::fprintf(stderr, "invariant broken: %s (%s)\n", name, about.c_str());
+  std::abort();
+}
+
+std::string text_of(const Holding& holding) {
+  return "job " + std::to_string(holding.id.job.value) + " attempt " + std::to_string(holding.id.attempt) +
+         " on node " + std::to_string(holding.node.value);
+}
+
+void check_holding(const State& state, const HoldingKey& key, const Holding& holding) {
+  const std::string about = text_of(holding);
+  must(key == key_of(holding), "a holding is stored under its own key", about);
+  auto node = state.nodes.find(key.first);
+  must(node != state.nodes.end(), "a holding's node exists", about);
+  must(holding.node_epoch == node->second.epoch, "a holding belongs to the node's present epoch", about);
+  auto index = state.job_holdings.find(holding.id.job);
+  must(index != state.job_holdings.end() && index->second.contains(key), "job_holdings lists every holding", about);
+  auto job = state.jobs.find(holding.id.job);
+  if (job == state.jobs.end()) {
+    must(holding.stop_ordered, "a holding without a job is stopped", about);
+    return;
+  }
+  must(holding.id.attempt <= job->second.attempt, "no holding is newer than its job's attempt", about);
+  if (!current(state, holding) || job->second.state == JobState::stopping) {
+    must(holding.stop_ordered, "a holding of an ended attempt is stopped", about);
+  }
+  if (holding.id.attempt < job->second.attempt) {
+    must(job->second.spec->recovery.rerun_after == RerunAfter::gang_broken,
+         "at most one attempt holds nodes, unless the job accepts gangBroken", about);
+  }
+}
+
+void check_node(const State& state, const Node& node) {
+  const std::string& about = node.name;
+  std::uint32_t live = 0, held = 0;
+  for (auto it = state.holdings.lower_bound({node.id, AttemptId{}});
+       it != state.holdings.end() && it->first.first == node.id; ++it) {
+    check_holding(state, it->first, it->second);
+    ++held;
+    if (current(state, it->second)) ++live;
+  }
+  must(held <= 1, "a node has at most one holding: no GPU has two owners", about);
+  must(live == 0 || node.state == NodeState::running || node.state == NodeState::leaving || !node.cluster,
+       "a node that runs something is running, leaving or detached", about);
+  must(node.cluster.has_value() == (node.state != NodeState::unassigned), "unassigned means: in no cluster", about);
+  must(node.state != NodeState::running || held != 0, "a running node holds something", about);
+  must(node.live.echoed_revision <= node.revision, "a node echoes no orders that were never given", about);
+  auto by_name = state.node_by_name.find(node.name);
+  must(by_name != state.node_by_name.end() && by_name->second == node.id, "node_by_name", about);
+  const bool free = placeable(state, node);
+  must(state.free_inventory.contains(node.id) == (free && !node.cluster), "free_inventory", about);
+  if (!node.cluster) return;
+  must(state.clusters.contains(*node.cluster), "a node's cluster exists", about);
+  auto nodes = state.cluster_nodes.find(*node.cluster);
+  must(nodes != state.cluster_nodes.end() && nodes->second.contains(node.id), "cluster_nodes", about);
+  auto free_nodes = state.free_nodes.find(*node.cluster);
+  must((free_nodes != state.free_nodes.end() && free_nodes->second.contains(node.id)) == free, "free_nodes", about);
+}
+
+void check_job(const State& state, const Job& job) {
+  const std::string about = "job " + std::to_string(job.id.value) + " " + job.name;
+  std::uint32_t held = 0;
+  if (auto found = state.job_holdings.find(job.id); found != state.job_holdings.end()) {
+    for (const HoldingKey& key : found->second) held += key.second.attempt == job.attempt ? 1 : 0;
+  }
+  const bool running =
+      job.state == JobState::preparing || job.state == JobState::starting || job.state == JobState::running;
+  must(!running || held == job.spec->node_count, "an attempt holds all its nodes until it is stopping", about);
+  must(!running || job.verdict == Verdict::none, "a running attempt has no verdict yet", about);
+  must(job.state != JobState::stopping || job.verdict != Verdict::none, "a stopping attempt has a verdict", about);
+  const bool left_orphans = job.spec->recovery.rerun_after == RerunAfter::gang_broken;
+  must(job.state != JobState::queued || held == 0 || left_orphans, "a queued job holds nothing", about);
+  // After a waived requeue the job may be cancelled while queued: its old attempt's orphans are still shown.
+  must(!terminal(job.state) || held == 0 || left_orphans, "a finished job holds nothing", about);
+  must(!job.deleting || !terminal(job.state), "a deleted job that has ended is gone", about);
+  auto queue = state.queues.find(job.cluster);
+  const bool queued = queue != state.queues.end() && queue->second.contains(queue_key(job));
+  must(queued == (job.state == JobState::queued), "queues", about);
+  auto jobs = state.active_jobs.find(job.cluster);
+  const bool listed = jobs != state.active_jobs.end() && jobs->second.contains(job.id);
+  must(listed == active(job.state), "active_jobs", about);
+  must(state.launches.contains(job.id) == active(job.state), "launches", about);
+  must(state.experiments.contains(job.experiment), "a job's experiment exists", about);
+}
+
+template <class Index>
+std::size_t total(const Index& index) {
+  std::size_t sum = 0;
+  for (const auto& [key, set] : index) {
+    must(!set.empty(), "no index keeps an empty set", "");
+    sum += set.size();
+  }
+  return sum;
+}
+
+}  // namespace
+
+void check_invariants(const State& state) {
+  std::size_t queued = 0, running = 0;
+  for (const auto& [id, node] : state.nodes) check_node(state, node);
+  for (const auto& [id, job] : state.jobs) {
+    check_job(state, job);
+    if (job.state == JobState::queued) ++queued;
+    if (active(job.state)) ++running;
+  }
+  must(total(state.queues) == queued, "queues has queued jobs only", "");
+  must(total(state.active_jobs) == running && state.launches.size() == running, "active_jobs has active jobs only", "");
+  must(total(state.job_holdings) == state.holdings.size(), "job_holdings has holdings only", "");
+  must(state.job_by_path.size() == state.jobs.size() && state.cluster_by_path.size() == state.clusters.size() &&
+           state.node_by_name.size() == state.nodes.size(),
+       "names and rows are one to one", "");
+  std::map<ClusterId, NodeCounts> counts;
+  std::size_t in_clusters = 0, free = 0;
+  for (const auto& [id, node] : state.nodes) {
+    if (node.cluster) {
+      tally(counts[*node.cluster], node.state, !node.live.reachable, +1);
+      ++in_clusters;
+      free += placeable(state, node) ? 1 : 0;
+    }
+  }
+  must(counts == state.counts, "counts", "");
+  must(total(state.cluster_nodes) == in_clusters, "cluster_nodes has nodes of clusters only", "");
+  must(total(state.free_nodes) == free, "free_nodes has placeable nodes only", "");
+  must(total(state.free_flavours) == state.free_inventory.size(), "free_flavours is free_inventory by flavour", "");
+}
+
+void Core::check_touched() const {
+  const Engine& e = *x_engine;
+  for (NodeId id : e.checked_nodes) check_node(e.state, e.state.nodes.at(id));
+  for (JobId id : e.checked_jobs) {
+    auto job = e.state.jobs.find(id);
+    if (job != e.state.jobs.end()) check_job(e.state, job->second);
+  }
+}
+
+}  // namespace trainyard::core

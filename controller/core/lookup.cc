@@ -1,0 +1,47 @@
+#include "controller/core/engine.h"
+
+namespace trainyard::core {
+
+namespace {
+template <class Value>
+Result<Value> found(const std::map<std::string, Value>& index, const std::string& key, const std::string& message) {
+  auto it = index.find(key);
+  if (it == index.end()) return Error{Code::not_found, message};
+  return it->second;
+}
+}  // namespace
+
+Result<GroupId> find_group(const State& state, const std::string& name) {
+  return found(state.group_by_path, path_key({name}), "group " + name + " does not exist");
+}
+
+Result<WorkspaceId> find_workspace(const State& state, const std::string& group, const std::string& workspace) {
+  auto parent = find_group(state, group);
+  if (!parent.ok()) return parent.error();
+  return found(state.workspace_by_path, path_key({group, workspace}),
+               "workspace " + workspace + " is not in group " + group);
+}
+
+Result<ExperimentId> find_experiment(const State& state, const ExperimentRef& ref) {
+  auto parent = find_workspace(state, ref.group, ref.workspace);
+  if (!parent.ok()) return parent.error();
+  return found(state.experiment_by_path, path_key({ref.group, ref.workspace, ref.experiment}),
+               "experiment " + ref.experiment + " is not in workspace " + ref.workspace + " of group " + ref.group);
+}
+
+Result<ClusterId> find_cluster(const State& state, const ClusterRef& ref) {
+  auto parent = find_workspace(state, ref.group, ref.workspace);
+  if (!parent.ok()) return parent.error();
+  return found(state.cluster_by_path, path_key({ref.group, ref.workspace, ref.cluster}),
+               "cluster " + ref.cluster + " is not in workspace " + ref.workspace + " of group " + ref.group);
+}
+
+Result<JobId> find_job(const State& state, const JobRef& ref) {
+  auto parent = find_experiment(state, {ref.group, ref.workspace, ref.experiment});
+  if (!parent.ok()) return parent.error();
+  return found(state.job_by_path, path_key({ref.group, ref.workspace, ref.experiment, ref.job}),
+               "job " + ref.job + " is not in experiment " + ref.experiment + " of workspace " + ref.workspace +
+                   ", group " + ref.group);
+}
+
+}  // namespace trainyard::core

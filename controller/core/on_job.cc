@@ -1,0 +1,389 @@
+// Jobs: submit, terminate, delete; placement and the end of attempts.
+#include <algorithm>
+
+#include "common/check.h"
+#include "controller/core/engine.h"
+
+namespace trainyard::core {
+
+std::string subject_of(const State& state, const Job& job) {
+  return "job:" + std::to_string(job.id.value) + " " + path_of(state, job);
+}
+
+void move(Engine& e, Job& job, JobEvent event, const std::string& why) {
+  const JobState from = job.state;
+  const std::optional<JobState> to = next(from, event, job.verdict);
+  TY_CHECK(to.has_value());
+  e.edit(job.id);
+  job.state = *to;
+  job.state_changed_ms = e.now;
+  if (from == JobState::queued) {
+    auto queue = e.state.queues.find(job.cluster);
+    queue->second.erase(queue_key(job));
+    if (queue->second.empty()) e.state.queues.erase(queue);
+  }
+  if (*to == JobState::queued) e.state.queues[job.cluster].insert(queue_key(job));
+  if (active(*to)) {
+    e.state.active_jobs[job.cluster].insert(job.id);
+  } else if (active(from)) {
+    auto jobs = e.state.active_jobs.find(job.cluster);
+    jobs->second.erase(job.id);
+    if (jobs->second.empty()) e.state.active_jobs.erase(jobs);
+    e.state.launches.erase(job.id);
+  }
+  if (terminal(*to)) job.ended_ms = e.now;
+  if (from == JobState::queued || *to == JobState::queued) e.wake_plan = true;
+  e.note(subject_of(e.state, job), std::string(name_of(from)) + " -> " + name_of(*to), why);
+}
+
+namespace {
+
+const char* word_for(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::none:
+      return "";
+    case Verdict::success:
+      return "succeeded";
+    case Verdict::failure:
+      return "failed";
+    case Verdict::cancel:
+      return "cancelled";
+    case Verdict::requeue:
+      return "to be queued again";
+  }
+  return "";
+}
+
+void set_verdict(Job& job, Verdict verdict, EndCause cause) {
+  job.verdict = verdict;
+  if (verdict == Verdict::failure || verdict == Verdict::cancel) {
+    const auto same = [&cause](const NodeError& error) { return error.code == cause.code; };
+    if (std::none_of(job.errors.begin(), job.errors.end(), same)) {
+      job.errors.push_back({cause.code, cause.message, {}, cause.infrastructure});
+    }
+  }
+  job.cause = std::move(cause);
+}
+
+bool cluster_is_going(const State& state, ClusterId id) {
+  auto cluster = state.clusters.find(id);
+  return cluster == state.clusters.end() || cluster->second.deleting;
+}
+
+}  // namespace
+
+// The first verdict of an attempt wins, except that a cancel replaces a requeue. The job's row may be gone afterwards,
+// when it is being deleted and nothing reachable is left.
+void end(Engine& e, JobId id, Verdict verdict, EndCause cause) {
+  TY_CHECK(verdict != Verdict::none);
+  Job& job = e.state.jobs.at(id);
+  if (terminal(job.state)) return;
+  if (job.state == JobState::stopping) {
+    if (verdict != Verdict::cancel || job.verdict != Verdict::requeue) return;
+    e.note(subject_of(e.state, job), "cancelled instead of queued again", cause.message);
+    set_verdict(e.edit(id), verdict, std::move(cause));
+    return check_gone(e, id);
+  }
+  if (job.state == JobState::queued && verdict != Verdict::cancel) return;
+  const std::string why = cause.message;
+  set_verdict(e.edit(id), verdict, std::move(cause));
+  move(e, job, JobEvent::end, std::string(word_for(verdict)) + ": " + why);
+  if (job.state != JobState::stopping) return;  // it was queued: nothing to stop
+  for (const HoldingKey& key : e.state.job_holdings.at(id)) {
+    if (e.state.holdings.at(key).stop_ordered) continue;
+    Holding& holding = e.edit(key);
+    holding.stop_ordered = true;
+    holding.confirm_revision = 0;
+    e.bump(key.first);
+  }
+  check_gone(e, id);
+}
+
+void end_infrastructure(Engine& e, JobId id, EndCause cause) {
+  Job& job = e.state.jobs.at(id);
+  if (job.state == JobState::queued || job.state == JobState::stopping || terminal(job.state)) return;
+  cause.infrastructure = true;
+  const Recovery& recovery = job.spec->recovery;
+  if (recovery.on_node_loss == OnNodeLoss::fail) {
+    cause.message += " (the job's recovery says: fail)";
+    return end(e, id, Verdict::failure, std::move(cause));
+  }
+  if (job.requeues >= recovery.max_requeues) {
+    cause.message +=
+        " (" + std::to_string(job.requeues) + " of " + std::to_string(recovery.max_requeues) + " requeues were used)";
+    return end(e, id, Verdict::failure, std::move(cause));
+  }
+  ++e.edit(id).requeues;
+  end(e, id, Verdict::requeue, std::move(cause));
+}
+
+namespace {
+
+void erase_job(Engine& e, JobId id) {
+  const Job& job = e.state.jobs.at(id);
+  TY_CHECK(terminal(job.state));
+  const ExperimentId experiment = job.experiment;
+  e.note(subject_of(e.state, job), "deleted", "nothing of it is left on a reachable node");
+  e.state.job_by_path.erase(lower(path_of(e.state, job)));
+  auto held = e.state.job_holdings.find(id);
+  if (held != e.state.job_holdings.end()) {
+    for (const HoldingKey& key : held->second) e.touched_nodes.insert(key.first);
+  }
+  e.state.jobs.erase(id);
+  e.jobs.erase(id);
+  e.touched_jobs.insert(id);
+  vanish_if_empty(e, experiment);
+}
+
+}  // namespace
+
+void check_gone(Engine& e, JobId id) {
+  auto found = e.state.jobs.find(id);
+  if (found == e.state.jobs.end() || found->second.state != JobState::stopping) return;
+  Job& job = found->second;
+  const bool waive_unreachable =
+      job.deleting || (job.verdict == Verdict::requeue && job.spec->recovery.rerun_after == RerunAfter::gang_broken);
+  std::uint32_t orphans = 0;
+  auto held = e.state.job_holdings.find(id);
+  if (held != e.state.job_holdings.end()) {
+    for (const HoldingKey& key : held->second) {
+      if (key.second.attempt != job.attempt) continue;
+      if (!waive_unreachable || e.state.nodes.at(key.first).live.reachable) return;
+      ++orphans;
+    }
+  }
+  std::string why = "nothing of attempt " + std::to_string(job.attempt) + " is left";
+  if (orphans != 0) why += " but on " + std::to_string(orphans) + " unreachable node(s)";
+  move(e, job, JobEvent::gone, why);
+  if (job.state == JobState::queued) {
+    job.verdict = Verdict::none;
+    job.head_exited_ms = 0;
+    job.exit_code.reset();
+    if (cluster_is_going(e.state, job.cluster)) {
+      end(e, id, Verdict::cancel, {"ClusterDeleted", "its cluster " + job.cluster_path + " was deleted"});
+    }
+  }
+  if (job.deleting) erase_job(e, id);
+}
+
+void delete_job(Engine& e, JobId id, const std::string& why) {
+  e.edit(id).deleting = true;
+  end(e, id, Verdict::cancel, {"Deleted", why});
+  check_gone(e, id);
+  auto job = e.state.jobs.find(id);
+  if (job != e.state.jobs.end() && terminal(job->second.state)) erase_job(e, id);
+}
+
+std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
+  auto launch = std::make_shared<Launch>();
+  const Experiment& experiment = state.experiments.at(job.experiment);
+  const Workspace& workspace = state.workspaces.at(experiment.workspace);
+  launch->job_name = job.name;
+  launch->experiment = experiment.name;
+  launch->workspace = workspace.name;
+  launch->group = state.groups.at(workspace.group).name;
+  launch->segment = job.segment;
+  launch->spec = *job.spec;
+  launch->mapping = job.mapping;
+  launch->volumes = job.volumes;
+  for (const std::string& name : job.last_nodes) {
+    launch->members.push_back({name, state.nodes.at(state.node_by_name.at(name)).inventory.address});
+  }
+  return launch;
+}
+
+void place(Engine& e, const Placement& placement) {
+  Job& job = e.edit(placement.job);
+  TY_CHECK(job.state == JobState::queued && placement.nodes.size() == job.spec->node_count);
+  ++job.attempt;
+  job.started_ms = e.now;
+  job.ended_ms = job.head_exited_ms = 0;
+  job.verdict = Verdict::none;
+  job.cause = {};
+  job.exit_code.reset();
+  job.errors.clear();
+  job.receipts.clear();
+  job.last_nodes.clear();
+  const std::string what = job.name + " (attempt " + std::to_string(job.attempt) + ")";
+  std::uint32_t member = 0;
+  for (NodeId id : placement.nodes) {
+    const Node& node = e.state.nodes.at(id);
+    TY_CHECK(node.cluster == job.cluster && placeable(e.state, node));
+    Holding holding{{job.id, job.attempt}, id, job.name, node.epoch, member++};
+    for (const Gpu& gpu : node.inventory.gpus) holding.gpu_uuids.push_back(gpu.uuid);
+    holding.lease_ms = job.spec->recovery.lease_ms;
+    holding.since_ms = e.now;
+    job.last_nodes.push_back(node.name);
+    e.add_holding(std::move(holding));
+    set_node_state(e, id, NodeState::running, "given to job " + what);
+    e.bump(id);
+  }
+  e.state.launches[job.id] = launch_of(e.state, job);
+  move(e, job, JobEvent::place,
+       "attempt " + std::to_string(job.attempt) + " on " + std::to_string(member) + " node(s)");
+}
+
+void all_ready(Engine& e, JobId id) {
+  Job& job = e.state.jobs.at(id);
+  if (job.state != JobState::preparing) return;
+  const std::set<HoldingKey>& held = e.state.job_holdings.at(id);
+  for (const HoldingKey& key : held) {
+    if (key.second.attempt == job.attempt && e.state.holdings.at(key).reported != HoldingState::ready) return;
+  }
+  move(e, job, JobEvent::all_ready, "every node is prepared");
+  for (const HoldingKey& key : held) {
+    if (key.second.attempt == job.attempt) e.bump(key.first);
+  }
+}
+
+namespace {
+
+EndCause failed_with(const Job& job) {
+  return {"JobFailed", "the job's command ended with exit code " + std::to_string(job.exit_code.value_or(-1))};
+}
+
+}  // namespace
+
+void head_exited(Engine& e, JobId id, std::optional<std::int32_t> exit_code, const NodeError& error) {
+  Job& job = e.state.jobs.at(id);
+  if (job.state == JobState::starting) move(e, job, JobEvent::launched, "the head's process ran");
+  if (!exit_code) {
+    return end_infrastructure(e, id, {"NodeLost", "the head's process was lost: " + error.message});
+  }
+  if (job.head_exited_ms != 0) return;
+  e.edit(id).exit_code = exit_code;
+  job.head_exited_ms = e.now;
+  if (*exit_code == 0) return end(e, id, Verdict::success, {"Succeeded", "exited 0"});
+  e.note(subject_of(e.state, job), "exited " + std::to_string(*exit_code),
+         "the verdict waits for every node's report after it");
+  const std::set<HoldingKey> held = e.state.job_holdings.at(id);
+  for (const HoldingKey& key : held) {
+    if (key.second.attempt != job.attempt || e.state.holdings.at(key).member == 0) continue;
+    const Node& node = e.state.nodes.at(key.first);
+    if (!node.live.reachable) {
+      return end_infrastructure(e, id,
+                                {"NodeLost", "the head exited " + std::to_string(*exit_code) + " while node " +
+                                                 node.name + " is unreachable"});
+    }
+  }
+  for (const HoldingKey& key : held) {
+    if (key.second.attempt != job.attempt || e.state.holdings.at(key).member == 0) continue;
+    e.edit(key).confirm_revision = e.bump(key.first);
+  }
+  check_confirmed(e, id);
+}
+
+void check_confirmed(Engine& e, JobId id) {
+  const Job& job = e.state.jobs.at(id);
+  if (job.head_exited_ms == 0 || (job.state != JobState::running && job.state != JobState::starting)) return;
+  for (const HoldingKey& key : e.state.job_holdings.at(id)) {
+    if (key.second.attempt == job.attempt && e.state.holdings.at(key).confirm_revision != 0) return;
+  }
+  end(e, id, Verdict::failure, failed_with(job));
+}
+
+// ---- Commands ----
+
+namespace {
+
+Result<std::vector<Volume>> resolve_volumes(const State& state, const JobSpec& spec) {
+  std::vector<Volume> volumes;
+  for (std::size_t i = 0; i < spec.file_shares.size(); ++i) {
+    const FileShareMount& mount = spec.file_shares[i];
+    const std::string field = "properties.mountVolumes.azureFileShares[" + std::to_string(i) + "]";
+    auto account = state.account_by_name.find(lower(mount.account_name));
+    if (account == state.account_by_name.end()) {
+      return Error{Code::not_found, field + ": storage account " + mount.account_name +
+                                        " does not exist; create it with `trainyard storage account create`"};
+    }
+    const Account& row = state.accounts.at(account->second);
+    auto share = state.share_by_path.find(path_key({mount.account_name, mount.share}));
+    if (share == state.share_by_path.end()) {
+      return Error{Code::not_found, field + ": share " + mount.share + " is not in storage account " + row.name +
+                                        "; create it with `trainyard storage share create`"};
+    }
+    volumes.push_back(
+        {Volume::Kind::local, row.place + "/" + state.shares.at(share->second).name, mount.relative_mount_path});
+  }
+  return volumes;
+}
+
+Result<Subject> existing_job(const State& state, const Job& job, const SubmitJob& c) {
+  const Subject subject{Subject::Kind::job, job.id.value};
+  if (job.deleting) {
+    return Error{Code::already_exists,
+                 "job " + job.name + " is being deleted; wait until it is gone or choose another name"};
+  }
+  const bool same = *job.spec == c.spec && job.mapping == c.mapping &&
+                    lower(job.cluster_path) == path_key({c.cluster.group, c.cluster.workspace, c.cluster.cluster});
+  if (same) return subject;
+  return Error{Code::already_exists, "job " + job.name + " exists already in experiment " +
+                                         state.experiments.at(job.experiment).name + " with another definition; " +
+                                         "choose another name or delete it first"};
+}
+
+Error being_deleted(const std::string& what) {
+  return {Code::failed_precondition, what + " is being deleted"};
+}
+
+}  // namespace
+
+Result<Subject> apply(Engine& e, const SubmitJob& c) {
+  const State& state = e.state;
+  auto experiment = find_experiment(state, {c.ref.group, c.ref.workspace, c.ref.experiment});
+  if (!experiment.ok()) return experiment.error();
+  const std::string key = path_key({c.ref.group, c.ref.workspace, c.ref.experiment, c.ref.job});
+  auto existing = state.job_by_path.find(key);
+  if (existing != state.job_by_path.end()) return existing_job(state, state.jobs.at(existing->second), c);
+  if (state.experiments.at(*experiment).deleting) return being_deleted("experiment " + c.ref.experiment);
+  auto cluster_id = find_cluster(state, c.cluster);
+  if (!cluster_id.ok()) return cluster_id.error();
+  const Cluster& cluster = state.clusters.at(*cluster_id);
+  if (cluster.deleting) return being_deleted("cluster " + cluster.name);
+  if (c.spec.node_count == 0) return Error{Code::invalid_argument, "properties.nodeCount must be at least 1"};
+  auto volumes = resolve_volumes(state, c.spec);
+  if (!volumes.ok()) return volumes.error();
+
+  Job job;
+  job.id = {e.next_id()};
+  job.experiment = *experiment;
+  job.cluster = *cluster_id;
+  job.cluster_path = path_of(state, cluster);
+  job.name = c.ref.job;
+  job.spec = std::make_shared<const JobSpec>(c.spec);
+  job.mapping = c.mapping;
+  job.volumes = std::move(*volumes);
+  const Workspace& workspace = state.workspaces.at(state.experiments.at(*experiment).workspace);
+  job.segment = "trainyard/" + state.groups.at(workspace.group).name + "/workspaces/" + workspace.name +
+                "/experiments/" + state.experiments.at(*experiment).name + "/jobs/" + job.name + "/" + c.unique;
+  if (cluster.spec.target_node_count < c.spec.node_count) {
+    job.warnings.push_back("the job needs " + std::to_string(c.spec.node_count) + " nodes; " + cluster.name +
+                           "'s target is " + std::to_string(cluster.spec.target_node_count) +
+                           ": it waits until the cluster is resized");
+  }
+  job.created_ms = job.state_changed_ms = e.now;
+  const JobId id = job.id;
+  e.state.job_by_path.emplace(key, id);
+  e.state.queues[job.cluster].insert(queue_key(job));
+  e.state.jobs.emplace(id, std::move(job));
+  e.edit(id);
+  e.wake_plan = true;
+  e.note(subject_of(state, state.jobs.at(id)), "queued", "submitted");
+  return Subject{Subject::Kind::job, id.value};
+}
+
+Result<Subject> apply(Engine& e, const TerminateJob& c) {
+  auto id = find_job(e.state, c.ref);
+  if (!id.ok()) return id.error();
+  end(e, *id, Verdict::cancel, {"Terminated", "terminated by " + e.who});
+  return Subject{Subject::Kind::job, id->value};
+}
+
+Result<Subject> apply(Engine& e, const DeleteJob& c) {
+  auto id = find_job(e.state, c.ref);
+  if (!id.ok()) return id.error();
+  if (!e.state.jobs.at(*id).deleting) delete_job(e, *id, "deleted by " + e.who);
+  return Subject{};
+}
+
+}  // namespace trainyard::core

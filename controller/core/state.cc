@@ -1,0 +1,187 @@
+#include "controller/core/state.h"
+
+#include "controller/core/engine.h"
+
+namespace trainyard::core {
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return out;
+}
+
+std::string path_key(std::initializer_list<std::string_view> names) {
+  std::string key;
+  for (std::string_view name : names) {
+    if (!key.empty()) key += '/';
+    key += lower(name);
+  }
+  return key;
+}
+
+bool Changes::empty() const {
+  return groups.empty() && workspaces.empty() && experiments.empty() && clusters.empty() && nodes.empty() &&
+         jobs.empty() && holdings.empty() && accounts.empty() && shares.empty() && requests.empty() &&
+         timeline.empty() && erased_groups.empty() && erased_workspaces.empty() && erased_experiments.empty() &&
+         erased_clusters.empty() && erased_nodes.empty() && erased_jobs.empty() && erased_holdings.empty() &&
+         erased_accounts.empty() && erased_shares.empty() && erased_requests.empty();
+}
+
+bool active(JobState state) {
+  return state == JobState::preparing || state == JobState::starting || state == JobState::running ||
+         state == JobState::stopping;
+}
+
+const char* name_of(JobState state) {
+  switch (state) {
+    case JobState::queued:
+      return "queued";
+    case JobState::preparing:
+      return "preparing";
+    case JobState::starting:
+      return "starting";
+    case JobState::running:
+      return "running";
+    case JobState::stopping:
+      return "stopping";
+    case JobState::succeeded:
+      return "succeeded";
+    case JobState::failed:
+      return "failed";
+  }
+  return "?";
+}
+
+const char* name_of(NodeState state) {
+  switch (state) {
+    case NodeState::unassigned:
+      return "unassigned";
+    case NodeState::preparing:
+      return "preparing";
+    case NodeState::idle:
+      return "idle";
+    case NodeState::running:
+      return "running";
+    case NodeState::leaving:
+      return "leaving";
+    case NodeState::unusable:
+      return "unusable";
+  }
+  return "?";
+}
+
+int rank_of(HoldingState state) {
+  switch (state) {
+    case HoldingState::preparing:
+      return 0;
+    case HoldingState::ready:
+      return 1;
+    case HoldingState::running:
+      return 2;
+    case HoldingState::exited:
+      return 3;
+    case HoldingState::failed:
+      return 3;
+    case HoldingState::lost:
+      return 3;
+    case HoldingState::stopping:
+      return 4;
+    case HoldingState::clean:
+      return 5;
+  }
+  return 0;
+}
+
+bool holds_nothing(const State& state, NodeId node) {
+  auto it = state.holdings.lower_bound({node, AttemptId{}});
+  return it == state.holdings.end() || it->first.first != node;
+}
+
+bool placeable(const State& state, const Node& node) {
+  const bool wanted = node.cluster ? node.state == NodeState::idle : node.state == NodeState::unassigned;
+  return wanted && node.live.reachable && node.live.seen && node.live.fence_state != "running" &&
+         holds_nothing(state, node.id);
+}
+
+bool current(const State& state, const Holding& holding) {
+  auto job = state.jobs.find(holding.id.job);
+  return job != state.jobs.end() && job->second.attempt == holding.id.attempt && active(job->second.state);
+}
+
+std::string path_of(const State&, const Group& group) {
+  return group.name;
+}
+std::string path_of(const State& state, const Workspace& workspace) {
+  return state.groups.at(workspace.group).name + "/" + workspace.name;
+}
+std::string path_of(const State& state, const Experiment& experiment) {
+  return path_of(state, state.workspaces.at(experiment.workspace)) + "/" + experiment.name;
+}
+std::string path_of(const State& state, const Cluster& cluster) {
+  return path_of(state, state.workspaces.at(cluster.workspace)) + "/" + cluster.name;
+}
+std::string path_of(const State& state, const Job& job) {
+  return path_of(state, state.experiments.at(job.experiment)) + "/" + job.name;
+}
+
+void tally(NodeCounts& counts, NodeState state, bool unreachable, int delta) {
+  const auto add = [delta](std::uint32_t& count) {
+    count = static_cast<std::uint32_t>(static_cast<int>(count) + delta);
+  };
+  if (unreachable) add(counts.unreachable);
+  if (state == NodeState::leaving) return add(counts.leaving);
+  if (state == NodeState::unusable || unreachable) return add(counts.unusable);
+  if (state == NodeState::idle) add(counts.idle);
+  if (state == NodeState::running) add(counts.running);
+  if (state == NodeState::preparing) add(counts.preparing);
+}
+
+namespace {
+
+void index_names(State& s) {
+  for (const auto& [id, row] : s.groups) s.group_by_path[lower(path_of(s, row))] = id;
+  for (const auto& [id, row] : s.workspaces) s.workspace_by_path[lower(path_of(s, row))] = id;
+  for (const auto& [id, row] : s.experiments) s.experiment_by_path[lower(path_of(s, row))] = id;
+  for (const auto& [id, row] : s.clusters) s.cluster_by_path[lower(path_of(s, row))] = id;
+  for (const auto& [id, row] : s.jobs) s.job_by_path[lower(path_of(s, row))] = id;
+  for (const auto& [id, row] : s.nodes) s.node_by_name[row.name] = id;
+  for (const auto& [id, row] : s.accounts) s.account_by_name[lower(row.name)] = id;
+  for (const auto& [id, row] : s.shares) s.share_by_path[path_key({s.accounts.at(row.account).name, row.name})] = id;
+}
+
+}  // namespace
+
+void rebuild_indexes(State& s) {
+  s.group_by_path = {}, s.workspace_by_path = {}, s.experiment_by_path = {}, s.cluster_by_path = {};
+  s.job_by_path = {}, s.node_by_name = {}, s.account_by_name = {}, s.share_by_path = {};
+  s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
+  s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {};
+  index_names(s);
+  for (const auto& [key, holding] : s.holdings) s.job_holdings[holding.id.job].insert(key);
+  for (const auto& [id, node] : s.nodes) {
+    if (node.cluster) {
+      s.cluster_nodes[*node.cluster].insert(id);
+      tally(s.counts[*node.cluster], node.state, !node.live.reachable, +1);
+      if (placeable(s, node)) s.free_nodes[*node.cluster].insert(id);
+    } else if (placeable(s, node)) {
+      s.free_inventory.insert(id);
+      s.free_flavours[lower(node.inventory.flavour)].insert(id);
+    }
+  }
+  for (const auto& [id, job] : s.jobs) {
+    if (job.state == JobState::queued) s.queues[job.cluster].insert(queue_key(job));
+    if (active(job.state)) {
+      s.active_jobs[job.cluster].insert(id);
+      s.launches[id] = launch_of(s, job);
+    }
+  }
+}
+
+QueueKey queue_key(const Job& job) {
+  const int rank = job.spec->priority == Priority::high ? 0 : job.spec->priority == Priority::normal ? 1 : 2;
+  return {rank, job.id};
+}
+
+}  // namespace trainyard::core
