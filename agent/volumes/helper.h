@@ -19,7 +19,8 @@ namespace trainyard::agent {
 
 // A helper that talks while it runs: reading with follow, shipping logs, uploads.
 // Own process group; SIGKILL when the last reference goes (so no helper outlives its use). Handlers run on the loop,
-// never from inside a call of this class, and not after kill().
+// never from inside a call of this class, and not after kill(). Output may still be read after on_exit: a use is over
+// when both on_exit and the empty chunk came. SIGPIPE gets ignored in this process.
 class HelperProcess {
  public:
   struct Handlers {
@@ -48,8 +49,8 @@ struct HelperResult {
   std::string output, error;  // its stdout and stderr, at most 1 MiB each
 };
 
-// Runs `argv` as a child in its own process group and cgroup (never the job's); SIGKILL at the deadline. A child that
-// cannot be killed (state D) is abandoned, not waited for: `done` is called with exit_code -1 all the same.
+// Runs `argv` as a child in its own process group, in the agent's cgroup (never the job's); SIGKILL at the deadline. A
+// child that cannot be killed (state D) is abandoned, not waited for: `done` is called with exit_code -1 all the same.
 void run_helper(boost::asio::io_context& io, std::vector<std::string> argv, std::string input, DurationMs deadline_ms,
                 std::function<void(HelperResult)> done);
 

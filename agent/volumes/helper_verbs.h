@@ -1,0 +1,34 @@
+// The verbs of a helper, one function each; helper_main.h describes them. They block.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/result.h"
+
+namespace trainyard::agent::helper {
+
+struct Arguments {
+  std::vector<std::string> words;  // without options
+  unsigned mode = 0;               // of --mode; 0: the verb's default
+  std::uint64_t offset = 0;
+  bool follow = false;
+};
+
+// helper_mounts.cc
+Status mount(const Arguments& arguments);
+Status unmount(const Arguments& arguments);
+Status remove(const Arguments& arguments);
+
+// helper_files.cc
+Status make_directories(const Arguments& arguments);
+Status list(const Arguments& arguments);
+Status write(const Arguments& arguments);
+Status delete_entry(const Arguments& arguments);
+Status rotate_stdouterr(const Arguments& arguments);
+
+// helper_follow.cc
+Status read(const Arguments& arguments);
+Status ship_log(const Arguments& arguments);
+
+}  // namespace trainyard::agent::helper
