@@ -1,0 +1,70 @@
+#!/usr/bin/python3
+"""kill -9 of the controller: nothing acknowledged is lost, a running job and its log stream go on, its end is recorded right."""
+import time
+
+from e2e import Lab, World, check, main, wait_for_go, wait_until
+
+
+def mid_job():
+    with Lab(nodes=4) as lab:
+        world = World(lab)
+        command = wait_for_go() + 'if [ $OMPI_COMM_WORLD_RANK = 0 ]; then for i in $(seq 1000); do echo line $i; done; fi; exit 0'
+        world.submit("j", nodes=4, mpi=True, command="echo before; " + command)
+        world.wait_for("j", "running")
+        for rank in range(4):
+            world.wait_file(f"started.{rank}")
+        stream = world.stream("j")
+        check(stream.stdout.readline() == "before\n", "the stream's first line")
+        lab.kill_controller()
+        killed = time.monotonic()
+        lab.start_controller()
+        back = time.monotonic() - killed
+        check(back < 2.0, f"the controller back within 2 s, not {back:.2f}")
+        check(world.state("j") == "running", "the job to run on")
+        lab.wait_reachable(4)
+        world.touch("go")
+        job = world.succeed("j")
+        check(job["executionInfo"]["exitCode"] == 0 and job["attempt"] == 1, f"its end recorded right: {job['executionInfo']}")
+        out, err = stream.communicate(timeout=30)
+        check(stream.returncode == 0, f"the stream to end well: {err}")
+        check(out == "before\n" * 3 + "".join(f"line {i}\n" for i in range(1, 1001)), f"every byte once, got {len(out)} bytes: {out[:200]}")
+
+
+def ended_while_down():
+    """The job ends while there is no controller: exit code and receipts are there when it is back."""
+    with Lab(nodes=2) as lab:
+        world = World(lab)
+        world.submit("j", nodes=2, mpi=True, command=wait_for_go() + "touch " + "$AZ_BATCHAI_JOB_MOUNT_ROOT/s/over; exit 7")
+        world.wait_file("started.0")
+        world.wait_for("j", "running")
+        lab.kill_controller()
+        world.touch("go")
+        world.wait_file("over")
+        wait_until(lambda: not world.job_pids("node1") and not world.job_pids("node2"), 20, "the job's processes are gone")
+        lab.start_controller()
+        job = world.wait_end("j")
+        check(job["executionState"] == "failed" and job["executionInfo"]["exitCode"] == 7, f"failed with 7: {job['executionInfo']}")
+
+
+def acknowledged():
+    """Jobs acknowledged right before a kill -9 are all there afterwards, each once."""
+    with Lab(nodes=1) as lab:
+        world = World(lab)
+        world.submit("blocker", command=wait_for_go())
+        world.wait_file("started.0")
+        for round_ in range(3):
+            for n in range(5):
+                world.submit(f"j{round_}_{n}", command="true")
+            lab.kill_controller()
+            lab.start_controller()
+        names = sorted(j["name"] for j in lab.cli("job", "list", "-g", "g", "-w", "w", "-e", "x", "-o", "json").json())
+        check(names == sorted(["blocker"] + [f"j{r}_{n}" for r in range(3) for n in range(5)]), f"all 16 jobs, got {names}")
+        lab.wait_reachable(1)
+        world.touch("go")
+        for round_ in range(3):
+            for n in range(5):
+                world.succeed(f"j{round_}_{n}")
+
+
+if __name__ == "__main__":
+    main(globals())
