@@ -1,0 +1,302 @@
+#include "tests/support/simulator/oracle.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/model_json.h"
+
+namespace trainyard::simulator {
+namespace {
+
+const char* name_of(core::JobState state) {
+  constexpr const char* names[] = {"queued", "preparing", "starting", "running", "stopping", "succeeded", "failed"};
+  return names[static_cast<int>(state)];
+}
+const char* name_of(core::NodeState state) {
+  constexpr const char* names[] = {"unassigned", "preparing", "idle", "running", "leaving", "unusable"};
+  return names[static_cast<int>(state)];
+}
+std::string text(AttemptId id) { return fmt::format("job {} attempt {}", id.job.value, id.attempt); }
+std::string text(const core::Job& job) { return text(AttemptId{job.id, job.attempt}); }
+
+bool intersect(const std::vector<std::string>& some, const std::vector<std::string>& others) {
+  return std::any_of(some.begin(), some.end(), [&](const std::string& gpu) {
+    return std::find(others.begin(), others.end(), gpu) != others.end();
+  });
+}
+
+}  // namespace
+
+// ---- The machines ----
+
+bool Oracle::excused(NodeIndex node) const {
+  if (x_frozen.contains(node)) return true;
+  const auto until = x_excused_until.find(node);
+  return until != x_excused_until.end() && until->second > x_world.now_ms();
+}
+
+void Oracle::frozen(NodeIndex node, bool is_frozen) {
+  if (is_frozen) x_frozen.insert(node);
+  if (!is_frozen) x_frozen.erase(node);
+}
+
+void Oracle::excuse_until(NodeIndex node, TimeMs until_ms) {
+  x_excused_until[node] = until_ms;
+  // By then its agent must have killed what it no longer owns.
+  x_world.after(until_ms - x_world.now_ms(), [this, node] {
+    if (excused(node)) return;
+    for (const AttemptId id : x_live_on[node]) {
+      const Seen& seen = x_jobs[id.job];
+      if (seen.fenced_rerun && id.attempt < seen.newest_started) {
+        x_world.fail(fmt::format("I2: {} still lives on a machine that thawed long ago", text(id)));
+      }
+    }
+  });
+}
+
+std::optional<NodeIndex> Oracle::node_where_live(AttemptId id) const {
+  const auto found = x_live.find(id);
+  if (found == x_live.end()) return {};
+  for (const auto& [node, gpus] : found->second) {
+    if (!excused(node)) return node;
+  }
+  return {};
+}
+
+void Oracle::processes_live(NodeIndex node, const std::string& node_name, AttemptId id,
+                            const std::vector<std::string>& gpus) {
+  x_node_by_name[node_name] = node;
+  Seen& seen = x_jobs[id.job];
+  if (seen.fenced_rerun) {
+    if (id.attempt < seen.newest_started) x_world.fail(fmt::format("I3: {} starts after a newer attempt", text(id)));
+    for (auto at = x_live.lower_bound(AttemptId{id.job, 0}); at != x_live.end() && at->first.job == id.job; ++at) {
+      if (at->first == id || !node_where_live(at->first)) continue;
+      x_world.fail(fmt::format("I2: {} starts on {} while attempt {} lives", text(id), node_name, at->first.attempt));
+    }
+  }
+  seen.newest_started = std::max(seen.newest_started, id.attempt);
+  for (const AttemptId other : x_live_on[node]) {
+    if (other != id && !excused(node) && intersect(x_live[other][node], gpus)) {
+      x_world.fail(fmt::format("I4: {} starts on {} on a GPU where {} lives", text(id), node_name, text(other)));
+    }
+  }
+  x_live[id][node] = gpus;
+  x_live_on[node].insert(id);
+}
+
+void Oracle::processes_gone(NodeIndex node, AttemptId id) {
+  x_live_on[node].erase(id);
+  const auto found = x_live.find(id);
+  if (found == x_live.end()) return;
+  found->second.erase(node);
+  if (found->second.empty()) x_live.erase(found);
+}
+
+void Oracle::head_started(AttemptId id) {
+  if (!x_started.insert(id).second) x_world.fail(fmt::format("{}: two heads were started", text(id)));
+}
+
+void Oracle::head_exited(AttemptId id, std::int32_t code, ExitReason reason) { x_exits[id] = {code, reason}; }
+
+// ---- What is committed ----
+
+void Oracle::committing(const core::Changes& changes, const Disk& disk) {
+  cover(changes, disk);
+  for (const core::Job& job : changes.jobs) {
+    const auto before = disk.jobs.find(job.id);
+    check_job(job, before == disk.jobs.end() ? nullptr : &before->second, disk);
+  }
+  for (const core::Holding& holding : changes.holdings) {
+    if (!disk.holdings.contains(core::key_of(holding))) check_new_holding(holding, changes, disk);
+  }
+  for (const auto& [node, id] : changes.erased_holdings) {
+    const auto row = disk.nodes.find(node);
+    if (row == disk.nodes.end()) continue;
+    const auto index = x_node_by_name.find(row->second.name);
+    if (index == x_node_by_name.end() || excused(index->second)) continue;
+    if (x_live_on[index->second].contains(id)) {
+      x_world.fail(fmt::format("P5: {} was released on {} while its processes live", text(id), row->second.name));
+    }
+  }
+  for (const JobId id : changes.erased_jobs) {
+    const std::string& path = x_jobs[id].path;
+    const bool wanted = x_erasable.contains(path) || x_erasable.contains(path.substr(0, path.find('/') + 1));
+    if (x_acknowledged.contains(id) && !wanted) {
+      x_world.fail(fmt::format("I1: acknowledged job {} ({}) was erased without being asked", id.value, path));
+    }
+  }
+}
+
+void Oracle::check_job(const core::Job& job, const core::Job* before, const Disk& disk) {
+  Seen& seen = x_jobs[job.id];
+  if (before == nullptr) {
+    seen.fenced_rerun = job.spec->recovery.rerun_after == RerunAfter::fenced;
+    const auto experiment = disk.experiments.find(job.experiment);
+    seen.path = (experiment == disk.experiments.end() ? "" : experiment->second.name) + "/" + job.name;
+  } else {
+    if (job.attempt < before->attempt) x_world.fail(fmt::format("I3: {}: attempt numbers fell", text(job)));
+    if (core::terminal(before->state) &&
+        (job.state != before->state || job.verdict != before->verdict || job.exit_code != before->exit_code ||
+         job.attempt != before->attempt)) {
+      x_world.fail(fmt::format("I5: {} changed after it had ended as {}", text(job), name_of(before->state)));
+    }
+  }
+  if (job.exit_code) {
+    const auto exit = x_exits.find(AttemptId{job.id, job.attempt});
+    if (exit == x_exits.end() || exit->second.code != *job.exit_code) {
+      x_world.fail(fmt::format("I6: {}: exit code {} is reported, {} was produced", text(job), *job.exit_code,
+                               exit == x_exits.end() ? "none" : std::to_string(exit->second.code)));
+    }
+  }
+  if (core::terminal(job.state) && (before == nullptr || !core::terminal(before->state))) check_end(job);
+}
+
+void Oracle::check_end(const core::Job& job) {
+  for (std::uint32_t attempt = 1; attempt <= job.attempt; ++attempt) {
+    const auto node = node_where_live(AttemptId{job.id, attempt});
+    // A deleted job does not wait for unreachable nodes; its holdings there stay as orphans.
+    if (node && !job.deleting && (x_jobs[job.id].fenced_rerun || attempt == job.attempt)) {
+      x_world.fail(fmt::format("P5: {} is {} while attempt {} lives on node {}", text(job), name_of(job.state), attempt, *node));
+    }
+  }
+  const auto exit = x_exits.find(AttemptId{job.id, job.attempt});
+  if (job.state == core::JobState::succeeded && (exit == x_exits.end() || exit->second.code != 0)) {
+    x_world.fail(fmt::format("I6: {} succeeded, but its head did not exit with 0", text(job)));
+  }
+  const bool users_fault = job.state == core::JobState::failed && job.verdict == core::Verdict::failure && !job.cause.infrastructure;
+  if (users_fault && job.exit_code && exit != x_exits.end() && exit->second.reason == ExitReason::machine_lost) {
+    x_world.fail(fmt::format("{}: the death of a machine became the user's failure ({})", text(job), job.cause.message));
+  }
+}
+
+void Oracle::check_new_holding(const core::Holding& holding, const core::Changes& changes, const Disk& disk) {
+  const AttemptId id = holding.id;
+  const auto same = [&](const core::Holding& other) { return other.id == id; };
+  const auto job = std::find_if(changes.jobs.begin(), changes.jobs.end(), [&](const core::Job& row) { return row.id == id.job; });
+  if (job == changes.jobs.end()) x_world.fail(fmt::format("{} was placed without its job being written", text(id)));
+  const auto placed = std::count_if(changes.holdings.begin(), changes.holdings.end(), same);
+  if (static_cast<std::uint32_t>(placed) != job->spec->node_count) {
+    x_world.fail(fmt::format("{} was placed on {} nodes, it needs {}", text(id), placed, job->spec->node_count));
+  }
+  if (x_jobs[id.job].fenced_rerun) {
+    for (std::uint32_t older = 1; older < id.attempt; ++older) {
+      if (node_where_live(AttemptId{id.job, older})) {
+        x_world.fail(fmt::format("I8: {} was placed while attempt {} lives", text(id), older));
+      }
+    }
+  }
+  const auto node = disk.nodes.find(holding.node);
+  if (node == disk.nodes.end()) return;
+  for (const auto& [key, other] : disk.holdings) {
+    const bool released = std::find(changes.erased_holdings.begin(), changes.erased_holdings.end(), key) != changes.erased_holdings.end();
+    if (key.first == holding.node && !released && intersect(other.gpu_uuids, holding.gpu_uuids)) {
+      x_world.fail(fmt::format("I4: {} was given a GPU that {} holds", text(id), text(other.id)));
+    }
+  }
+  const auto index = x_node_by_name.find(node->second.name);
+  if (index == x_node_by_name.end() || excused(index->second)) return;
+  for (const AttemptId other : x_live_on[index->second]) {
+    if (other != id && intersect(x_live[other][index->second], holding.gpu_uuids)) {
+      x_world.fail(fmt::format("I4: {} was given a GPU where {} lives", text(id), text(other)));
+    }
+  }
+}
+
+void Oracle::cover(const core::Changes& changes, const Disk& disk) {
+  for (const core::Job& job : changes.jobs) {
+    const auto before = disk.jobs.find(job.id);
+    if (before != disk.jobs.end() && before->second.state == job.state) continue;
+    x_world.note(name_of(job.state), job.id.value, job.attempt);
+    if (before == disk.jobs.end()) x_world.hit("job (new) -> queued");
+  }
+  // Several transitions of one batch are one change of the row; the timeline has each of them.
+  for (const core::TimelineLine& line : changes.timeline) {
+    const bool moved = line.subject.starts_with("job:") && line.what.find(" -> ") != std::string::npos;
+    if (moved) x_world.hit("job " + line.what);
+  }
+  for (const core::Node& node : changes.nodes) {
+    const auto before = disk.nodes.find(node.id);
+    const char* from = before == disk.nodes.end() ? "(new)" : name_of(before->second.state);
+    if (before != disk.nodes.end() && before->second.state == node.state) continue;
+    x_world.hit(fmt::format("node {} -> {}", from, name_of(node.state)));
+  }
+  for (const core::Holding& holding : changes.holdings) {
+    const auto before = disk.holdings.find(core::key_of(holding));
+    const char* from = before == disk.holdings.end() ? "(new)" : trainyard::name_of(before->second.reported);
+    if (before != disk.holdings.end() && before->second.reported == holding.reported) continue;
+    x_world.hit(fmt::format("holding {} -> {}", from, trainyard::name_of(holding.reported)));
+  }
+  for (const core::HoldingKey& key : changes.erased_holdings) {
+    const auto before = disk.holdings.find(key);
+    if (before == disk.holdings.end()) continue;
+    x_world.hit(fmt::format("holding {} -> (released)", trainyard::name_of(before->second.reported)));
+  }
+}
+
+// ---- What is said ----
+
+void Oracle::erasure_wanted(const std::string& path) { x_erasable.insert(path); }
+
+void Oracle::replied(const std::string& request_id, const core::CommandBody& body, const Result<core::Subject>& result,
+                     const Disk& disk, bool state_changed) {
+  const Answer answer = result.ok() ? Answer{Code::ok, *result} : Answer{result.error().code, {}};
+  const auto [first, is_first] = x_answers.try_emplace(request_id, answer);
+  if (first->second.code != answer.code || first->second.subject != answer.subject) {
+    x_world.fail(fmt::format("P2: request {} was answered {} and then {}{}", request_id,
+                             static_cast<int>(first->second.code), static_cast<int>(answer.code),
+                             result.ok() ? "" : ": " + result.error().message));
+  }
+  if (state_changed && !result.ok()) {
+    x_world.fail(fmt::format("I12: refused request {} changed something: {}", request_id, result.error().message));
+  }
+  if (state_changed && !is_first) x_world.fail(fmt::format("P2: the repeat of request {} changed something", request_id));
+  if (!result.ok() || !is_first || !std::holds_alternative<core::SubmitJob>(body)) return;
+  const JobId id{result->id};
+  if (!disk.jobs.contains(id)) x_world.fail(fmt::format("I1: job {} was acknowledged, but is not on disk", id.value));
+  x_acknowledged.insert(id);
+}
+
+void Oracle::check_running_jobs(const Disk& disk, DurationMs bound_ms) {
+  for (const auto& [id, job] : disk.jobs) {
+    const bool runs = job.state == core::JobState::running && job.spec->recovery.lease_ms != kForever;
+    if (!runs || x_live.contains(AttemptId{id, job.attempt})) {
+      x_running_without_process_since.erase(id);
+      continue;
+    }
+    const auto since = x_running_without_process_since.try_emplace(id, x_world.now_ms()).first->second;
+    if (x_world.now_ms() - since > bound_ms) {
+      x_world.fail(fmt::format("I10: {} has been running for {} ms without a process", text(job), x_world.now_ms() - since));
+    }
+  }
+}
+
+std::uint64_t digest(const core::State& state) {
+  std::uint64_t sum = 17;
+  const auto add = [&sum](std::uint64_t value) { sum = (sum ^ value) * 0x100000001b3ULL + (sum >> 31); };
+  add(state.groups.size()), add(state.workspaces.size()), add(state.experiments.size());
+  add(state.accounts.size()), add(state.shares.size());
+  for (const auto& [id, group] : state.groups) add(id.value * 2 + group.deleting);
+  for (const auto& [id, workspace] : state.workspaces) add(id.value * 2 + workspace.deleting);
+  for (const auto& [id, experiment] : state.experiments) add(id.value * 2 + experiment.deleting);
+  for (const auto& [id, cluster] : state.clusters) {
+    add(id.value * 4 + cluster.deleting * 2 + cluster.resizing);
+    add(cluster.spec.target_node_count);
+    add(static_cast<std::uint64_t>(cluster.spec.node_deallocation_option));
+  }
+  for (const auto& [id, node] : state.nodes) {
+    add(id.value), add(node.revision), add(static_cast<std::uint64_t>(node.state));
+    add(node.cluster ? node.cluster->value : 0);
+  }
+  for (const auto& [id, job] : state.jobs) {
+    add(id.value * 2 + job.deleting), add(static_cast<std::uint64_t>(job.state));
+    add(static_cast<std::uint64_t>(job.verdict)), add(job.attempt);
+  }
+  for (const auto& [key, holding] : state.holdings) {
+    add(key.first.value), add(key.second.job.value), add(holding.stop_ordered), add(holding.confirm_revision);
+  }
+  return sum;
+}
+
+}  // namespace trainyard::simulator

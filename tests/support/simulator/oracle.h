@@ -1,0 +1,92 @@
+// Ground truth and the promises: which processes really live on which simulated machine, what every head's exit really
+// was, and what the controller committed and said. Knows nothing of the cores' own bookkeeping except what was committed.
+// A broken promise ends the run.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/model.h"
+#include "controller/core/event.h"
+#include "controller/core/state.h"
+#include "tests/support/simulator/disk.h"
+#include "tests/support/simulator/world.h"
+
+namespace trainyard::simulator {
+
+using NodeIndex = std::uint32_t;
+
+// Why a head's process really ended.
+enum class ExitReason { own, killed, machine_lost, peer_lost };
+
+class Oracle {
+ public:
+  explicit Oracle(World& world) : x_world(world) {}
+
+  // ---- What happens on the machines ----
+  void processes_live(NodeIndex node, const std::string& node_name, AttemptId id, const std::vector<std::string>& gpus);
+  void processes_gone(NodeIndex node, AttemptId id);
+  void head_exited(AttemptId id, std::int32_t code, ExitReason reason);
+  void head_started(AttemptId id);
+  // A frozen machine runs nothing. One that thaws may run its old processes for the instant before its agent kills them.
+  void frozen(NodeIndex node, bool is_frozen);
+  void excuse_until(NodeIndex node, TimeMs until_ms);
+
+  // ---- What the controller does ----
+  // Before the changes are applied to the disk.
+  void committing(const core::Changes& changes, const Disk& disk);
+  // Of a job ("experiment/job") or of all in an experiment ("experiment/").
+  void erasure_wanted(const std::string& path);
+  void replied(const std::string& request_id, const core::CommandBody& body, const Result<core::Subject>& result,
+               const Disk& disk, bool state_changed);
+  // Now and then: what is called running has processes, or will soon be called otherwise.
+  void check_running_jobs(const Disk& disk, DurationMs bound_ms);
+
+  std::size_t live_attempts() const { return x_live.size(); }
+  std::size_t acknowledged_jobs() const { return x_acknowledged.size(); }
+
+ private:
+  struct Exit {
+    std::int32_t code = 0;
+    ExitReason reason = ExitReason::own;
+  };
+  struct Seen {  // of a job, when first committed
+    bool fenced_rerun = true;
+    std::string path;
+    std::uint32_t newest_started = 0;
+  };
+  struct Answer {
+    Code code = Code::ok;
+    core::Subject subject;
+  };
+
+  bool excused(NodeIndex node) const;
+  std::optional<NodeIndex> node_where_live(AttemptId id) const;
+  void check_gpus(const std::string& node_name, AttemptId id, const std::vector<std::string>& gpus) const;
+  void check_job(const core::Job& job, const core::Job* before, const Disk& disk);
+  void check_end(const core::Job& job);
+  void check_new_holding(const core::Holding& holding, const core::Changes& changes, const Disk& disk);
+  void cover(const core::Changes& changes, const Disk& disk);
+
+  World& x_world;
+  std::map<AttemptId, std::map<NodeIndex, std::vector<std::string>>> x_live;
+  std::map<NodeIndex, std::set<AttemptId>> x_live_on;
+  std::map<std::string, NodeIndex> x_node_by_name;
+  std::map<AttemptId, Exit> x_exits;
+  std::set<AttemptId> x_started;
+  std::set<NodeIndex> x_frozen;
+  std::map<NodeIndex, TimeMs> x_excused_until;
+  std::map<JobId, Seen> x_jobs;
+  std::map<std::string, Answer> x_answers;
+  std::set<JobId> x_acknowledged;
+  std::set<std::string> x_erasable;  // paths of jobs whose rows may go
+  std::map<JobId, TimeMs> x_running_without_process_since;
+};
+
+// A number that changes whenever anything a refused command must not touch changes.
+std::uint64_t digest(const core::State& state);
+
+}  // namespace trainyard::simulator

@@ -1,0 +1,210 @@
+#include "tests/support/simulator/users.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace trainyard::simulator {
+
+Users::Users(World& world, Oracle& oracle, const Rates& rates, ControllerHost& controller,
+             std::vector<ClusterPlan> clusters)
+    : x_world(world),
+      x_oracle(oracle),
+      x_rates(rates),
+      x_controller(controller),
+      x_random(world.random.fork()),
+      x_clusters(std::move(clusters)) {}
+
+// ---- Asking ----
+
+void Users::ask(core::CommandBody body, std::function<void()> done) {
+  const std::size_t request = x_requests.size();
+  x_requests.push_back({fmt::format("r{}", request), std::move(body), false, 0, std::move(done)});
+  ++x_unanswered;
+  repeat_until_answered(request);
+}
+
+void Users::send(std::size_t request) {
+  ++x_requests[request].sent;
+  x_by_ticket.push_back(request);
+  core::Command command{.ticket = x_by_ticket.size(),
+                        .request_id = x_requests[request].id,
+                        .fingerprint = fmt::format("f{}", request),
+                        .principal = "user:ada",
+                        .body = x_requests[request].body};
+  const DurationMs delay_ms = x_random.between(1, 30);
+  if (x_random.chance(x_rates.drop)) return x_world.hit("fault request lost");
+  if (x_random.chance(x_rates.duplicate)) {
+    // The client's library sends it twice: the same request, another ticket.
+    x_world.hit("fault request doubled");
+    x_by_ticket.push_back(request);
+    core::Command again = command;
+    again.ticket = x_by_ticket.size();
+    x_world.after(delay_ms + x_random.between(0, 2'000), [this, again] { x_controller.post(again); });
+  }
+  x_world.after(delay_ms, [this, command] { x_controller.post(command); });
+}
+
+void Users::repeat_until_answered(std::size_t request) {
+  if (x_requests[request].answered) return;
+  if (x_requests[request].sent > 0) x_world.hit("request repeated");
+  send(request);
+  x_world.after(x_random.between(2'000, 6'000), [this, request] { repeat_until_answered(request); });
+}
+
+void Users::heard(core::Ticket ticket, const Result<core::Subject>& result, bool state_changed) {
+  const std::size_t at = x_by_ticket.at(ticket - 1);
+  x_world.note(result.ok() ? "answered" : "refused", at, result.ok() ? result->id : 0);
+  x_oracle.replied(x_requests[at].id, x_requests[at].body, result, x_controller.disk(), state_changed);
+  if (x_random.chance(x_rates.drop)) return x_world.hit("fault reply lost");
+  if (std::exchange(x_requests[at].answered, true)) return;
+  --x_unanswered;
+  x_world.hit(result.ok() ? "request granted" : "request refused");
+  if (x_requests[at].done) x_world.after(1, x_requests[at].done);
+}
+
+void Users::confirm_off(const std::string& node, std::function<void()> done) {
+  ask(core::FenceNode{node, true}, std::move(done));
+}
+
+// ---- The run ----
+
+void Users::start() { set_up(0); }
+
+void Users::set_up(std::size_t step) {
+  const auto next = [this, step] { set_up(step + 1); };
+  if (step == 0) return ask(core::CreateGroup{"g", "here", {}}, next);
+  if (step == 1) return ask(core::CreateWorkspace{{"g", "w"}, "", {}}, next);
+  if (step == 2) return ask(core::CreateExperiment{{"g", "w", "e"}}, next);
+  if (step == 3) return ask(core::CreateAccount{"g", "account", "here", "Standard_LRS", "/srv/account"}, next);
+  if (step == 4) return ask(core::CreateShare{"account", "share"}, next);
+  if (step < 5 + x_clusters.size()) {
+    const ClusterPlan& plan = x_clusters[step - 5];
+    return ask(core::CreateCluster{ref_of(plan), {.vm_size = plan.flavour, .target_node_count = plan.nodes}}, next);
+  }
+  work();
+}
+
+void Users::work() {
+  if (x_ending) return;
+  one_thing();
+  // Enough work to keep the clusters busy, whatever their size.
+  const auto gap_ms = std::max<std::int64_t>(2, 120'000 / x_world.options.nodes);
+  x_world.after(x_random.between(1, 2 * gap_ms), [this] { work(); });
+}
+
+void Users::one_thing() {
+  const std::uint64_t draw = x_random.below(1000);
+  if (x_jobs.empty() || (draw < 600 && !all_submitted())) return submit();
+  if (draw < 660) return ask(core::TerminateJob{some_job()});
+  if (draw < 720) {
+    const core::JobRef job = some_job();
+    x_oracle.erasure_wanted(job.experiment + "/" + job.job);
+    return ask(core::DeleteJob{job});
+  }
+  if (draw < 760) {
+    const ClusterPlan& plan = x_clusters[x_random.below(x_clusters.size())];
+    const auto target = static_cast<std::uint32_t>(x_random.between(plan.nodes / 2, plan.nodes));
+    const auto option = static_cast<core::DeallocationOption>(x_random.below(3));
+    return ask(core::ResizeCluster{ref_of(plan), x_random.chance(100) ? 0 : target, option});
+  }
+  if (draw < 790) return something_again();
+  if (draw < 830) return something_impossible();
+  if (draw < 845) {  // a cluster and an experiment that come and go, with whatever runs in them
+    const std::string name = fmt::format("x{}", x_round / 2);
+    const bool create = x_round++ % 2 == 0;
+    const ClusterPlan plan{name, x_clusters[0].flavour, std::max(1U, x_clusters[0].nodes / 10)};
+    if (create) {
+      ask(core::CreateExperiment{{"g", "w", name}});
+      return ask(core::CreateCluster{ref_of(plan), {.vm_size = plan.flavour, .target_node_count = plan.nodes}});
+    }
+    x_oracle.erasure_wanted(name + "/");
+    ask(core::DeleteCluster{ref_of(plan)});
+    return ask(core::DeleteExperiment{{"g", "w", name}});
+  }
+}
+
+JobSpec Users::draw_spec(const ClusterPlan& cluster) {
+  JobSpec spec;
+  const auto largest = static_cast<std::int64_t>(std::clamp(cluster.nodes / 2, 1U, 8U));
+  const bool single = x_random.chance(300);
+  spec.node_count = single ? 1 : static_cast<std::uint32_t>(x_random.between(1, largest));
+  if (x_random.chance(10)) spec.node_count = cluster.nodes + 1;  // waits for a resize that never comes
+  spec.toolkit = Toolkit::custom_mpi;
+  spec.command_line = "train";
+  spec.std_out_err_path_prefix = "$AZ_BATCHAI_MOUNT_ROOT/share";
+  if (x_random.chance(300)) spec.file_shares.push_back({"account", "https://account/share", "share", "share"});
+  spec.max_wall_clock_ms = x_random.between(90'000, 240'000);
+  spec.priority = static_cast<Priority>(x_random.below(3));
+  spec.recovery.on_node_loss = x_random.chance(850) ? OnNodeLoss::requeue : OnNodeLoss::fail;
+  spec.recovery.max_requeues = static_cast<std::uint32_t>(x_random.below(4));
+  spec.recovery.rerun_after = x_random.chance(850) ? RerunAfter::fenced : RerunAfter::gang_broken;
+  spec.recovery.lease_ms = x_random.chance(80) ? kForever : x_random.between(20'000, 150'000);
+  spec.recovery.gang_abort_after_ms = x_random.chance(500) ? -1 : x_random.between(15'000, 60'000);
+  spec.recovery.grace_ms = x_random.between(0, 8'000);
+  return spec;
+}
+
+void Users::submit() {
+  const std::size_t number = x_jobs.size();
+  const bool passing = x_round % 2 == 1 && x_random.chance(200);
+  const std::string passing_name = fmt::format("x{}", x_round / 2);
+  const ClusterPlan& plan = x_clusters[x_random.below(x_clusters.size())];
+  core::SubmitJob job{.ref = {"g", "w", passing ? passing_name : "e", fmt::format("j{}", number)},
+                      .cluster = {"g", "w", passing ? passing_name : plan.name},
+                      .spec = draw_spec(passing ? ClusterPlan{"", "", std::max(1U, x_clusters[0].nodes / 10)} : plan),
+                      .mapping = {},
+                      .unique = fmt::format("u{}", number)};
+  x_jobs.push_back(job);
+  ++x_submitted;
+  ask(std::move(job));
+}
+
+core::JobRef Users::some_job() {
+  const std::size_t recent = std::min<std::size_t>(x_jobs.size(), 40);
+  return x_jobs[x_jobs.size() - 1 - x_random.below(recent)].ref;
+}
+
+void Users::something_impossible() {
+  const std::uint64_t which = x_random.below(6);
+  core::SubmitJob job = x_jobs[x_random.below(x_jobs.size())];
+  if (which == 0) {
+    job.spec.command_line = "another";  // the name is taken by another definition, or was deleted: then it is new
+    job.ref.job += "-other";
+    job.spec.node_count = 0;
+    return ask(std::move(job));
+  }
+  if (which == 1) return ask(core::SubmitJob{{"g", "w", "e", "lost"}, {"g", "w", "nowhere"}, draw_spec(x_clusters[0]), {}, "u"});
+  if (which == 2) return ask(core::CreateCluster{ref_of(x_clusters[0]), {.vm_size = "another", .target_node_count = 1}});
+  if (which == 3) return ask(core::TerminateJob{{"g", "w", "e", "never-was"}});
+  if (which == 4) return ask(core::ResizeCluster{{"g", "w", "nowhere"}, 3, core::DeallocationOption::requeue});
+  ask(core::FenceNode{"never-joined", true});
+}
+
+void Users::something_again() {
+  // Long after: the first answer must come again and nothing may happen.
+  const std::size_t request = x_random.below(x_requests.size());
+  if (!x_requests[request].answered) return;
+  x_world.hit("request repeated long after");
+  send(request);
+}
+
+void Users::come_to_an_end() {
+  x_ending = true;
+  for (const ClusterPlan& plan : x_clusters) {
+    ask(core::ResizeCluster{ref_of(plan), plan.nodes, core::DeallocationOption::requeue});
+  }
+  if (x_round % 2 == 1) {
+    const std::string name = fmt::format("x{}", x_round / 2);
+    x_oracle.erasure_wanted(name + "/");
+    ask(core::DeleteCluster{{"g", "w", name}});
+  }
+  for (const core::SubmitJob& job : x_jobs) {
+    const auto plan = std::find_if(x_clusters.begin(), x_clusters.end(),
+                                   [&](const ClusterPlan& cluster) { return cluster.name == job.cluster.cluster; });
+    if (plan != x_clusters.end() && job.spec.node_count > plan->nodes) ask(core::TerminateJob{job.ref});
+  }
+}
+
+}  // namespace trainyard::simulator
