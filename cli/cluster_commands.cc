@@ -1,0 +1,188 @@
+#include <fmt/format.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "cli/cluster_file.h"
+#include "cli/commands.h"
+#include "cli/json_fields.h"
+#include "cli/show.h"
+#include "trainyard/v1/clusters.grpc.pb.h"
+
+namespace trainyard::cli {
+namespace {
+
+using Stub = v1::Clusters::Stub;
+
+struct Options {
+  Place place;
+  ClusterFlags flags;
+  std::int32_t target = 0;
+  std::string config_file, ssh_key, deallocation;
+  bool generate_ssh_keys = false;
+};
+
+template <class Request>
+Request request_for(const Place& place) {
+  Request request;
+  request.set_resource_group(place.group);
+  request.set_workspace(place.workspace);
+  request.set_name(place.name);
+  return request;
+}
+
+std::string home_path(const std::string& path) {
+  const char* home = std::getenv("HOME");
+  return path.starts_with("~/") && home != nullptr ? home + path.substr(1) : path;
+}
+
+// -k takes a key or the path of one. Without it, the user's usual key is noted if there is one; nobody needs it, since
+// nothing here goes by ssh.
+Result<std::string> ssh_public_key(const std::string& given, bool config_file) {
+  if (given.empty()) {
+    if (config_file) return std::string();
+    auto usual = read_text_file(home_path("~/.ssh/id_rsa.pub"), 65536);
+    if (!usual) return std::string();
+    usual->erase(usual->find_last_not_of(" \r\n") + 1);
+    return usual;
+  }
+  if (given.starts_with("ssh-") || given.starts_with("ecdsa-")) return given;
+  auto text = read_text_file(home_path(given), 65536);
+  if (!text) {
+    return Error{Code::invalid_argument,
+                 "--ssh-key: \"" + given + "\" is neither a public key nor a file that can be read"};
+  }
+  text->erase(text->find_last_not_of(" \r\n") + 1);
+  return text;
+}
+
+std::string current_user() {
+  const passwd* user = getpwuid(geteuid());
+  return user == nullptr ? "" : user->pw_name;
+}
+
+int create(Program& program, Options& options, bool has_target) {
+  std::string text;
+  if (!options.config_file.empty()) {
+    auto read = read_text_file(options.config_file, kLargestFileBytes);
+    if (!read) return program.fail(read.error());
+    text = std::move(*read);
+    if (text.empty()) return program.fail(Error{Code::invalid_argument, options.config_file + ": is empty"});
+  }
+  auto key = ssh_public_key(options.ssh_key, !options.config_file.empty());
+  if (!key) return program.fail(key.error());
+  options.flags.ssh_public_key = *key;
+  if (has_target) options.flags.target = options.target;
+  auto spec = make_cluster_spec(text, options.config_file, options.flags);
+  if (!spec) return program.fail(spec.error());
+  if (spec->admin_user_name().empty()) spec->set_admin_user_name(current_user());
+
+  auto request = request_for<v1::CreateClusterRequest>(options.place);
+  request.set_request_id(new_request_id());
+  *request.mutable_spec() = *spec;
+  const auto cluster = program.ask(&Stub::CreateCluster, request);
+  return cluster ? program.print(show_one(*cluster)) : program.exit_code();
+}
+
+int show(Program& program, const Options& options) {
+  const auto cluster = program.ask(&Stub::GetCluster, request_for<v1::GetClusterRequest>(options.place));
+  return cluster ? program.print(show_one(*cluster)) : program.exit_code();
+}
+
+int list(Program& program, const Options& options) {
+  v1::ListClustersRequest request;
+  request.set_resource_group(options.place.group);
+  request.set_workspace(options.place.workspace);
+  const auto clusters = program.ask(&Stub::ListClusters, request);
+  return clusters ? program.print(show_all(clusters->clusters())) : program.exit_code();
+}
+
+int resize(Program& program, const Options& options) {
+  const auto deallocation = deallocation_option_named(options.deallocation);
+  if (!deallocation) {
+    return program.fail(Error{Code::invalid_argument,
+                              "--node-deallocation-option: must be requeue, terminate or "
+                              "waitforjobcompletion, got \"" +
+                                  options.deallocation + "\""});
+  }
+  auto request = request_for<v1::ResizeClusterRequest>(options.place);
+  request.set_request_id(new_request_id());
+  request.set_target_node_count(options.target);
+  request.set_node_deallocation_option(*deallocation);
+  const auto cluster = program.ask(&Stub::ResizeCluster, request);
+  return cluster ? program.print(show_one(*cluster)) : program.exit_code();
+}
+
+int remove(Program& program, const Options& options) {
+  if (!program.confirmed()) return program.exit_code();
+  auto request = request_for<v1::DeleteClusterRequest>(options.place);
+  request.set_request_id(new_request_id());
+  if (!program.ask(&Stub::DeleteCluster, request)) return program.exit_code();
+  if (!program.waits()) return kDone;
+  return wait_gone<Stub, v1::GetClusterRequest, v1::Cluster>(
+      program, "cluster " + options.place.name, &Stub::GetCluster, request_for<v1::GetClusterRequest>(options.place),
+      [](const v1::Cluster& cluster) {
+        return cluster.reason().empty() ? fmt::format("{} nodes left", cluster.current_node_count()) : cluster.reason();
+      });
+}
+
+void add_create(CLI::App& clusters, Program& program, const std::shared_ptr<Options>& options) {
+  auto target = std::make_shared<CLI::Option*>(nullptr);
+  CLI::App& command = program.command(
+      clusters, "create", "Create a cluster; its nodes come from the inventory",
+      "trainyard cluster create -g mygroup -w batchaidev --name nc6cluster --vm-size Standard_NC6 --target 4",
+      [=, &program] { return create(program, *options, (*target)->count() > 0); });
+  add_group_flag(command, options->place.group);
+  add_workspace_flag(command, options->place.workspace);
+  command.add_option("-n,--name,-c,--cluster", options->place.name, "Name of the cluster")->required();
+  command.add_option("-f,--config-file", options->config_file,
+                     "JSON file with properties as in Batch AI; flags win over it");
+  command.add_option("-s,--vm-size", options->flags.vm_size, "Flavour of its nodes, e.g. Standard_NC6");
+  *target = command.add_option("-t,--target", options->target, "How many nodes it should have");
+  command.add_option("--vm-priority", options->flags.vm_priority, "dedicated");
+  command.add_option("-u,--user-name", options->flags.user_name, "Noted as the nodes' admin user [you]");
+  command.add_option("-k,--ssh-key", options->ssh_key, "Noted public key, or its file [~/.ssh/id_rsa.pub if there]");
+  command.add_flag("--generate-ssh-keys", options->generate_ssh_keys, "Accepted; no ssh is used, so none are needed");
+  program.refuse_flags(
+      command, {"--setup-task", "--setup-task-output", "--subnet", "-p,--password", "--use-auto-storage", "-i,--image",
+                "--custom-image", "--min", "--max", "--nfs", "--nfs-mount-path", "--storage-account-name",
+                "--storage-account-key", "--afs-name", "--afs-mount-path", "--bfs-name", "--bfs-mount-path"});
+}
+
+}  // namespace
+
+void add_cluster_commands(CLI::App& app, Program& program) {
+  CLI::App& clusters = program.group(app, "cluster", "Clusters: sets of nodes of one size that jobs run on");
+  auto options = std::make_shared<Options>();
+  const auto add_place = [&](CLI::App& command) {
+    add_group_flag(command, options->place.group);
+    add_workspace_flag(command, options->place.workspace);
+    command.add_option("-n,--name,-c,--cluster", options->place.name, "Name of the cluster")->required();
+  };
+  add_create(clusters, program, options);
+  add_place(program.command(clusters, "show", "Show a cluster",
+                            "trainyard cluster show -g mygroup -w batchaidev -n nc6cluster -o table",
+                            [=, &program] { return show(program, *options); }));
+  CLI::App& listing = program.command(clusters, "list", "List a workspace's clusters",
+                                      "trainyard cluster list -g mygroup -w batchaidev -o table",
+                                      [=, &program] { return list(program, *options); });
+  add_group_flag(listing, options->place.group);
+  add_workspace_flag(listing, options->place.workspace);
+  CLI::App& resizing = program.command(clusters, "resize", "Set how many nodes a cluster should have",
+                                       "trainyard cluster resize -g mygroup -w batchaidev -n nc6cluster --target 0",
+                                       [=, &program] { return resize(program, *options); });
+  add_place(resizing);
+  resizing.add_option("-t,--target", options->target, "Nodes wanted")->required();
+  resizing.add_option("--node-deallocation-option", options->deallocation,
+                      "Jobs of leaving nodes: requeue (default), terminate or waitforjobcompletion");
+  CLI::App& deleting = program.command(clusters, "delete", "End a cluster's jobs and give its nodes back",
+                                       "trainyard cluster delete -g mygroup -w batchaidev -n nc6cluster -y",
+                                       [=, &program] { return remove(program, *options); });
+  add_place(deleting);
+  program.add_confirmation(deleting);
+  for (const char* later : {"auto-scale", "file", "node"}) program.refuse_command(clusters, later);
+}
+
+}  // namespace trainyard::cli

@@ -1,0 +1,247 @@
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "cli/commands.h"
+#include "cli/job_file.h"
+#include "cli/json_fields.h"
+#include "cli/show.h"
+#include "trainyard/v1/jobs.grpc.pb.h"
+
+namespace trainyard::cli {
+namespace {
+
+using Stub = v1::Jobs::Stub;
+
+struct Options {
+  Place place;
+  std::string cluster, config_file, storage_account_name;
+  double interval_s = 15;
+};
+
+v1::JobName name_of(const Place& place) {
+  v1::JobName name;
+  name.set_resource_group(place.group);
+  name.set_workspace(place.workspace);
+  name.set_experiment(place.experiment);
+  name.set_name(place.name);
+  return name;
+}
+
+std::string first_set(std::initializer_list<const char*> variables) {
+  for (const char* variable : variables) {
+    const char* value = std::getenv(variable);
+    if (value != nullptr && *value != '\0') return value;
+  }
+  return "";
+}
+
+bool has_ended(const v1::Job& job) {
+  return job.execution_state() == "succeeded" || job.execution_state() == "failed";
+}
+
+// Whether it is an end, and all a user needs to see why it is where it is.
+std::string progress_of(const v1::Job& job) {
+  std::string line = job.execution_state();
+  if (!job.phase().empty() && job.phase() != job.execution_state()) line += " (" + job.phase() + ")";
+  if (job.attempt() > 1) line += fmt::format(", attempt {}", job.attempt());
+  if (!job.reason().empty()) line += ": " + job.reason();
+  return line;
+}
+
+int create(Program& program, const Options& options) {
+  auto text = read_text_file(options.config_file, kLargestFileBytes);
+  if (!text) return program.fail(text.error());
+  JobFileOptions file{options.config_file, options.cluster, options.storage_account_name};
+  if (file.storage_account_name.empty()) {
+    file.storage_account_name = first_set({"AZURE_BATCHAI_STORAGE_ACCOUNT", "TRAINYARD_STORAGE_ACCOUNT"});
+  }
+  const auto spec = read_job_file(*text, file);
+  if (!spec) return program.fail(Error{spec.error().code, spec.error().message});
+  v1::CreateJobRequest request;
+  request.set_request_id(new_request_id());
+  request.set_resource_group(options.place.group);
+  request.set_workspace(options.place.workspace);
+  request.set_experiment(options.place.experiment);
+  request.set_name(options.place.name);
+  *request.mutable_spec() = *spec;
+  if (request.ByteSizeLong() > kLargestFileBytes - 1024) {
+    return program.fail(Error{Code::invalid_argument, options.config_file + ": more than 4 MB; keep data on a share"});
+  }
+  const auto job = program.ask(&Stub::CreateJob, request);
+  if (!job) return program.exit_code();
+  for (const std::string& warning : job->warnings()) fmt::print(stderr, "trainyard: warning: {}\n", warning);
+  return program.print(show_one(*job));
+}
+
+int show(Program& program, const Options& options) {
+  const auto job = program.ask(&Stub::GetJob, name_of(options.place));
+  return job ? program.print(show_one(*job)) : program.exit_code();
+}
+
+int list(Program& program, const Options& options) {
+  v1::ListJobsRequest request;
+  request.set_resource_group(options.place.group);
+  request.set_workspace(options.place.workspace);
+  request.set_experiment(options.place.experiment);
+  const auto jobs = program.ask(&Stub::ListJobs, request);
+  return jobs ? program.print(show_all(jobs->jobs())) : program.exit_code();
+}
+
+int remove(Program& program, const Options& options) {
+  if (!program.confirmed()) return program.exit_code();
+  v1::DeleteJobRequest request;
+  request.set_request_id(new_request_id());
+  *request.mutable_job() = name_of(options.place);
+  if (!program.ask(&Stub::DeleteJob, request)) return program.exit_code();
+  if (!program.waits()) return kDone;
+  return wait_gone<Stub, v1::JobName, v1::Job>(program, "job " + options.place.name, &Stub::GetJob,
+                                               name_of(options.place), progress_of);
+}
+
+int terminate(Program& program, const Options& options) {
+  if (!program.confirmed()) return program.exit_code();
+  v1::TerminateJobRequest request;
+  request.set_request_id(new_request_id());
+  *request.mutable_job() = name_of(options.place);
+  auto job = program.ask(&Stub::TerminateJob, request);
+  if (!job) return program.exit_code();
+  if (program.waits() && !has_ended(*job)) {
+    auto client = program.client();
+    if (!client) return program.fail(client.error());
+    const bool ended =
+        program.wait_until("job " + options.place.name + " to end", [&](std::string& detail) -> Result<bool> {
+          auto now = (*client)->call(&Stub::GetJob, name_of(options.place));
+          if (!now) return now.error();
+          detail = progress_of(*now);
+          job = std::move(*now);
+          return has_ended(*job);
+        });
+    if (!ended) return program.exit_code();
+  }
+  return program.print(show_one(*job));
+}
+
+// What `job wait` exits with: as the job did; -1 becomes 255, as in Batch AI.
+int exit_code_of(const v1::Job& job) {
+  if (job.execution_state() == "succeeded") return kDone;
+  const auto& info = job.execution_info();
+  const int code = info.has_exit_code() ? info.exit_code() & 0xff : 0;
+  return code == 0 ? static_cast<int>(kRequestFailed) : code;
+}
+
+int ended(const v1::Job& job) {
+  for (const auto& error : job.execution_info().errors()) {
+    fmt::print(stderr, "{}: {}\n", error.code(), error.message());
+    for (const auto& detail : error.details()) fmt::print(stderr, "  {}: {}\n", detail.name(), detail.value());
+  }
+  return exit_code_of(job);
+}
+
+// Follows changes; a silent or broken stream is opened anew, which gives the job as it is now.
+int wait(Program& program, const Options& options) {
+  constexpr std::chrono::seconds kStreamLimit{60};
+  auto client = program.client();
+  if (!client) return program.fail(client.error());
+  Patience patience(**client);
+  std::string said;
+  for (;;) {
+    const auto begun = Patience::Clock::now();
+    Stub stub((*client)->channel());
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kStreamLimit);
+    const auto reader = stub.WatchJob(&context, name_of(options.place));
+    v1::Job job;
+    bool any = false;
+    while (reader->Read(&job)) {
+      any = true;
+      patience.progress();
+      const std::string line = progress_of(job);
+      if (line != said) fmt::print(stderr, "{}: {}\n", options.place.name, line);
+      said = line;
+      if (has_ended(job)) return ended(job);
+    }
+    const grpc::Status status = reader->Finish();
+    if (status.ok()) {
+      const grpc::Status early(grpc::StatusCode::UNAVAILABLE, "the watch ended before the job");
+      if (!patience.again(early, begun)) return program.fail((*client)->error_of(early));
+    } else if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+      if (!any && !patience.again(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the controller is silent"))) {
+        return program.fail((*client)->error_of(status));
+      }
+      (*client)->reconnect();
+    } else if (!patience.again(status, begun)) {
+      return program.fail((*client)->error_of(status));
+    }
+  }
+}
+
+int timeline(Program& program, const Options& options) {
+  const auto lines = program.ask(&Stub::GetJobTimeline, name_of(options.place));
+  return lines ? program.print(show_all(lines->lines())) : program.exit_code();
+}
+
+void add_place(CLI::App& command, const std::shared_ptr<Options>& options) {
+  add_group_flag(command, options->place.group);
+  add_workspace_flag(command, options->place.workspace);
+  add_experiment_flag(command, options->place.experiment);
+  command.add_option("-n,--name,-j,--job", options->place.name, "Name of the job")->required();
+}
+
+void add_create(CLI::App& jobs, Program& program, const std::shared_ptr<Options>& options) {
+  CLI::App& command =
+      program.command(jobs, "create", "Submit a job; answered when it is safely stored",
+                      "trainyard job create -g mygroup -w batchaidev -e cifar -n cifar_1 -c nc6cluster -f job.json "
+                      "--storage-account-name mystorageaccount",
+                      [=, &program] { return create(program, *options); });
+  add_place(command, options);
+  command.add_option("-f,--config-file", options->config_file, "The job: JSON with properties as in Batch AI")
+      ->required();
+  command.add_option("-c,--cluster", options->cluster,
+                     "Cluster to run on: a name in the workspace, GROUP/WORKSPACE/NAME, or an id");
+  command.add_option("--storage-account-name", options->storage_account_name,
+                     "Replaces <AZURE_BATCHAI_STORAGE_ACCOUNT> [$AZURE_BATCHAI_STORAGE_ACCOUNT]");
+  program.refuse_flags(command, {"--afs-name", "--afs-mount-path", "--bfs-name", "--bfs-mount-path", "--nfs",
+                                 "--nfs-mount-path", "--storage-account-key"});
+}
+
+}  // namespace
+
+void add_job_commands(CLI::App& app, Program& program) {
+  CLI::App& jobs = program.group(app, "job", "Jobs: submit, look at, wait for and end them");
+  auto options = std::make_shared<Options>();
+  add_create(jobs, program, options);
+  add_place(program.command(jobs, "show", "Show a job, with the reason why it waits or ended",
+                            "trainyard job show -g mygroup -w batchaidev -e cifar -n cifar_1 --query executionState",
+                            [=, &program] { return show(program, *options); }),
+            options);
+  CLI::App& listing = program.command(jobs, "list", "List an experiment's jobs",
+                                      "trainyard job list -g mygroup -w batchaidev -e cifar -o table",
+                                      [=, &program] { return list(program, *options); });
+  add_group_flag(listing, options->place.group);
+  add_workspace_flag(listing, options->place.workspace);
+  add_experiment_flag(listing, options->place.experiment);
+  CLI::App& deleting = program.command(jobs, "delete", "End a job if needed and remove it; its files stay",
+                                       "trainyard job delete -g mygroup -w batchaidev -e cifar -n cifar_1 -y",
+                                       [=, &program] { return remove(program, *options); });
+  add_place(deleting, options);
+  program.add_confirmation(deleting);
+  CLI::App& terminating = program.command(jobs, "terminate", "Stop a job; it ends as failed",
+                                          "trainyard job terminate -g mygroup -w batchaidev -e cifar -n cifar_1 -y",
+                                          [=, &program] { return terminate(program, *options); });
+  add_place(terminating, options);
+  program.add_confirmation(terminating);
+  CLI::App& waiting = program.command(jobs, "wait", "Wait for a job's end and exit as it did",
+                                      "trainyard job wait -g mygroup -w batchaidev -e cifar -n cifar_1",
+                                      [=, &program] { return wait(program, *options); });
+  add_place(waiting, options);
+  waiting.add_option("--interval", options->interval_s, "Accepted; changes are seen as they happen");
+  add_place(program.command(jobs, "timeline", "What happened to a job, oldest first",
+                            "trainyard job timeline -g mygroup -w batchaidev -e cifar -n cifar_1 -o table",
+                            [=, &program] { return timeline(program, *options); }),
+            options);
+  add_job_file_commands(jobs, program);
+  program.refuse_command(jobs, "node");
+}
+
+}  // namespace trainyard::cli

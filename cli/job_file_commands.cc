@@ -1,0 +1,127 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "cli/commands.h"
+#include "cli/show.h"
+#include "trainyard/v1/jobs.grpc.pb.h"
+
+namespace trainyard::cli {
+namespace {
+
+using Stub = v1::Jobs::Stub;
+
+struct Options {
+  Place place;
+  std::string directory_id = "stdouterr", path = ".", file_name;
+};
+
+void set_name(v1::JobName& name, const Place& place) {
+  name.set_resource_group(place.group);
+  name.set_workspace(place.workspace);
+  name.set_experiment(place.experiment);
+  name.set_name(place.name);
+}
+
+int list(Program& program, const Options& options) {
+  v1::ListJobFilesRequest request;
+  set_name(*request.mutable_job(), options.place);
+  request.set_output_directory_id(options.directory_id);
+  request.set_path(options.path);
+  const auto files = program.ask(&Stub::ListJobFiles, request);
+  return files ? program.print(show_all(files->files())) : program.exit_code();
+}
+
+Status write_all(const std::string& data) {
+  std::size_t done = 0;
+  while (done < data.size()) {
+    const ssize_t wrote = write(STDOUT_FILENO, data.data() + done, data.size() - done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0) {
+      return Error{Code::internal, std::string("cannot write to standard output: ") + std::strerror(errno)};
+    }
+    done += static_cast<std::size_t>(wrote);
+  }
+  return {};
+}
+
+// Copies one stream's bytes from `offset` on, moving it along.
+Status copy(grpc::ClientReader<v1::FileChunk>& reader, std::uint64_t& offset, Patience& patience) {
+  v1::FileChunk chunk;
+  while (reader.Read(&chunk)) {
+    if (chunk.data().empty()) continue;
+    if (chunk.offset() != offset) {
+      return Error{Code::data_loss, fmt::format("the controller sent byte {} where byte {} comes next; start again",
+                                                chunk.offset(), offset)};
+    }
+    if (const auto written = write_all(chunk.data()); !written) return written;
+    offset += chunk.data().size();
+    patience.progress();
+  }
+  return {};
+}
+
+// Bytes already written are never asked for again, so a restart of the controller neither drops nor doubles any. A
+// stream is opened anew now and then: otherwise a connection whose other end vanished would stay silent for ever.
+int stream(Program& program, const Options& options) {
+  constexpr std::chrono::seconds kStreamLimit{120};
+  auto client = program.client();
+  if (!client) return program.fail(client.error());
+  Patience patience(**client);
+  std::uint64_t offset = 0;
+  for (;;) {
+    v1::ReadJobFileRequest request;
+    set_name(*request.mutable_job(), options.place);
+    request.set_output_directory_id(options.directory_id);
+    const bool plain = options.path.empty() || options.path == ".";
+    request.set_path(plain ? options.file_name : options.path + "/" + options.file_name);
+    request.set_offset(offset);
+    request.set_follow(true);
+    const auto begun = Patience::Clock::now();
+    Stub stub((*client)->channel());
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kStreamLimit);
+    const auto reader = stub.ReadJobFile(&context, request);
+    if (const auto copied = copy(*reader, offset, patience); !copied) {
+      context.TryCancel();
+      return program.fail(copied.error());
+    }
+    const grpc::Status status = reader->Finish();
+    if (status.ok()) return kDone;
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+      (*client)->reconnect();
+    } else if (!patience.again(status, begun)) {
+      return program.fail((*client)->error_of(status));
+    }
+  }
+}
+
+}  // namespace
+
+void add_job_file_commands(CLI::App& job, Program& program) {
+  CLI::App& files = program.group(job, "file", "Files of a job: logs and outputs");
+  auto options = std::make_shared<Options>();
+  const auto add_place = [&](CLI::App& command) {
+    add_group_flag(command, options->place.group);
+    add_workspace_flag(command, options->place.workspace);
+    add_experiment_flag(command, options->place.experiment);
+    command.add_option("-j,--job,-n,--name", options->place.name, "Name of the job")->required();
+    command.add_option("-d,--output-directory-id", options->directory_id,
+                       "stdouterr (default), or an id of the job's outputDirectories");
+    command.add_option("-p,--path", options->path, "Directory below it [.]");
+    program.refuse_flags(command, {"--expiry"});
+  };
+  add_place(program.command(files, "list", "List a job's files",
+                            "trainyard job file list -g mygroup -w batchaidev -e cifar -j cifar_1 -o table",
+                            [=, &program] { return list(program, *options); }));
+  CLI::App& streaming =
+      program.command(files, "stream", "Write a file of a job to standard output, as it grows, until the job has ended",
+                      "trainyard job file stream -g mygroup -w batchaidev -e cifar -j cifar_1 -f stdout.txt",
+                      [=, &program] { return stream(program, *options); });
+  add_place(streaming);
+  streaming.add_option("-f,--file-name", options->file_name, "File to follow, e.g. stdout.txt")->required();
+}
+
+}  // namespace trainyard::cli

@@ -1,0 +1,66 @@
+#include "cli/commands.h"
+#include "cli/show.h"
+#include "trainyard/v1/nodes.grpc.pb.h"
+
+namespace trainyard::cli {
+namespace {
+
+using Stub = v1::Nodes::Stub;
+
+struct Options {
+  std::string name, cluster, group, workspace;
+  bool confirmed_off = false;
+};
+
+int list(Program& program, const Options& options) {
+  v1::ListNodesRequest request;
+  if (!options.cluster.empty()) {
+    const bool whole = options.cluster.find('/') != std::string::npos;
+    if (!whole && (options.group.empty() || options.workspace.empty())) {
+      return program.fail(Error{Code::invalid_argument, "--cluster: give -g and -w too, or GROUP/WORKSPACE/CLUSTER"});
+    }
+    request.set_cluster(whole ? options.cluster : options.group + "/" + options.workspace + "/" + options.cluster);
+  }
+  const auto nodes = program.ask(&Stub::ListNodes, request);
+  return nodes ? program.print(show_all(nodes->nodes())) : program.exit_code();
+}
+
+int show(Program& program, const Options& options) {
+  v1::GetNodeRequest request;
+  request.set_name(options.name);
+  const auto node = program.ask(&Stub::GetNode, request);
+  return node ? program.print(show_one(*node)) : program.exit_code();
+}
+
+int fence(Program& program, const Options& options) {
+  v1::FenceNodeRequest request;
+  request.set_request_id(new_request_id());
+  request.set_name(options.name);
+  request.set_confirmed_off(options.confirmed_off);
+  const auto node = program.ask(&Stub::FenceNode, request);
+  return node ? program.print(show_one(*node)) : program.exit_code();
+}
+
+}  // namespace
+
+void add_node_commands(CLI::App& app, Program& program) {
+  CLI::App& nodes = program.group(app, "node", "Nodes: the machines that joined");
+  auto options = std::make_shared<Options>();
+  CLI::App& listing =
+      program.command(nodes, "list", "List nodes with their state and what runs there", "trainyard node list -o table",
+                      [=, &program] { return list(program, *options); });
+  listing.add_option("-c,--cluster", options->cluster, "Only this cluster's");
+  listing.add_option("-g,--resource-group", options->group, "Resource group of the cluster");
+  listing.add_option("-w,--workspace", options->workspace, "Workspace of the cluster");
+  CLI::App& showing = program.command(nodes, "show", "Show a node", "trainyard node show n1",
+                                      [=, &program] { return show(program, *options); });
+  showing.add_option("-n,--name,name", options->name, "Name of the node")->required();
+  CLI::App& fencing =
+      program.command(nodes, "fence", "Say that a node is off, so that its jobs may run again elsewhere",
+                      "trainyard node fence n1 --confirmed-off", [=, &program] { return fence(program, *options); });
+  fencing.add_option("-n,--name,name", options->name, "Name of the node")->required();
+  fencing.add_flag("--confirmed-off", options->confirmed_off,
+                   "You have seen that the machine is off: two owners of its GPUs are otherwise possible");
+}
+
+}  // namespace trainyard::cli

@@ -1,0 +1,157 @@
+#include "cli/output.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+namespace trainyard::cli {
+namespace {
+
+// Columns as wide as they look: UTF-8 continuation bytes take no place.
+std::size_t width_of(const std::string& text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+bool is_number(const std::string& text) {
+  const std::size_t start = text.starts_with('-') ? 1 : 0;
+  return text.size() > start && std::all_of(text.begin() + static_cast<std::ptrdiff_t>(start), text.end(),
+                                            [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
+std::string padded(const std::string& text, std::size_t width, bool right) {
+  const std::string space(width - std::min(width, width_of(text)), ' ');
+  return right ? space + text : text + space;
+}
+
+std::string without_trailing_space(std::string line) {
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line;
+}
+
+// One line per cell, and nothing a terminal would obey: names and reasons may come from other users.
+std::string one_line(const std::string& text) {
+  std::string out;
+  for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
+  return out;
+}
+
+std::string scalar(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_null()) return "None";
+  return value.dump();
+}
+
+// Inside a row: lists as their length and objects as nothing, so that the number of columns does not depend on them.
+std::string tsv_cell(const Json& value) {
+  if (value.is_array()) return std::to_string(value.size());
+  if (value.is_object()) return "";
+  return one_line(scalar(value));
+}
+
+std::string tsv_line(const Json& value) {
+  if (!value.is_structured()) return tsv_cell(value) + "\n";
+  std::string line;
+  bool first = true;
+  for (const Json& cell : value) {
+    if (!first) line += '\t';
+    first = false;
+    line += tsv_cell(cell);
+  }
+  return line + "\n";
+}
+
+std::string heading(const std::string& key) {
+  std::string text = key;
+  if (!text.empty()) text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  return text;
+}
+
+}  // namespace
+
+std::string render_table(const Table& table) {
+  if (table.rows.empty()) return "";
+  std::string head, rule;
+  std::vector<std::string> lines(table.rows.size());
+  for (std::size_t column = 0; column < table.columns.size(); ++column) {
+    std::size_t width = width_of(table.columns[column]) + 2;
+    bool any = false, numbers = true;
+    for (const auto& row : table.rows) {
+      width = std::max(width, width_of(row[column]));
+      any = any || !row[column].empty();
+      numbers = numbers && (row[column].empty() || is_number(row[column]));
+    }
+    const std::string gap = column == 0 ? "" : "  ";
+    const bool right = any && numbers;
+    head += gap + padded(table.columns[column], width, right);
+    rule += gap + std::string(width, '-');
+    for (std::size_t row = 0; row < lines.size(); ++row) {
+      lines[row] += gap + padded(one_line(table.rows[row][column]), width, right);
+    }
+  }
+  std::string out = without_trailing_space(head) + "\n" + rule + "\n";
+  for (const std::string& line : lines) out += without_trailing_space(line) + "\n";
+  return out;
+}
+
+std::string render_tsv(const Json& value) {
+  if (value.is_null()) return "";
+  if (!value.is_array()) return tsv_line(value);
+  std::string out;
+  for (const Json& row : value) out += tsv_line(row);
+  return out;
+}
+
+std::string render_json(const Json& value) {
+  return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Table table_of(const Json& value) {
+  const Json rows = value.is_array() ? value : value.is_null() ? Json::array() : Json::array({value});
+  Table table;
+  std::size_t widest = 0;
+  for (const Json& row : rows) {
+    if (row.is_array()) widest = std::max(widest, row.size());
+    if (!row.is_object()) continue;
+    for (const auto& [key, cell] : row.items()) {
+      if (cell.is_structured()) continue;  // as in Batch AI's tables, nested values are left out
+      if (std::find(table.columns.begin(), table.columns.end(), key) == table.columns.end())
+        table.columns.push_back(key);
+    }
+  }
+  const std::vector<std::string> keys = table.columns;
+  if (keys.empty() && widest > 0) {
+    for (std::size_t at = 0; at < widest; ++at) table.columns.push_back(fmt::format("Column{}", at + 1));
+  } else if (keys.empty()) {
+    table.columns.push_back("Result");
+  }
+  for (const Json& row : rows) {
+    std::vector<std::string> cells;
+    if (row.is_object()) {
+      for (const std::string& key : keys) {
+        const auto found = row.find(key);
+        cells.push_back(found == row.end() || found->is_null() ? "" : scalar(*found));
+      }
+    } else if (row.is_array()) {
+      for (const Json& cell : row) cells.push_back(cell.is_null() ? "" : scalar(cell));
+    } else {
+      cells.push_back(row.is_null() ? "" : scalar(row));
+    }
+    cells.resize(table.columns.size());
+    table.rows.push_back(std::move(cells));
+  }
+  for (std::string& column : table.columns) column = heading(column);
+  return table;
+}
+
+Result<std::string> render(const Answer& answer, const std::string& format, const std::string& query) {
+  if (query.empty() && format == "table") return render_table(answer.table);
+  auto value = apply_query(answer.value, query);
+  if (!value) return value.error();
+  if (format == "table") return render_table(table_of(*value));
+  if (format == "tsv") return render_tsv(*value);
+  return render_json(*value);
+}
+
+}  // namespace trainyard::cli

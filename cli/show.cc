@@ -1,0 +1,513 @@
+#include "cli/show.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/util/time_util.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "common/time.h"
+
+namespace trainyard::cli {
+namespace {
+
+using google::protobuf::Timestamp;
+using google::protobuf::util::TimeUtil;
+
+Json when(bool set, const Timestamp& time) {
+  return set ? Json(iso8601(TimeUtil::TimestampToMilliseconds(time))) : Json(nullptr);
+}
+
+Json or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
+Json sorted(const Json& object) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : object.items()) keys.push_back(key);
+  std::sort(keys.begin(), keys.end());
+  Json out = Json::object();
+  for (const std::string& key : keys) out[key] = object[key];
+  return out;
+}
+
+template <class Map>
+Json tags_of(const Map& tags) {
+  Json out = Json::object();
+  for (const auto& [name, value] : tags) out[name] = value;
+  return out.empty() ? Json(nullptr) : sorted(out);
+}
+
+Json named_values(const google::protobuf::RepeatedPtrField<v1::NamedValue>& values) {
+  Json out = Json::array();
+  for (const auto& item : values) out.push_back({{"name", item.name()}, {"value", item.value()}});
+  return out;
+}
+
+Json null_if_empty(Json value) {
+  return value.empty() ? Json(nullptr) : value;
+}
+
+std::string arm_id(const std::string& group, const std::string& workspace) {
+  return fmt::format("/subscriptions/trainyard/resourceGroups/{}/providers/Microsoft.BatchAI/workspaces/{}", group,
+                     workspace);
+}
+
+std::vector<std::string> split(const std::string& text, char by) {
+  std::vector<std::string> parts;
+  std::size_t from = 0;
+  for (std::size_t at = text.find(by); at != std::string::npos; at = text.find(by, from)) {
+    parts.push_back(text.substr(from, at - from));
+    from = at + 1;
+  }
+  parts.push_back(text.substr(from));
+  return parts;
+}
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+const char* priority_name(v1::Priority priority) {
+  if (priority == v1::PRIORITY_LOW) return "low";
+  return priority == v1::PRIORITY_HIGH ? "high" : "normal";
+}
+
+const char* deallocation_name(v1::DeallocationOption option) {
+  if (option == v1::DEALLOCATION_OPTION_TERMINATE) return "terminate";
+  return option == v1::DEALLOCATION_OPTION_WAIT_FOR_JOB_COMPLETION ? "waitforjobcompletion" : "requeue";
+}
+
+Json process_count(const v1::JobSpec& spec) {
+  return spec.process_count() > 0 ? Json(spec.process_count()) : Json(nullptr);
+}
+
+void add_toolkits(const v1::JobSpec& spec, Json& out) {
+  for (const char* other : {"caffe2Settings", "caffeSettings", "chainerSettings", "cntkSettings", "customMpiSettings",
+                            "customToolkitSettings", "horovodSettings", "pyTorchSettings", "tensorFlowSettings"}) {
+    out[other] = nullptr;
+  }
+  if (spec.toolkit() == v1::TOOLKIT_HOROVOD) {
+    out["horovodSettings"] = {{"commandLineArgs", or_null(spec.command_line_args())},
+                              {"processCount", process_count(spec)},
+                              {"pythonInterpreterPath", or_null(spec.python_interpreter_path())},
+                              {"pythonScriptFilePath", spec.python_script_file_path()}};
+  } else if (spec.toolkit() == v1::TOOLKIT_CUSTOM_MPI) {
+    out["customMpiSettings"] = {{"commandLine", spec.command_line()}, {"processCount", process_count(spec)}};
+  } else if (spec.toolkit() == v1::TOOLKIT_CUSTOM) {
+    out["customToolkitSettings"] = {{"commandLine", spec.command_line()}};
+  }
+}
+
+Json mounts_of(const v1::JobSpec& spec) {
+  if (spec.azure_file_shares().empty()) return nullptr;
+  Json shares = Json::array();
+  for (const auto& share : spec.azure_file_shares()) {
+    shares.push_back({{"accountName", share.account_name()},
+                      {"azureFileUrl", share.azure_file_url()},
+                      {"credentials", {{"accountKey", nullptr}, {"accountKeySecretReference", nullptr}}},
+                      {"directoryMode", share.directory_mode().empty() ? "0777" : share.directory_mode()},
+                      {"fileMode", share.file_mode().empty() ? "0777" : share.file_mode()},
+                      {"relativeMountPath", share.relative_mount_path()}});
+  }
+  return {{"azureBlobFileSystems", nullptr},
+          {"azureFileShares", shares},
+          {"fileServers", nullptr},
+          {"unmanagedFileSystems", nullptr}};
+}
+
+Json execution_info(const v1::Job& job) {
+  if (!job.has_execution_info()) return nullptr;
+  const auto& info = job.execution_info();
+  Json errors = Json::array();
+  for (const auto& error : info.errors()) {
+    errors.push_back({{"code", error.code()},
+                      {"details", null_if_empty(named_values(error.details()))},
+                      {"message", error.message()}});
+  }
+  return {{"endTime", when(info.has_end_time(), info.end_time())},
+          {"errors", null_if_empty(std::move(errors))},
+          {"exitCode", info.has_exit_code() ? Json(info.exit_code()) : Json(nullptr)},
+          {"startTime", when(info.has_start_time(), info.start_time())}};
+}
+
+Json recovery_of(const v1::Recovery& recovery) {
+  const auto duration = [](bool set, const google::protobuf::Duration& value) {
+    return set ? Json(format_duration(TimeUtil::DurationToMilliseconds(value))) : Json(nullptr);
+  };
+  Json out;
+  out["gangAbortAfter"] = duration(recovery.has_gang_abort_after(), recovery.gang_abort_after());
+  out["grace"] = duration(recovery.has_grace(), recovery.grace());
+  out["lease"] = recovery.lease_forever() ? Json("forever") : duration(recovery.has_lease(), recovery.lease());
+  out["maxRequeues"] = recovery.has_max_requeues() ? recovery.max_requeues() : 1;
+  out["onNodeLoss"] = recovery.on_node_loss() == v1::Recovery::ON_NODE_LOSS_FAIL ? "fail" : "requeue";
+  out["rerunAfter"] = recovery.rerun_after() == v1::Recovery::RERUN_AFTER_GANG_BROKEN ? "gangBroken" : "fenced";
+  return out;
+}
+
+Json directories_in(const v1::JobSpec& spec) {
+  Json out = Json::array();
+  for (const auto& item : spec.input_directories()) out.push_back({{"id", item.id()}, {"path", item.path()}});
+  return null_if_empty(std::move(out));
+}
+
+Json directories_out(const v1::JobSpec& spec) {
+  Json out = Json::array();
+  for (const auto& item : spec.output_directories()) {
+    out.push_back({{"id", item.id()}, {"pathPrefix", item.path_prefix()}, {"pathSuffix", or_null(item.path_suffix())}});
+  }
+  return null_if_empty(std::move(out));
+}
+
+Json receipts_of(const v1::Job& job) {
+  Json out = Json::array();
+  for (const auto& item : job.receipts()) {
+    out.push_back({{"directoriesRemoved", item.directories_removed()},
+                   {"mountsRemoved", item.mounts_removed()},
+                   {"node", item.node()},
+                   {"processesKilled", item.processes_killed()},
+                   {"tookMs", TimeUtil::DurationToMilliseconds(item.took())}});
+  }
+  return out;
+}
+
+void add_spec(const v1::Job& job, Json& out) {
+  const v1::JobSpec& spec = job.spec();
+  constexpr long long kDefaultLimitSeconds = 7LL * 24 * 3600;
+  const long long limit = spec.has_max_wall_clock_time() ? spec.max_wall_clock_time().seconds() : kDefaultLimitSeconds;
+  const ClusterPlace cluster = cluster_of(job);
+  out["cluster"] = {{"id", cluster.id()}, {"resourceGroup", cluster.group}};
+  out["constraints"] = {{"maxWallClockTime", spoken_duration(limit)}};
+  out["containerSettings"] = nullptr;
+  if (!spec.image().empty()) {
+    out["containerSettings"] = {
+        {"imageSourceRegistry", {{"credentials", nullptr}, {"image", spec.image()}, {"serverUrl", nullptr}}},
+        {"shmSize", nullptr}};
+  }
+  out["environmentVariables"] = null_if_empty(named_values(spec.environment_variables()));
+  out["inputDirectories"] = directories_in(spec);
+  out["jobPreparation"] = nullptr;
+  if (!spec.job_preparation_command_line().empty()) {
+    out["jobPreparation"] = {{"commandLine", spec.job_preparation_command_line()}};
+  }
+  out["mountVolumes"] = mounts_of(spec);
+  out["nodeCount"] = spec.node_count();
+  out["outputDirectories"] = directories_out(spec);
+  out["recovery"] = recovery_of(spec.recovery());
+  out["schedulingPriority"] = priority_name(spec.scheduling_priority());
+  out["secrets"] = nullptr;
+  out["stdOutErrPathPrefix"] = spec.std_out_err_path_prefix();
+  add_toolkits(spec, out);
+}
+
+std::string state_of(const std::string& provisioning, const std::string& state) {
+  return provisioning == "deleting" ? provisioning : state;
+}
+
+std::string last_segment(const std::string& path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+std::string joined(const google::protobuf::RepeatedPtrField<std::string>& items) {
+  std::string out;
+  for (const std::string& item : items) out += (out.empty() ? "" : ", ") + item;
+  return out;
+}
+
+}  // namespace
+
+std::string spoken_duration(long long seconds) {
+  const long long days = seconds / 86400, rest = seconds % 86400;
+  const std::string clock = fmt::format("{}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60);
+  if (days == 0) return clock;
+  return fmt::format("{} day{}, {}", days, days == 1 ? "" : "s", clock);
+}
+
+std::string ClusterPlace::id() const {
+  return arm_id(group, workspace) + "/clusters/" + name;
+}
+
+ClusterPlace cluster_of(const v1::Job& job) {
+  ClusterPlace place{job.resource_group(), job.workspace(), job.spec().cluster()};
+  const std::vector<std::string> parts = split(job.spec().cluster(), '/');
+  if (place.name.starts_with('/')) {
+    for (std::size_t at = 0; at + 1 < parts.size(); ++at) {
+      const std::string key = lower(parts[at]);
+      if (key == "resourcegroups") place.group = parts[at + 1];
+      if (key == "workspaces") place.workspace = parts[at + 1];
+      if (key == "clusters") place.name = parts[at + 1];
+    }
+  } else if (parts.size() == 3) {
+    place = ClusterPlace{parts[0], parts[1], parts[2]};
+  }
+  return place;
+}
+
+std::vector<std::string> Kind<v1::Group>::columns() {
+  return {"Name", "Location", "Status"};
+}
+Json Kind<v1::Group>::json(const v1::Group& item) {
+  Json out;
+  out["creationTime"] = when(item.has_creation_time(), item.creation_time());
+  out["id"] = "/subscriptions/trainyard/resourceGroups/" + item.name();
+  out["location"] = or_null(item.location());
+  out["name"] = item.name();
+  out["properties"] = {{"provisioningState", item.provisioning_state()}};
+  out["tags"] = tags_of(item.tags());
+  return out;
+}
+Row Kind<v1::Group>::row(const v1::Group& item) {
+  return {item.name(), item.location(), item.provisioning_state()};
+}
+
+std::vector<std::string> Kind<v1::Workspace>::columns() {
+  return {"Name", "Resource Group", "Location", "State"};
+}
+Json Kind<v1::Workspace>::json(const v1::Workspace& item) {
+  Json out;
+  out["creationTime"] = when(item.has_creation_time(), item.creation_time());
+  out["id"] = item.id().empty() ? arm_id(item.resource_group(), item.name()) : item.id();
+  out["location"] = or_null(item.location());
+  out["name"] = item.name();
+  out["provisioningState"] = item.provisioning_state();
+  out["resourceGroup"] = item.resource_group();
+  out["tags"] = tags_of(item.tags());
+  out["type"] = "Microsoft.BatchAI/workspaces";
+  return out;
+}
+Row Kind<v1::Workspace>::row(const v1::Workspace& item) {
+  return {item.name(), item.resource_group(), item.location(), item.provisioning_state()};
+}
+
+std::vector<std::string> Kind<v1::Experiment>::columns() {
+  return {"Name", "Resource Group", "Workspace", "State"};
+}
+Json Kind<v1::Experiment>::json(const v1::Experiment& item) {
+  const std::string id = arm_id(item.resource_group(), item.workspace()) + "/experiments/" + item.name();
+  Json out;
+  out["creationTime"] = when(item.has_creation_time(), item.creation_time());
+  out["id"] = item.id().empty() ? id : item.id();
+  out["name"] = item.name();
+  out["provisioningState"] = item.provisioning_state();
+  out["resourceGroup"] = item.resource_group();
+  out["type"] = "Microsoft.BatchAI/workspaces/experiments";
+  out["workspace"] = item.workspace();
+  return out;
+}
+Row Kind<v1::Experiment>::row(const v1::Experiment& item) {
+  return {item.name(), item.resource_group(), item.workspace(), item.provisioning_state()};
+}
+
+std::vector<std::string> Kind<v1::Cluster>::columns() {
+  return {"Name", "Resource Group", "Workspace", "VM Size", "State",
+          "Idle", "Running",        "Preparing", "Leaving", "Unusable"};
+}
+Json Kind<v1::Cluster>::json(const v1::Cluster& item) {
+  const v1::ClusterSpec& spec = item.spec();
+  const v1::NodeStateCounts& counts = item.node_state_counts();
+  Json out;
+  out["allocationState"] = item.allocation_state();
+  out["allocationStateTransitionTime"] =
+      when(item.has_allocation_state_transition_time(), item.allocation_state_transition_time());
+  out["creationTime"] = when(item.has_creation_time(), item.creation_time());
+  out["currentNodeCount"] = item.current_node_count();
+  out["errors"] = nullptr;
+  out["id"] = item.id().empty() ? ClusterPlace{item.resource_group(), item.workspace(), item.name()}.id() : item.id();
+  out["name"] = item.name();
+  out["nodeSetup"] = nullptr;
+  out["nodeStateCounts"] = {{"idleNodeCount", counts.idle_node_count()},
+                            {"leavingNodeCount", counts.leaving_node_count()},
+                            {"preparingNodeCount", counts.preparing_node_count()},
+                            {"runningNodeCount", counts.running_node_count()},
+                            {"unusableNodeCount", counts.unusable_node_count()}};
+  out["provisioningState"] = item.provisioning_state();
+  out["reason"] = or_null(item.reason());
+  out["resourceGroup"] = item.resource_group();
+  out["scaleSettings"] = {{"autoScale", nullptr},
+                          {"manual",
+                           {{"nodeDeallocationOption", deallocation_name(spec.node_deallocation_option())},
+                            {"targetNodeCount", spec.target_node_count()}}}};
+  out["subnet"] = nullptr;
+  out["type"] = "Microsoft.BatchAI/workspaces/clusters";
+  out["userAccountSettings"] = {{"adminUserName", or_null(spec.admin_user_name())},
+                                {"adminUserPassword", nullptr},
+                                {"adminUserSshPublicKey", or_null(spec.admin_user_ssh_public_key())}};
+  out["virtualMachineConfiguration"] = nullptr;
+  out["vmPriority"] = spec.vm_priority() == v1::VM_PRIORITY_LOWPRIORITY ? "lowpriority" : "dedicated";
+  out["vmSize"] = spec.vm_size();
+  out["workspace"] = item.workspace();
+  return out;
+}
+Row Kind<v1::Cluster>::row(const v1::Cluster& item) {
+  const v1::NodeStateCounts& counts = item.node_state_counts();
+  return {item.name(),
+          item.resource_group(),
+          item.workspace(),
+          item.spec().vm_size(),
+          state_of(item.provisioning_state(), item.allocation_state()),
+          std::to_string(counts.idle_node_count()),
+          std::to_string(counts.running_node_count()),
+          std::to_string(counts.preparing_node_count()),
+          std::to_string(counts.leaving_node_count()),
+          std::to_string(counts.unusable_node_count())};
+}
+
+std::vector<std::string> Kind<v1::Job>::columns() {
+  return {"Name", "Cluster", "Cluster RG", "Cluster Workspace", "Tool", "Nodes", "State", "Exit code", "Reason"};
+}
+Json Kind<v1::Job>::json(const v1::Job& item) {
+  Json out;
+  out["attempt"] = item.attempt();
+  out["cleanupReceipts"] = receipts_of(item);
+  out["creationTime"] = when(item.has_creation_time(), item.creation_time());
+  out["executionInfo"] = execution_info(item);
+  out["executionState"] = item.execution_state();
+  out["executionStateTransitionTime"] =
+      when(item.has_execution_state_transition_time(), item.execution_state_transition_time());
+  out["experimentName"] = item.experiment();
+  out["id"] = item.id().empty() ? arm_id(item.resource_group(), item.workspace()) + "/experiments/" +
+                                      item.experiment() + "/jobs/" + item.name()
+                                : item.id();
+  out["jobOutputDirectoryPathSegment"] = or_null(item.job_output_directory_path_segment());
+  out["name"] = item.name();
+  out["nodes"] = Json(std::vector<std::string>(item.nodes().begin(), item.nodes().end()));
+  out["number"] = item.number();
+  out["phase"] = item.phase();
+  out["provisioningState"] = item.provisioning_state();
+  out["reason"] = or_null(item.reason());
+  out["requeues"] = item.requeues();
+  out["resourceGroup"] = item.resource_group();
+  out["toolType"] = item.tool_type();
+  out["type"] = "Microsoft.BatchAI/workspaces/experiments/jobs";
+  out["warnings"] = Json(std::vector<std::string>(item.warnings().begin(), item.warnings().end()));
+  out["workspace"] = item.workspace();
+  add_spec(item, out);
+  return sorted(out);
+}
+Row Kind<v1::Job>::row(const v1::Job& item) {
+  const ClusterPlace cluster = cluster_of(item);
+  const auto& info = item.execution_info();
+  return {item.name(),
+          cluster.name,
+          cluster.group,
+          cluster.workspace,
+          item.tool_type(),
+          std::to_string(item.spec().node_count()),
+          state_of(item.provisioning_state(), item.execution_state()),
+          info.has_exit_code() ? std::to_string(info.exit_code()) : "",
+          item.reason()};
+}
+
+std::vector<std::string> Kind<v1::FileEntry>::columns() {
+  return {"Name", "Type", "Size", "Modified"};
+}
+Json Kind<v1::FileEntry>::json(const v1::FileEntry& item) {
+  Json out;
+  out["contentLength"] = item.is_directory() ? Json(nullptr) : Json(item.size());
+  out["downloadUrl"] = nullptr;
+  out["fileType"] = item.is_directory() ? "directory" : "file";
+  out["lastModified"] = when(item.has_modified(), item.modified());
+  out["name"] = item.name();
+  return out;
+}
+Row Kind<v1::FileEntry>::row(const v1::FileEntry& item) {
+  const Json modified = when(item.has_modified(), item.modified());
+  return {item.name(), item.is_directory() ? "directory" : "file",
+          item.is_directory() ? "" : std::to_string(item.size()),
+          modified.is_null() ? "" : modified.get<std::string>()};
+}
+
+std::vector<std::string> Kind<v1::TimelineLine>::columns() {
+  return {"Time", "Who", "What", "Why"};
+}
+Json Kind<v1::TimelineLine>::json(const v1::TimelineLine& item) {
+  Json out;
+  out["sequence"] = item.sequence();
+  out["time"] = when(item.has_time(), item.time());
+  out["what"] = item.what();
+  out["who"] = item.who();
+  out["why"] = item.why();
+  return out;
+}
+Row Kind<v1::TimelineLine>::row(const v1::TimelineLine& item) {
+  const Json time = when(item.has_time(), item.time());
+  return {time.is_null() ? "" : time.get<std::string>(), item.who(), item.what(), item.why()};
+}
+
+std::vector<std::string> Kind<v1::Account>::columns() {
+  return {"Name", "Resource Group", "Location", "Sku"};
+}
+Json Kind<v1::Account>::json(const v1::Account& item) {
+  Json out;
+  out["creationTime"] = when(item.has_creation_time(), item.creation_time());
+  out["location"] = or_null(item.location());
+  out["name"] = item.name();
+  out["provisioningState"] = "Succeeded";
+  out["resourceGroup"] = item.resource_group();
+  out["sku"] = {{"name", or_null(item.sku())}};
+  return out;
+}
+Row Kind<v1::Account>::row(const v1::Account& item) {
+  return {item.name(), item.resource_group(), item.location(), item.sku()};
+}
+
+std::vector<std::string> Kind<v1::Share>::columns() {
+  return {"Name", "Account"};
+}
+Json Kind<v1::Share>::json(const v1::Share& item) {
+  Json out;
+  out["account"] = item.account();
+  out["creationTime"] = when(item.has_creation_time(), item.creation_time());
+  out["name"] = item.name();
+  return out;
+}
+Row Kind<v1::Share>::row(const v1::Share& item) {
+  return {item.name(), item.account()};
+}
+
+std::vector<std::string> Kind<v1::Node>::columns() {
+  return {"Name", "Address", "VM Size", "State", "Cluster", "GPUs", "Running", "Note"};
+}
+Json Kind<v1::Node>::json(const v1::Node& item) {
+  Json gpus = Json::array();
+  for (const auto& gpu : item.gpus()) {
+    gpus.push_back({{"memoryBytes", gpu.memory_bytes()},
+                    {"model", gpu.model()},
+                    {"pretend", gpu.pretend()},
+                    {"uuid", gpu.uuid()}});
+  }
+  Json out;
+  out["address"] = item.address();
+  out["agentVersion"] = or_null(item.agent_version());
+  out["cluster"] = or_null(item.cluster());
+  out["cores"] = item.cores();
+  out["gpus"] = std::move(gpus);
+  out["lastReportTime"] = when(item.has_last_report_time(), item.last_report_time());
+  out["memoryBytes"] = item.memory_bytes();
+  out["name"] = item.name();
+  out["note"] = or_null(item.note());
+  out["pool"] = or_null(item.pool());
+  out["reachable"] = item.reachable();
+  out["running"] = Json(std::vector<std::string>(item.running().begin(), item.running().end()));
+  out["state"] = item.state();
+  out["vmSize"] = item.vm_size();
+  return out;
+}
+Row Kind<v1::Node>::row(const v1::Node& item) {
+  std::string gpus = std::to_string(item.gpus_size());
+  if (item.gpus_size() > 0) {
+    const auto& first = item.gpus(0);
+    gpus += " x " + (first.model().empty() ? "GPU" : first.model()) + (first.pretend() ? " (pretend)" : "");
+  }
+  return {item.name(),
+          item.address(),
+          item.vm_size(),
+          item.reachable() ? item.state() : item.state() + ", unreachable",
+          last_segment(item.cluster()),
+          gpus,
+          joined(item.running()),
+          item.note()};
+}
+
+}  // namespace trainyard::cli
