@@ -109,6 +109,8 @@ void AgentCore::on(const OrdersArrived& input) {
     x_changed = true;
     persist_orders();
   }
+  if (x_acted_revision != orders.revision) x_changed = true;
+  x_acted_revision = orders.revision;
   act_on(orders);
 }
 
@@ -314,13 +316,13 @@ void AgentCore::report_if_due() {
   if (x_sent_ms.size() > kMaxUnacknowledged) x_sent_ms.erase(x_sent_ms.begin());
   x_last_sent_ms = x_now_ms;
   if (!std::exchange(x_changed, false)) {
-    x_actions.push_back(SendSame{sequence, x_revision});
+    x_actions.push_back(SendSame{sequence, x_acted_revision});
     return;
   }
   Report report{.node_name = x_node_name,
                 .store_generation = x_store_generation,
                 .epoch = x_epoch,
-                .orders_revision = x_revision,
+                .orders_revision = x_acted_revision,
                 .sequence = sequence,
                 .inventory = x_inventory};
   for (const auto& [id, held] : x_holdings) {

@@ -191,7 +191,10 @@ class AgentCore {
   Settings x_settings;
   std::string x_node_name, x_epoch, x_store_generation;
   Inventory x_inventory;
-  std::uint64_t x_revision = 0;
+  std::uint64_t x_revision = 0;        // newest accepted: spooled before it is acted on, lower ones are refused
+  // Newest that this life of the agent acted on: what reports echo. 0 after a restart, because the crash may have come
+  // between spooling a revision and acting on it; the controller then sends its orders again.
+  std::uint64_t x_acted_revision = 0;
   std::map<AttemptId, HeldAttempt> x_holdings;
   std::set<AttemptId> x_tombstones;
   TimeMs x_now_ms = 0;

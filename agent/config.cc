@@ -1,0 +1,99 @@
+#include "agent/config.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace trainyard::agent {
+namespace {
+
+using nlohmann::json;
+
+Error bad(const std::string& message) {
+  return {Code::invalid_argument, message};
+}
+
+bool is_node_name(const std::string& name) {
+  return !name.empty() && name.size() <= 64 && std::isalnum(static_cast<unsigned char>(name.front())) != 0 &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-');
+         });
+}
+
+bool is_loopback(const std::string& target) {
+  const std::string host = target.substr(0, target.rfind(':'));
+  return host == "localhost" || host.rfind("127.", 0) == 0 || host == "[::1]" || host == "::1";
+}
+
+void apply(const std::string& key, const json& value, Config& config) {
+  if (key == "controller") return value.get_to(config.controller), void();
+  if (key == "node_name") return value.get_to(config.node_name), void();
+  if (key == "flavour") return value.get_to(config.flavour), void();
+  if (key == "pool") return value.get_to(config.pool), void();
+  if (key == "address") return value.get_to(config.address), void();
+  if (key == "network_cidr") return value.get_to(config.network_cidr), void();
+  if (key == "spool_dir") return value.get_to(config.spool_dir), void();
+  if (key == "work_dir") return value.get_to(config.work_dir), void();
+  if (key == "cgroup_parent") return value.get_to(config.cgroup_parent), void();
+  if (key == "pretend_gpus") return value.get_to(config.pretend_gpus), void();
+  if (key == "insecure_lab") return value.get_to(config.insecure_lab), void();
+  if (key == "heartbeat_ms") return value.get_to(config.heartbeat_ms), void();
+  if (key == "reconnect_max_ms") return value.get_to(config.reconnect_max_ms), void();
+  if (key == "tls") {
+    config.tls.certificate = value.value("certificate", std::string());
+    config.tls.key = value.value("key", std::string());
+    config.tls.ca = value.value("ca", std::string());
+    return;
+  }
+  throw json::other_error::create(501, "unknown key", &value);
+}
+
+}  // namespace
+
+Status read_config(const std::string& path, Config& config) {
+  std::ifstream file(path);
+  if (!file) return bad("cannot read the configuration file " + path);
+  std::stringstream text;
+  text << file.rdbuf();
+  const json root = json::parse(text.str(), nullptr, false, true);
+  if (!root.is_object()) return bad(path + " is not a JSON object");
+  for (const auto& [key, value] : root.items()) {
+    try {
+      apply(key, value, config);
+    } catch (const json::exception& error) {
+      return bad(path + ": " + key + ": " + error.what());
+    }
+  }
+  return {};
+}
+
+Status check_config(const Config& config) {
+  if (!is_node_name(config.node_name)) {
+    return bad("node_name '" + config.node_name +
+               "' must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit");
+  }
+  if (config.flavour.empty()) return bad("flavour is missing: the VM size that clusters ask for, e.g. STANDARD_NC6");
+  for (const std::string& directory : {config.spool_dir, config.work_dir}) {
+    if (directory.empty() || directory.front() != '/')
+      return bad("spool_dir and work_dir must be absolute: '" + directory + "'");
+  }
+  if (config.cgroup_parent.empty() || config.cgroup_parent.find("..") != std::string::npos) {
+    return bad("cgroup_parent must name a cgroup below the root, e.g. trainyard");
+  }
+  if (config.heartbeat_ms < 100 || config.reconnect_max_ms < 100) {
+    return bad("heartbeat_ms and reconnect_max_ms must be at least 100");
+  }
+  const bool some_tls = !config.tls.certificate.empty() || !config.tls.key.empty() || !config.tls.ca.empty();
+  const bool all_tls = !config.tls.certificate.empty() && !config.tls.key.empty() && !config.tls.ca.empty();
+  if (some_tls && !all_tls) return bad("tls needs all of certificate, key and ca");
+  if (!all_tls && !config.insecure_lab && !is_loopback(config.controller)) {
+    return bad("the controller " + config.controller +
+               " is not on this machine: give tls.certificate, tls.key and tls.ca, or --insecure-lab in a closed lab");
+  }
+  return {};
+}
+
+}  // namespace trainyard::agent

@@ -1,0 +1,37 @@
+// The agent's configuration: one JSON file, flags of the same names override it. Checked as a whole before anything
+// starts; messages name the key.
+#pragma once
+
+#include <string>
+
+#include "common/result.h"
+#include "common/time.h"
+
+namespace trainyard::agent {
+
+struct TlsFiles {
+  std::string certificate, key, ca;
+};
+
+struct Config {
+  std::string controller = "127.0.0.1:7470";
+  std::string node_name;  // default: the host's name
+  std::string flavour;    // VM size as in --vm-size
+  std::string pool = "default";
+  std::string address = "127.0.0.1";
+  std::string network_cidr;  // default: of the interface that has `address`
+  std::string spool_dir = "/var/lib/trainyard/spool";
+  std::string work_dir = "/var/lib/trainyard/work";
+  std::string cgroup_parent = "trainyard";
+  std::uint32_t pretend_gpus = 0;
+  TlsFiles tls;
+  bool insecure_lab = false;
+  DurationMs heartbeat_ms = 5'000;
+  DurationMs reconnect_max_ms = 3'000;
+};
+
+// Unknown keys are refused by name.
+Status read_config(const std::string& path, Config& config);
+Status check_config(const Config& config);
+
+}  // namespace trainyard::agent

@@ -1,0 +1,325 @@
+#include "agent/loop/agent_loop.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <chrono>
+#include <cstdlib>
+#include <utility>
+
+#include "agent/exec/cgroup.h"
+#include "agent/exec/files.h"
+#include "agent/volumes/helper.h"
+
+namespace trainyard::agent {
+namespace {
+
+constexpr DurationMs kFirstBackoffMs = 100;
+constexpr int kExitSpool = 74;    // EX_IOERR
+constexpr int kExitRefused = 77;  // EX_NOPERM
+
+}  // namespace
+
+AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettings link, SpoolDirectory spool,
+                     Inventory inventory)
+    : x_context(context),
+      x_settings(settings),
+      x_spool(std::move(spool)),
+      x_mounter(make_mounter(context.io, context.helper_argv)),
+      x_core(settings.core, context.node_name, x_spool.epoch(), std::move(inventory), x_spool.for_core(),
+             boottime_ms()),
+      x_link(
+          std::move(link), [&io = context.io](std::function<void()> what) { boost::asio::post(io, std::move(what)); },
+          link_handlers()),
+      x_relay(context, relay_hooks()),
+      x_files(context, [this](const std::string& call_id,
+                              FileHandlers handlers) { return x_link.open_file(call_id, std::move(handlers)); }),
+      x_tick(context.io),
+      x_redial(context.io),
+      x_silence(context.io),
+      x_random(static_cast<std::uint32_t>(boottime_ms())) {
+  x_context.mounter = x_mounter.get();
+  x_context.facts.cluster = x_spool.record().cluster;
+}
+
+AgentLoop::~AgentLoop() = default;
+
+void AgentLoop::start() {
+  clean_leftovers();
+}
+
+void AgentLoop::inventory_changed(Inventory inventory) {
+  boost::asio::post(x_context.io, [this, inventory = std::move(inventory)] { feed(InventoryChanged{inventory}); });
+}
+
+void AgentLoop::shut_down() {
+  if (std::exchange(x_shutting_down, true)) return;
+  spdlog::info("leaving; jobs go on under their shims");
+  x_tick.cancel();
+  x_redial.cancel();
+  x_silence.cancel();
+  if (!x_link.connected()) return x_context.io.stop();
+  x_link.disconnect();
+  x_redial.expires_after(std::chrono::seconds(1));
+  x_redial.async_wait([this](const boost::system::error_code&) { x_context.io.stop(); });
+}
+
+// ---- Taking up ----
+
+// A spool that was lost, or a boot of the machine, means a new epoch: the controller may give everything out again, so
+// whatever no holding of ours accounts for is ended before the first report.
+void AgentLoop::clean_leftovers() {
+  std::vector<std::string> names = names_found(x_context);
+  for (const auto& [id, held] : x_core.holdings()) {
+    std::erase(names, name_of_attempt(x_spool.record().store_generation, id));
+  }
+  x_leftovers = names.size();
+  if (names.empty()) return take_up();
+  for (const std::string& name : names) {
+    spdlog::warn("cleaning {}: left behind by an earlier life of this agent", name);
+    const Place place = place_of(x_context, name);
+    std::make_shared<Cleaner>(
+        x_context, place, std::vector<Volume>{}, nullptr,
+        [name](const std::string& line) { spdlog::warn("{}: {}", name, line); },
+        [this, place](CleanupReceipt receipt) {
+          spdlog::info("{}: clean ({} processes, {} mounts, {} directories)", place.name, receipt.processes_killed,
+                       receipt.mounts_removed, receipt.directories_removed);
+          run_helper(x_context.io, helper_command(x_context, {"remove", place.spool}), {}, 600'000,
+                     [this](HelperResult) { leftover_cleaned(); });
+        })
+        ->start(0);
+  }
+}
+
+void AgentLoop::leftover_cleaned() {
+  if (--x_leftovers == 0) take_up();
+}
+
+void AgentLoop::take_up() {
+  if (x_shutting_down) return;
+  for (const auto& [id, held] : x_core.holdings()) {
+    if (held.state == HoldingState::clean) continue;
+    const auto executor = executor_of(id);
+    // What was preparing or stopping is taken up by the core's first step.
+    if (held.state == HoldingState::preparing || held.state == HoldingState::stopping) continue;
+    opened(id);
+    executor->adopt(held);
+  }
+  feed(Tick{});
+  connect();
+}
+
+// ---- Inputs and actions ----
+
+void AgentLoop::feed(Body body) {
+  x_inputs.push_back(std::move(body));
+  if (!x_draining) drain();
+}
+
+void AgentLoop::drain() {
+  x_draining = true;
+  while (!x_inputs.empty() && !x_shutting_down) {
+    Input input{boottime_ms(), std::move(x_inputs.front())};
+    x_inputs.pop_front();
+    if (const auto* arrived = std::get_if<OrdersArrived>(&input.body)) x_waiting_cluster = arrived->orders.cluster;
+    execute(x_core.step(input));
+  }
+  x_draining = false;
+  schedule_tick();
+}
+
+void AgentLoop::execute(const std::vector<Action>& actions) {
+  spool(actions);
+  for (const Action& action : actions) {
+    std::visit([this](const auto& body) { carry_out(body); }, action);
+  }
+  follow_phases();
+}
+
+// Everything that the step wants kept goes to the disk in one write, before any of its other actions.
+void AgentLoop::spool(const std::vector<Action>& actions) {
+  bool wanted = false;
+  for (const Action& action : actions) {
+    if (const auto* orders = std::get_if<PersistOrders>(&action)) {
+      SpoolRecord& record = x_spool.record();
+      record.revision = orders->revision;
+      record.store_generation = orders->store_generation;
+      record.acked_send_ms = orders->acked_send_ms;
+      record.tombstones = orders->tombstones;
+      record.cluster = x_context.facts.cluster = x_waiting_cluster;
+    }
+    wanted = wanted || std::holds_alternative<PersistOrders>(action) ||
+             std::holds_alternative<PersistHolding>(action) || std::holds_alternative<ForgetHolding>(action);
+  }
+  if (!wanted) return;
+  if (const auto saved = x_spool.save(x_core.holdings()); !saved) {
+    // Nothing was said or done yet: a restarted agent begins from the last whole state. Jobs go on under their shims.
+    spdlog::critical("the spool cannot be written: {}; the agent ends", saved.error().message);
+    spdlog::shutdown();
+    std::_Exit(kExitSpool);
+  }
+}
+
+void AgentLoop::carry_out(const Prepare& action) {
+  const auto executor = executor_of(action.id);
+  executor->prepare();
+  opened(action.id);
+}
+
+void AgentLoop::carry_out(const StartHead& action) {
+  executor_of(action.id)->start_head();
+}
+
+void AgentLoop::carry_out(const Stop& action) {
+  executor_of(action.id)->stop(action.grace_ms);
+}
+
+void AgentLoop::carry_out(const ForgetHolding& action) {
+  x_relay.close(action.id);
+  x_run_told.erase(action.id);
+  const auto found = x_executors.find(action.id);
+  const std::string name = found != x_executors.end() ? found->second->place().name
+                                                      : name_of_attempt(x_spool.record().store_generation, action.id);
+  if (found != x_executors.end()) x_executors.erase(found);
+  // Spool files of a job are few; still they are removed beside the loop. What a crash leaves is found at the start.
+  run_helper(x_context.io, helper_command(x_context, {"remove", place_of(x_context, name).spool}), {}, 60'000,
+             [name](HelperResult result) {
+               if (result.exit_code != 0) spdlog::warn("{}: spool not removed: {}", name, result.error);
+             });
+}
+
+void AgentLoop::carry_out(const SendReport& action) {
+  x_link.send(action.report);
+}
+
+void AgentLoop::carry_out(const SendSame& action) {
+  x_link.send_same(action.sequence, action.orders_revision);
+}
+
+void AgentLoop::follow_phases() {
+  for (const auto& [id, held] : x_core.holdings()) {
+    if (!held.run_ordered || x_run_told[id] || !x_core.accepts_launch(id)) continue;
+    x_run_told[id] = true;
+    if (const auto executor = find_executor(id)) executor->run();
+    x_relay.phase_run(id);
+  }
+}
+
+void AgentLoop::schedule_tick() {
+  if (x_shutting_down) return;
+  const DurationMs wait = std::max<DurationMs>(0, x_core.next_deadline() - boottime_ms());
+  x_tick.expires_after(std::chrono::milliseconds(wait));
+  x_tick.async_wait([this](const boost::system::error_code& error) {
+    if (!error) feed(Tick{});
+  });
+}
+
+// ---- Executors ----
+
+std::shared_ptr<Executor> AgentLoop::find_executor(AttemptId id) {
+  const auto found = x_executors.find(id);
+  return found == x_executors.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<Executor> AgentLoop::executor_of(AttemptId id) {
+  if (const auto found = find_executor(id)) return found;
+  Executor::Events events;
+  events.prepared = [this](Prepared outcome) { feed(std::move(outcome)); };
+  events.head_started = [this](HeadStarted outcome) { feed(std::move(outcome)); };
+  events.head_ended = [this](HeadEnded outcome) { feed(std::move(outcome)); };
+  events.cleaned = [this](Cleaned outcome) {
+    x_relay.close(outcome.id);
+    feed(std::move(outcome));
+  };
+  const Place place = place_of(x_context, name_of_attempt(x_spool.record().store_generation, id));
+  const auto executor = std::make_shared<Executor>(x_context, place, x_core.holdings().at(id), std::move(events));
+  x_executors.emplace(id, executor);
+  return executor;
+}
+
+// Launchers run on the head only, and only where there is another node to ask.
+void AgentLoop::opened(AttemptId id) {
+  const HeldAttempt& held = x_core.holdings().at(id);
+  if (held.launch && held.launch->members.size() > 1) x_relay.open(id);
+}
+
+LaunchRelay::Hooks AgentLoop::relay_hooks() {
+  return {.send_call = [this](const LaunchCall& call) { x_link.send(call); },
+          .send_status = [this](const LaunchStatus& status) { x_link.send(status); },
+          .accepts_launch = [this](AttemptId id) { return x_core.accepts_launch(id); },
+          .may_accept_later =
+              [this](AttemptId id) {
+                const auto held = x_core.holdings().find(id);
+                return held != x_core.holdings().end() && !held->second.run_ordered &&
+                       (held->second.state == HoldingState::preparing || held->second.state == HoldingState::ready);
+              },
+          .executor = [this](AttemptId id) { return find_executor(id); },
+          .peer_lost = [this](PeerLost lost) { feed(std::move(lost)); }};
+}
+
+// ---- The link ----
+
+LinkHandlers AgentLoop::link_handlers() {
+  return {.on_message =
+              [this] {
+                x_last_heard_ms = boottime_ms();
+                if (std::exchange(x_heard, true)) return;
+                x_backoff_ms = 0;
+                spdlog::info("connected to the controller");
+              },
+          .on_down = [this](const std::string& reason) { link_ended(reason); },
+          .on_orders = [this](Orders orders) { feed(OrdersArrived{std::move(orders)}); },
+          .on_acknowledged = [this](std::uint64_t sequence) { feed(ReportAcknowledged{sequence}); },
+          .on_launch = [this](const LaunchCall& call) { x_relay.on_call(call); },
+          .on_launch_status = [this](const LaunchStatus& status) { x_relay.on_status(status); },
+          .on_file_call = [this](const std::string& call_id) { x_files.serve(call_id); },
+          .on_refused = [this](const std::string& reason) { refused(reason); }};
+}
+
+void AgentLoop::connect() {
+  if (x_shutting_down) return;
+  x_heard = false;
+  x_last_heard_ms = boottime_ms();
+  x_link.connect();
+  feed(LinkUp{});
+  x_relay.link_up();
+  watch_silence();
+}
+
+// A connection can die without a word. The controller answers every report, so that silence over several means it is
+// not there; leases of seconds cannot wait for TCP to find out.
+void AgentLoop::watch_silence() {
+  const DurationMs patience = 3 * x_settings.core.report_every_ms + 2'000;
+  const DurationMs left = x_last_heard_ms + patience - boottime_ms();
+  if (left <= 0) {
+    spdlog::warn("nothing heard from the controller for {} ms; dialling again", patience);
+    return x_link.disconnect();
+  }
+  x_silence.expires_after(std::chrono::milliseconds(left));
+  x_silence.async_wait([this](const boost::system::error_code& error) {
+    if (!error) watch_silence();
+  });
+}
+
+void AgentLoop::link_ended(const std::string& reason) {
+  x_silence.cancel();
+  if (x_shutting_down) return x_context.io.stop();
+  feed(LinkDown{});
+  x_backoff_ms = x_backoff_ms == 0 ? kFirstBackoffMs : std::min(x_backoff_ms * 3 / 2, x_settings.reconnect_max_ms);
+  // The first failure and then each at the longest pause: a controller that is away must not fill the log.
+  if (x_heard || x_backoff_ms == kFirstBackoffMs) spdlog::warn("no stream to the controller: {}", reason);
+  std::uniform_int_distribution<DurationMs> jitter(x_backoff_ms / 2, x_backoff_ms);
+  x_redial.expires_after(std::chrono::milliseconds(jitter(x_random)));
+  x_redial.async_wait([this](const boost::system::error_code& error) {
+    if (!error) connect();
+  });
+}
+
+void AgentLoop::refused(const std::string& reason) {
+  spdlog::critical("the controller refused this agent: {}", reason);
+  x_exit_code = kExitRefused;
+  shut_down();
+}
+
+}  // namespace trainyard::agent

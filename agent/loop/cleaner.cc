@@ -1,0 +1,195 @@
+#include "agent/loop/cleaner.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <chrono>
+#include <cstdlib>
+#include <utility>
+
+#include "agent/exec/cgroup.h"
+#include "agent/exec/files.h"
+#include "agent/exec/shim.h"
+#include "agent/volumes/helper.h"
+
+namespace trainyard::agent {
+namespace {
+
+constexpr DurationMs kKillPatienceMs = 30'000;
+constexpr DurationMs kShimPatienceMs = 5'000;
+constexpr DurationMs kShipPatienceMs = 60'000;
+constexpr DurationMs kUnmountDeadlineMs = 30'000;
+constexpr DurationMs kRemoveDeadlineMs = 600'000;
+constexpr DurationMs kRetryMs = 1'000;
+
+std::vector<std::string> shim_directories(const std::string& spool) {
+  std::vector<std::string> found;
+  DIR* directory = ::opendir(spool.c_str());
+  if (directory == nullptr) return found;
+  while (const dirent* entry = ::readdir(directory)) {
+    const std::string path = spool + "/" + entry->d_name;
+    if (entry->d_name[0] != '.' && path_exists(path + "/spec.json")) found.push_back(path);
+  }
+  ::closedir(directory);
+  return found;
+}
+
+// "removed 12" -> 12
+std::uint32_t number_after_word(const std::string& text) {
+  const auto blank = text.find(' ');
+  return blank == std::string::npos ? 0 : static_cast<std::uint32_t>(std::strtoul(text.c_str() + blank, nullptr, 10));
+}
+
+}  // namespace
+
+Cleaner::Cleaner(ExecutorContext& context, Place place, std::vector<Volume> volumes, std::shared_ptr<LogShipper> logs,
+                 std::function<void(const std::string&)> say, Done done)
+    : x_context(context),
+      x_place(std::move(place)),
+      x_volumes(std::move(volumes)),
+      x_logs(std::move(logs)),
+      x_say(std::move(say)),
+      x_done(std::move(done)),
+      x_timer(context.io) {
+  x_receipt.node_name = context.node_name;
+}
+
+void Cleaner::start(DurationMs grace_ms) {
+  x_started_ms = boottime_ms();
+  const Cgroup cgroup(x_place.job_cgroup());
+  x_receipt.processes_killed = static_cast<std::uint32_t>(cgroup.pids().size());
+  if (grace_ms <= 0 || x_receipt.processes_killed == 0) return kill_all();
+  cgroup.signal_all(SIGTERM);
+  x_in_grace = true;
+  x_grace_ends_ms = x_started_ms + grace_ms;
+  wait_empty(x_context.io, cgroup, grace_ms, when_still_in_grace(&Cleaner::kill_all));
+}
+
+void Cleaner::shorten(DurationMs grace_ms) {
+  const TimeMs now = boottime_ms();
+  if (!x_in_grace || now + grace_ms >= x_grace_ends_ms) return;
+  if (grace_ms <= 0) return kill_all();
+  x_grace_ends_ms = now + grace_ms;
+  wait_empty(x_context.io, Cgroup(x_place.job_cgroup()), grace_ms, when_still_in_grace(&Cleaner::kill_all));
+}
+
+std::function<void(bool)> Cleaner::when_still_in_grace(void (Cleaner::*step)()) {
+  return [self = shared_from_this(), step, round = ++x_grace_round](bool) {
+    if (self->x_in_grace && round == self->x_grace_round) (self.get()->*step)();
+  };
+}
+
+void Cleaner::kill_all() {
+  x_in_grace = false;
+  const Cgroup cgroup(x_place.job_cgroup());
+  x_receipt.processes_killed = std::max(x_receipt.processes_killed, static_cast<std::uint32_t>(cgroup.pids().size()));
+  if (cgroup.exists()) cgroup.kill();
+  wait_empty(x_context.io, cgroup, kKillPatienceMs, [self = shared_from_this()](bool empty) {
+    if (empty) return self->end_shims();
+    self->x_say("processes do not die: " + std::to_string(Cgroup(self->x_place.job_cgroup()).pids().size()) +
+                " left; killing again");
+    self->kill_all();
+  });
+}
+
+void Cleaner::end_shims() {
+  const auto directories = shim_directories(x_place.spool);
+  if (directories.empty()) return make_sure_of_empty();
+  const auto left = std::make_shared<std::size_t>(directories.size());
+  for (const std::string& directory : directories) {
+    end_shim(x_context.io, directory, kShimPatienceMs, [self = shared_from_this(), left](bool) {
+      if (--*left == 0) self->make_sure_of_empty();
+    });
+  }
+}
+
+// A shim may have been about to start its process when the rest was killed, or belong to an agent's earlier life: only
+// now, with every shim gone, empty means empty.
+void Cleaner::make_sure_of_empty() {
+  const Cgroup all(x_place.cgroup);
+  if (!all.exists() || !all.populated()) return ship_logs();
+  const auto found = static_cast<std::uint32_t>(Cgroup(x_place.job_cgroup()).pids().size());
+  x_receipt.processes_killed = std::max(x_receipt.processes_killed, found);
+  all.kill();
+  wait_empty(x_context.io, all, kKillPatienceMs, [self = shared_from_this()](bool empty) {
+    if (!empty) self->x_say("processes do not die; killing again");
+    self->make_sure_of_empty();
+  });
+}
+
+void Cleaner::ship_logs() {
+  const auto logs = std::exchange(x_logs, nullptr);
+  if (!logs || path_exists(x_place.marker("shipped"))) return unmount();
+  logs->finish(kShipPatienceMs, [self = shared_from_this()](std::string error) {
+    if (!error.empty()) self->x_say("the last log lines could not be brought to the share: " + error);
+    touch(self->x_place.marker("shipped"));
+    self->unmount();
+  });
+}
+
+void Cleaner::unmount() {
+  const auto mounts = mounts_under(x_place.job);
+  x_receipt.mounts_removed = std::max(x_receipt.mounts_removed, static_cast<std::uint32_t>(mounts.size()));
+  if (mounts.empty()) return remove_directories();
+  unmount_volume(x_volumes.size());
+}
+
+void Cleaner::unmount_volume(std::size_t left) {
+  if (left == 0) return unmount_rest();
+  const Volume& volume = x_volumes[left - 1];
+  x_context.mounter->unmount(volume, x_place.job + "/mounts/" + volume.relative_mount_path, kUnmountDeadlineMs,
+                             [self = shared_from_this(), left](Status status) {
+                               if (!status) self->x_say(status.error().message);
+                               self->unmount_volume(left - 1);
+                             });
+}
+
+// What is not of the job's volumes (a job may mount things itself), and the proof that nothing is left.
+void Cleaner::unmount_rest() {
+  const auto mounts = mounts_under(x_place.job);
+  if (mounts.empty()) return remove_directories();
+  std::vector<std::string> words{"unmount"};
+  words.insert(words.end(), mounts.begin(), mounts.end());
+  run_helper(x_context.io, helper_command(x_context, words), {}, kUnmountDeadlineMs,
+             [self = shared_from_this()](HelperResult result) {
+               if (mounts_under(self->x_place.job).empty()) return self->remove_directories();
+               self->x_say("mounts are left under " + self->x_place.job + ": " + result.error + "; trying again");
+               self->again_in(kRetryMs, &Cleaner::unmount_rest);
+             });
+}
+
+void Cleaner::remove_directories() {
+  if (!path_exists(x_place.job)) return remove_cgroup();
+  run_helper(x_context.io, helper_command(x_context, {"remove", x_place.job}), {}, kRemoveDeadlineMs,
+             [self = shared_from_this()](HelperResult result) {
+               self->x_receipt.directories_removed += number_after_word(result.output);
+               if (!path_exists(self->x_place.job)) return self->remove_cgroup();
+               self->x_say("cannot remove " + self->x_place.job + ": " + result.error + "; trying again");
+               self->again_in(kRetryMs, &Cleaner::unmount_rest);
+             });
+}
+
+void Cleaner::remove_cgroup() {
+  const Cgroup cgroup(x_place.cgroup);
+  if (cgroup.exists()) {
+    // A process that just died keeps its cgroup busy until its parent has collected it.
+    if (const auto removed = cgroup.remove(); !removed) {
+      if (boottime_ms() - x_started_ms > kKillPatienceMs) x_say(removed.error().message);
+      return again_in(20, cgroup.populated() ? &Cleaner::make_sure_of_empty : &Cleaner::remove_cgroup);
+    }
+  }
+  x_receipt.took_ms = boottime_ms() - x_started_ms;
+  boost::asio::post(x_context.io, [done = std::move(x_done), receipt = x_receipt] { done(receipt); });
+}
+
+void Cleaner::again_in(DurationMs delay_ms, void (Cleaner::*step)()) {
+  x_timer.expires_after(std::chrono::milliseconds(delay_ms));
+  x_timer.async_wait([self = shared_from_this(), step](const boost::system::error_code& error) {
+    if (!error) (self.get()->*step)();
+  });
+}
+
+}  // namespace trainyard::agent

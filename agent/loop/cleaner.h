@@ -1,0 +1,52 @@
+// Ends an attempt on this node and removes all of it: processes, shims, mounts, directories, cgroup. It goes on trying
+// until nothing is left: `done` is never called early. Also used for what an earlier life of the agent left behind.
+// Loop thread only.
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/loop/log_shipper.h"
+#include "agent/loop/place.h"
+
+namespace trainyard::agent {
+
+class Cleaner : public std::enable_shared_from_this<Cleaner> {
+ public:
+  using Done = std::function<void(CleanupReceipt)>;
+  Cleaner(ExecutorContext& context, Place place, std::vector<Volume> volumes, std::shared_ptr<LogShipper> logs,
+          std::function<void(const std::string&)> say, Done done);
+
+  void start(DurationMs grace_ms);
+  void shorten(DurationMs grace_ms);
+
+ private:
+  void kill_all();
+  void end_shims();
+  void make_sure_of_empty();
+  void ship_logs();
+  void unmount();
+  void unmount_volume(std::size_t left);
+  void unmount_rest();
+  void remove_directories();
+  void remove_cgroup();
+  void again_in(DurationMs delay_ms, void (Cleaner::*step)());
+  std::function<void(bool)> when_still_in_grace(void (Cleaner::*step)());
+
+  ExecutorContext& x_context;
+  Place x_place;
+  std::vector<Volume> x_volumes;
+  std::shared_ptr<LogShipper> x_logs;
+  std::function<void(const std::string&)> x_say;
+  Done x_done;
+  boost::asio::steady_timer x_timer;
+  CleanupReceipt x_receipt;
+  TimeMs x_started_ms = 0, x_grace_ends_ms = 0;
+  std::uint32_t x_grace_round = 0;  // a shortened grace makes the earlier wait count no more
+  bool x_in_grace = false;
+};
+
+}  // namespace trainyard::agent

@@ -1,0 +1,89 @@
+// Carries out the core's Prepare, StartHead and Stop for one attempt on this node, and finds its processes again after
+// a restart of the agent. Everything is repeatable: what is there already is adopted. Loop thread only; outcomes come
+// through `Events`, never from inside a call.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "agent/core/agent_core.h"
+#include "agent/exec/shim.h"
+#include "agent/loop/cleaner.h"
+#include "agent/loop/log_shipper.h"
+#include "agent/loop/place.h"
+
+namespace trainyard::agent {
+
+class Executor : public std::enable_shared_from_this<Executor> {
+ public:
+  struct Events {
+    std::function<void(Prepared)> prepared;
+    std::function<void(HeadStarted)> head_started;
+    std::function<void(HeadEnded)> head_ended;
+    std::function<void(Cleaned)> cleaned;
+  };
+
+  Executor(ExecutorContext& context, Place place, const HeldAttempt& held, Events events);
+
+  void prepare();
+  void start_head();
+  // After the agent's restart, for a holding that was prepared: its logs flow again, its head is found (or started,
+  // when the agent died between deciding and doing).
+  void adopt(const HeldAttempt& held);
+  // Phase run has come: from now on every node of the attempt may write into the job's stdouterr directory.
+  void run();
+  void stop(DurationMs grace_ms);
+
+  const Place& place() const { return x_place; }
+  const HoldingPaths& paths() const { return x_paths; }
+  // What a process of this attempt gets: environment, cgroup, work directory, bash -c `script`.
+  ShimSpec process(const std::string& script) const;
+  // A line in the job's execution log, and in the agent's.
+  void say(const std::string& line) const;
+
+ private:
+  void mount_next();
+  void mounted(Status status);
+  void rotate_old_logs();
+  void rotated(HelperResult result);
+  void make_output_directories();
+  void output_directories_made(HelperResult result);
+  void output_directory_failed(const HelperResult& result);
+  void start_preparation();
+  void preparation_ended(const ShimObservation& seen);
+  void watch_head();
+  void head_ended(const ShimObservation& seen);
+  void begin_logs();
+  bool logs_may_begin() const;
+  std::vector<LogShipper::File> log_files() const;
+  void fail_preparation(NodeError error);
+  Status make_place();
+  // A helper's answer: runs `next` unless the attempt is being stopped; then the clean-up goes on instead.
+  template <class Answer>
+  std::function<void(Answer)> step(void (Executor::*next)(Answer));
+  void begin_clean();
+  void post(std::function<void()> what);
+
+  ExecutorContext& x_context;
+  Place x_place;
+  AttemptId x_id;
+  std::uint32_t x_member = 0;
+  std::vector<std::string> x_gpu_uuids;
+  std::shared_ptr<const Launch> x_launch;
+  HoldingPaths x_paths;
+  Events x_events;
+  std::string x_stdouterr;  // absolute
+  bool x_run = false;
+  bool x_stopping = false;
+  int x_helpers_under_way = 0;  // a stop waits for them: a mount must not appear after the unmounting
+  DurationMs x_grace_ms = 0;
+  std::size_t x_mounting = 0;                   // index of the volume being mounted
+  std::vector<std::string> x_left_directories;  // output directories outside of the job's mounts, still to be made
+  std::shared_ptr<LogShipper> x_logs;
+  std::unique_ptr<ShimWatch> x_preparation_watch, x_head_watch;
+  std::shared_ptr<Cleaner> x_cleaner;
+};
+
+}  // namespace trainyard::agent

@@ -1,0 +1,89 @@
+#include "agent/loop/place.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <set>
+
+#include "agent/exec/files.h"
+
+namespace trainyard::agent {
+namespace {
+
+std::vector<std::string> subdirectories(const std::string& path) {
+  std::vector<std::string> names;
+  DIR* directory = ::opendir(path.c_str());
+  if (directory == nullptr) return names;
+  while (const dirent* entry = ::readdir(directory)) {
+    const std::string name = entry->d_name;
+    struct stat status {};
+    if (name == "." || name == ".." || ::lstat((path + "/" + name).c_str(), &status) != 0) continue;
+    if (S_ISDIR(status.st_mode)) names.push_back(name);
+  }
+  ::closedir(directory);
+  return names;
+}
+
+}  // namespace
+
+std::string name_of_attempt(const std::string& store_generation, AttemptId id) {
+  std::string store;
+  for (const char c : store_generation) {
+    if (store.size() < 12 && ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))) store += c;
+  }
+  return store + "-j" + std::to_string(id.job.value) + "-a" + std::to_string(id.attempt);
+}
+
+Place place_of(const ExecutorContext& context, const std::string& name) {
+  return {.name = name,
+          .spool = context.spool_dir + "/holdings/" + name,
+          .job = context.work_dir + "/jobs/" + name,
+          .cgroup = context.cgroup_base + "/" + name};
+}
+
+HoldingPaths paths_of(const ExecutorContext& context, const Place& place, AttemptId id) {
+  return {.job_mount_root = place.job + "/mounts",
+          .mount_root = context.work_dir + "/mounts",
+          .job_temp = place.job + "/temp",
+          .job_temp_dir = context.work_dir + "/jobs",
+          .shared_job_temp = place.job + "/shared",
+          .hostfile = place.job + "/hostfile",
+          .home = place.job + "/home",
+          .socket = place.job + "/run/launch.socket",
+          .rsh_program = context.rsh_program,
+          .id = id};
+}
+
+std::vector<std::string> names_found(const ExecutorContext& context) {
+  std::set<std::string> names;
+  for (const std::string& parent : {context.spool_dir + "/holdings", context.work_dir + "/jobs", context.cgroup_base}) {
+    for (const std::string& name : subdirectories(parent)) names.insert(name);
+  }
+  return {names.begin(), names.end()};
+}
+
+Status make_local_directories(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
+    if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return system_error("cannot create " + path, errno);
+  }
+  return {};
+}
+
+bool path_exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
+
+void touch(const std::string& path) {
+  UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+}
+
+std::vector<std::string> helper_command(const ExecutorContext& context, const std::vector<std::string>& words) {
+  std::vector<std::string> argv = context.helper_argv;
+  argv.insert(argv.end(), words.begin(), words.end());
+  return argv;
+}
+
+}  // namespace trainyard::agent

@@ -1,0 +1,53 @@
+// Where the things of one attempt are on this node, by its name "<store>-j<job>-a<attempt>". The job directory is the
+// same path on every node; everything of an attempt is found again by a restarted agent from the name alone.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <string>
+#include <vector>
+
+#include "agent/core/agent_core.h"
+#include "agent/exec/toolkits.h"
+#include "agent/volumes/mounter.h"
+
+namespace trainyard::agent {
+
+// What every executor needs of the agent. Owned by the loop; outlives the executors.
+struct ExecutorContext {
+  boost::asio::io_context& io;
+  std::string node_name;
+  std::string spool_dir, work_dir;
+  std::string cgroup_base;               // absolute: <cgroup2 root>/<cgroup_parent>
+  std::vector<std::string> helper_argv;  // the words that start a helper
+  std::string shim_program, rsh_program;
+  NodeFacts facts;
+  Mounter* mounter = nullptr;
+};
+
+struct Place {
+  std::string name;
+  std::string spool;   // shims, logs on their way, markers
+  std::string job;     // mounts, temp, home, ...
+  std::string cgroup;  // holds job/ (the payload) and shim/
+
+  std::string job_cgroup() const { return cgroup + "/job"; }
+  std::string log(const std::string& which) const { return spool + "/logs/" + which; }
+  std::string marker(const std::string& which) const { return spool + "/" + which + ".done"; }
+};
+
+std::string name_of_attempt(const std::string& store_generation, AttemptId id);
+Place place_of(const ExecutorContext& context, const std::string& name);
+HoldingPaths paths_of(const ExecutorContext& context, const Place& place, AttemptId id);
+
+// Names of attempts that left anything on this node: directories, cgroups, mounts.
+std::vector<std::string> names_found(const ExecutorContext& context);
+
+// Local directories of the agent's own; never on a share.
+Status make_local_directories(const std::vector<std::string>& paths);
+bool path_exists(const std::string& path);
+void touch(const std::string& path);
+
+// "<agent> helper" or the helper program, then `words`.
+std::vector<std::string> helper_command(const ExecutorContext& context, const std::vector<std::string>& words);
+
+}  // namespace trainyard::agent

@@ -1,0 +1,213 @@
+// trainyard-agent: one per node. Reads its configuration, looks at the machine, and runs the agent's loop.
+#include <fcntl.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "agent/config.h"
+#include "agent/exec/cgroup.h"
+#include "agent/exec/files.h"
+#include "agent/loop/agent_loop.h"
+#include "agent/probe/inventory.h"
+#include "agent/volumes/helper_main.h"
+
+namespace trainyard::agent {
+namespace {
+
+constexpr int kExitConfig = 78;  // EX_CONFIG
+constexpr int kExitOs = 71;      // EX_OSERR
+
+constexpr const char* kDescription =
+    "Runs this machine's part of Trainyard: dials the controller, prepares and runs jobs, reports.\n"
+    "Stopping it (SIGTERM) leaves jobs running; the next start takes them up again.\n\n"
+    "Example:\n"
+    "  trainyard-agent --controller 10.0.0.1:7470 --node-name n1 --flavour STANDARD_NC6 --address 10.0.0.11 \\\n"
+    "      --tls-certificate n1.crt --tls-key n1.key --tls-ca ca.crt\n";
+
+void add_options(CLI::App& app, Config& config) {
+  app.add_option("--controller", config.controller, "host:port of the controller")->capture_default_str();
+  app.add_option("--node-name", config.node_name, "name of this node (default: the host's name)");
+  app.add_option("--flavour", config.flavour, "VM size that clusters ask for, e.g. STANDARD_NC6");
+  app.add_option("--pool", config.pool, "machines with one fence command")->capture_default_str();
+  app.add_option("--address", config.address, "IP address on the cluster's network")->capture_default_str();
+  app.add_option("--network-cidr", config.network_cidr, "that network (default: from the interface with the address)");
+  app.add_option("--spool-dir", config.spool_dir, "the agent's memory, on a local disk")->capture_default_str();
+  app.add_option("--work-dir", config.work_dir, "mounts and job directories; the same path on every node")
+      ->capture_default_str();
+  app.add_option("--cgroup-parent", config.cgroup_parent, "below the cgroup2 root; not shared with another agent")
+      ->capture_default_str();
+  app.add_option("--pretend-gpus", config.pretend_gpus, "number of GPUs to claim without having them");
+  app.add_option("--tls-certificate", config.tls.certificate, "PEM file of this node's certificate");
+  app.add_option("--tls-key", config.tls.key, "PEM file of its key");
+  app.add_option("--tls-ca", config.tls.ca, "PEM file of the operator's CA");
+  app.add_flag("--insecure-lab", config.insecure_lab, "no TLS although the controller is not on this machine");
+  app.add_option("--heartbeat-ms", config.heartbeat_ms, "a report at least so often")->capture_default_str();
+  app.add_option("--reconnect-max-ms", config.reconnect_max_ms, "longest pause between two dials")
+      ->capture_default_str();
+}
+
+// The file first, then flags over it: the flags are parsed twice.
+int parse(int argc, char** argv, Config& config) {
+  std::string file;
+  {
+    CLI::App app{kDescription, "trainyard-agent"};
+    Config ignored = config;
+    app.add_option("--config", file, "JSON file with the same keys (node_name, spool_dir, tls.ca, ...)");
+    app.set_version_flag("--version", TRAINYARD_VERSION);
+    add_options(app, ignored);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return app.exit(error) == 0 ? -1 : kExitConfig;
+    }
+  }
+  if (!file.empty()) {
+    if (const auto read = read_config(file, config); !read) {
+      std::fprintf(stderr, "trainyard-agent: %s\n", read.error().message.c_str());
+      return kExitConfig;
+    }
+  }
+  CLI::App app;
+  app.add_option("--config", file);
+  add_options(app, config);
+  app.parse(argc, argv);
+  if (config.node_name.empty()) {
+    char name[256] = "";
+    ::gethostname(name, sizeof name - 1);
+    config.node_name = name;
+  }
+  if (const auto checked = check_config(config); !checked) {
+    std::fprintf(stderr, "trainyard-agent: %s\n", checked.error().message.c_str());
+    return kExitConfig;
+  }
+  return 0;
+}
+
+Result<std::string> directory_of_program() {
+  char path[4096];
+  const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path - 1);
+  if (size <= 0) return system_error("cannot read /proc/self/exe", errno);
+  const std::string program(path, static_cast<std::size_t>(size));
+  return program.substr(0, program.rfind('/'));
+}
+
+Result<LinkSettings> link_settings(const Config& config) {
+  LinkSettings link{.controller = config.controller, .certificate = {}, .key = {}, .ca = {}};
+  if (config.tls.certificate.empty()) return link;
+  for (const auto& [file, text] : {std::pair{&config.tls.certificate, &link.certificate},
+                                   std::pair{&config.tls.key, &link.key}, std::pair{&config.tls.ca, &link.ca}}) {
+    auto read = read_whole_file(*file);
+    if (!read) return read.error();
+    *text = std::move(read).value();
+  }
+  return link;
+}
+
+// A start ends what no holding accounts for: with somebody else's cgroups or directories that would be their jobs.
+Result<UniqueFd> lock_directory(const std::string& path, const std::string& what) {
+  UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid()) return system_error("cannot open " + path, errno);
+  if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) {
+    return Error{Code::failed_precondition,
+                 "another trainyard-agent uses " + what + " " + path + "; give this one its own"};
+  }
+  return directory;
+}
+
+Status make_parents(const std::string& path) {
+  for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
+    if (auto made = make_local_directories({path.substr(0, slash)}); !made) return made;
+    if (slash == std::string::npos) return make_local_directories({path + "/jobs", path + "/mounts"});
+  }
+}
+
+Status prepare_context(const Config& config, ExecutorContext& context) {
+  auto root = find_cgroup2_root();
+  if (!root) return root.error();
+  auto programs = directory_of_program();
+  if (!programs) return programs.error();
+  context.node_name = config.node_name;
+  context.spool_dir = config.spool_dir;
+  context.work_dir = config.work_dir;
+  context.cgroup_base = *root + "/" + config.cgroup_parent;
+  context.shim_program = *programs + "/trainyard-shim";
+  context.rsh_program = *programs + "/trainyard-rsh";
+  context.helper_argv = {*programs + "/trainyard-helper"};
+  if (!path_exists(context.helper_argv.front())) context.helper_argv = {*programs + "/trainyard-agent", "helper"};
+  for (const std::string& program : {context.shim_program, context.rsh_program}) {
+    if (!path_exists(program)) {
+      return Error{Code::not_found, program + " is missing: it belongs beside trainyard-agent"};
+    }
+  }
+  if (auto made = make_parents(config.work_dir); !made) return made;
+  return Cgroup(context.cgroup_base).create();
+}
+
+int fail(const Error& error) {
+  spdlog::critical("{}", error.message);
+  spdlog::shutdown();
+  return error.code == Code::invalid_argument ? kExitConfig : kExitOs;
+}
+
+int run(const Config& config) {
+  boost::asio::io_context io(1);
+  ExecutorContext context{.io = io};
+  if (const auto prepared = prepare_context(config, context); !prepared) return fail(prepared.error());
+  const auto cgroup_lock = lock_directory(context.cgroup_base, "the cgroup_parent");
+  if (!cgroup_lock) return fail(cgroup_lock.error());
+  const auto work_lock = lock_directory(config.work_dir, "the work_dir");
+  if (!work_lock) return fail(work_lock.error());
+  auto boot = boot_identity();
+  if (!boot) return fail(boot.error());
+  auto spool = SpoolDirectory::open(config.spool_dir, *boot);
+  if (!spool) return fail(spool.error());
+  auto link = link_settings(config);
+  if (!link) return fail(link.error());
+  auto probed =
+      probe({config.node_name, config.flavour, config.pool, config.address, config.network_cidr, config.pretend_gpus});
+  if (!probed) return fail(probed.error());
+  context.facts.network_cidr = probed->inventory.network_cidr;
+  context.facts.interface = probed->interface;
+  context.facts.cores = probed->inventory.cores;
+  context.facts.gpu_count = static_cast<std::uint32_t>(probed->inventory.gpus.size());
+  for (const Gpu& gpu : probed->inventory.gpus) {
+    if (gpu.pretend) context.facts.pretend_gpus.insert(gpu.uuid);
+  }
+  spdlog::info("trainyard-agent {} on node {} ({}, {} GPUs), controller {}", TRAINYARD_VERSION, config.node_name,
+               config.flavour, context.facts.gpu_count, config.controller);
+  LoopSettings settings{.core = {.report_every_ms = config.heartbeat_ms}, .reconnect_max_ms = config.reconnect_max_ms};
+  AgentLoop loop(context, settings, std::move(link).value(), std::move(spool).value(), probed->inventory);
+  boost::asio::signal_set signals(io, SIGTERM, SIGINT);
+  signals.async_wait([&loop](const boost::system::error_code& error, int) {
+    if (!error) loop.shut_down();
+  });
+  loop.start();
+  io.run();
+  spdlog::shutdown();
+  // gRPC's threads may still hold calls that were cancelled: what matters is on disk, so the process just ends.
+  std::_Exit(loop.exit_code());
+}
+
+}  // namespace
+}  // namespace trainyard::agent
+
+int main(int argc, char** argv) {
+  using namespace trainyard::agent;
+  if (argc > 1 && std::strcmp(argv[1], "helper") == 0) return helper_main(argc - 1, argv + 1);
+  Config config;
+  if (const int status = parse(argc, argv, config); status != 0) return status < 0 ? 0 : status;
+  spdlog::set_default_logger(spdlog::stderr_logger_st("agent"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %L %v");
+  std::signal(SIGPIPE, SIG_IGN);
+  return run(config);
+}
