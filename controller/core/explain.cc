@@ -286,6 +286,7 @@ NodeView view(const State& state, const Node& node, TimeMs now_ms) {
   } else if (!node.live.seen) {
     out.note = "has not reported since the controller started";
   }
+  if (node.live.strays) append(out.note, "; ", "still runs something that was fenced or is of another database");
   if (!node.live.fence_state.empty()) append(out.note, "; ", "fence command " + node.live.fence_state);
   append(out.note, "; ", node.reason);
   return out;

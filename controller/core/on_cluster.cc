@@ -33,8 +33,8 @@ void detach(Engine& e, NodeId id, const std::string& why) {
   set_node_state(e, id, NodeState::unassigned, why);
   Node& node = e.edit(id);
   node.cluster.reset();
-  node.awaited_revision = 0;
-  e.bump(id);
+  const std::uint64_t revision = e.bump(id);
+  if (!node.live.reachable) node.awaited_revision = revision;
 }
 
 bool going(const State& state, ClusterId id) {
@@ -71,8 +71,10 @@ void advance(Engine& e, NodeId id) {
     return detach(e, id, "its cluster was deleted while the node is unreachable; what it held is fenced later");
   }
   if (node.state == NodeState::preparing && echoed) return set_node_state(e, id, NodeState::idle, "ready");
-  if (node.state == NodeState::running && nothing_held)
-    return set_node_state(e, id, NodeState::idle, "nothing left on it");
+  if (node.state == NodeState::running && nothing_held) {
+    if (echoed) return set_node_state(e, id, NodeState::idle, "nothing left on it");
+    return set_node_state(e, id, NodeState::preparing, "what it held was fenced");
+  }
   if (node.state == NodeState::leaving && nothing_held && (echoed || !node.live.reachable)) {
     return detach(e, id, "back in the inventory");
   }

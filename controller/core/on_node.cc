@@ -61,6 +61,7 @@ void fence_one(Engine& e, HoldingKey key, const std::string& why) {
   e.note(subject_of(node), "fenced: " + holding.job_name + " (attempt " + std::to_string(key.second.attempt) + ")",
          why);
   release(e, key, nullptr);
+  e.edit(key.first).awaited_revision = e.state.nodes.at(key.first).revision;
 }
 
 void fence(Engine& e, NodeId id, const std::string& why) {
@@ -172,16 +173,20 @@ void take_holding(Engine& e, const HoldingKey& key, const HoldingReport& report)
 void take_holdings(Engine& e, NodeId id, const Report& report) {
   const Node& node = e.state.nodes.at(id);
   std::set<AttemptId> reported;
-  bool unknown = false;
+  bool unknown = false, strays = false;
   const bool newest = report.orders_revision == node.revision;
   for (const HoldingReport& holding : report.holdings) {
     reported.insert(holding.id);
     if (e.state.holdings.contains({id, holding.id})) {
       take_holding(e, {id, holding.id}, holding);
-    } else if (holding.state != HoldingState::stopping && holding.state != HoldingState::clean) {
-      unknown = true;
+    } else if (holding.state != HoldingState::clean) {
+      strays = newest;
+      unknown = unknown || holding.state != HoldingState::stopping;
     }
   }
+  Node::Live& live = e.live(id);
+  live.strays = strays && report.sequence >= live.sequence;  // not from a report that was overtaken
+  live.sequence = report.sequence;
   if (unknown) e.send_orders(id);
   if (!newest) return;
   std::vector<HoldingKey> absent;
@@ -239,6 +244,7 @@ void on_report(Engine& e, const Report& report) {
   const bool foreign = !report.store_generation.empty() && report.store_generation != e.state.meta.store_generation;
   if (foreign || report.orders_revision > node.revision) {
     // Orders of another database (this one was restored): nothing can be concluded but that ours must be newer.
+    e.live(id).strays = true;
     if (report.orders_revision >= node.revision) {
       e.edit(id).revision = report.orders_revision;
       e.bumped.erase(id);

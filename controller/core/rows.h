@@ -87,7 +87,8 @@ struct Node {
   NodeState state = NodeState::unassigned;
   std::string reason;  // of unusable
   TimeMs state_changed_ms = 0;
-  // Orders of this revision or newer must be echoed before `preparing` becomes idle, or `leaving` ends.
+  // Orders of this revision or newer must be echoed before `preparing` becomes idle, `leaving` ends, or anything is
+  // placed: after a fence the node must show that it knows that what it held is no longer its.
   std::uint64_t awaited_revision = 0;
 
   struct Live {
@@ -97,6 +98,10 @@ struct Node {
     std::uint64_t echoed_revision = 0;
     std::string fence_state;      // "", "running", "failed: ...": of the pool's fence command
     TimeMs fence_changed_ms = 0;  // of fence_state
+    // It still runs something that this controller knows nothing of (fenced wrongly, or of another database): nothing
+    // is placed on it. `sequence` is of the newest full report.
+    bool strays = false;
+    std::uint64_t sequence = 0;
     friend bool operator==(const Live&, const Live&) = default;
   } live;
   friend bool operator==(const Node&, const Node&) = default;

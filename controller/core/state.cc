@@ -101,7 +101,8 @@ bool holds_nothing(const State& state, NodeId node) {
 
 bool placeable(const State& state, const Node& node) {
   const bool wanted = node.cluster ? node.state == NodeState::idle : node.state == NodeState::unassigned;
-  return wanted && node.live.reachable && node.live.seen && node.live.fence_state != "running" &&
+  return wanted && node.live.reachable && node.live.seen && !node.live.strays &&
+         node.live.echoed_revision >= node.awaited_revision && node.live.fence_state != "running" &&
          holds_nothing(state, node.id);
 }
 

@@ -25,13 +25,13 @@ std::string lower(std::string text) {
 struct Cost {
   int kind = 0;           // 0 unreachable and empty, 1 preparing, 2 idle, 3 only what is ending, 4 a running gang
   TimeMs started_ms = 0;  // of the gang, negated: the latest started loses least
-  JobId job;
+  std::int64_t job = 0;   // its id, negated
   NodeId node;
   friend auto operator<=>(const Cost&, const Cost&) = default;
 };
 
 Cost cost_of(const State& state, const Node& node) {
-  Cost cost{0, 0, {}, node.id};
+  Cost cost{0, 0, 0, node.id};
   auto held = state.holdings.lower_bound({node.id, AttemptId{}});
   if (held == state.holdings.end() || held->first.first != node.id) {
     cost.kind = !node.live.reachable ? 0 : node.state == NodeState::preparing ? 1 : 2;
@@ -40,8 +40,8 @@ Cost cost_of(const State& state, const Node& node) {
     return cost;
   }
   cost.kind = 3;
-  cost.job = held->second.id.job;
-  auto job = state.jobs.find(cost.job);
+  cost.job = -static_cast<std::int64_t>(held->second.id.job.value);
+  auto job = state.jobs.find(held->second.id.job);
   if (job != state.jobs.end() && core::current(state, held->second)) {
     cost.started_ms = -job->second.started_ms;
     if (job->second.state != JobState::stopping) cost.kind = 4;

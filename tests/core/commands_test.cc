@@ -1,0 +1,154 @@
+// Commands of users: names, duplicates, missing parents, request ids, shares.
+#include <catch2/catch.hpp>
+
+#include "tests/core/world.h"
+
+using namespace trainyard;
+using namespace trainyard::test;
+using Catch::Matchers::Contains;
+
+TEST_CASE("creating the same thing again answers it; another definition is refused by name") {
+  World w;
+  w.cluster("nc6", 1);
+  ClusterSpec same;
+  same.vm_size = "Standard_NC6";
+  same.target_node_count = 1;
+  auto again = w.command(CreateCluster{{"G", "W", "NC6"}, same});
+  REQUIRE(again.ok());
+  CHECK(again->id == w.cluster_row("nc6").id.value);
+  same.target_node_count = 2;
+  auto other = w.command(CreateCluster{World::cluster_ref("nc6"), same});
+  CHECK(other.error().code == Code::already_exists);
+  CHECK_THAT(other.error().message, Contains("cluster nc6 exists already in workspace w"));
+
+  const JobId job = w.submit("j", 1);
+  auto same_job =
+      w.command(SubmitJob{World::job_ref("J"), World::cluster_ref("NC6"), World::spec(1), {}, "other-unique"});
+  REQUIRE(same_job.ok());
+  CHECK(same_job->id == job.value);
+  auto other_job = w.command(SubmitJob{World::job_ref("j"), World::cluster_ref("nc6"), World::spec(2), {}, "u"});
+  CHECK(other_job.error().code == Code::already_exists);
+  CHECK(w.command(CreateGroup{"G", "here", {}}).ok());
+  CHECK(w.command(CreateGroup{"g", "elsewhere", {}}).error().code == Code::already_exists);
+  CHECK(w.command(CreateWorkspace{{"g", "w"}, "here", {}}).ok());  // "" at creation meant the group's
+  CHECK(w.command(CreateExperiment{{"g", "w", "E"}}).ok());
+  CHECK(w.command(CreateAccount{"g", "A", "here", "", "/srv/a"}).ok());
+  CHECK(w.command(CreateAccount{"g", "a", "mars", "", "/srv/a"}).error().code == Code::already_exists);
+  CHECK(w.command(CreateShare{"a", "S"}).ok());
+}
+
+TEST_CASE("a missing parent is named with where it was looked for") {
+  World w;
+  w.cluster("nc6", 1);
+  auto submit = [&w](JobRef ref, ClusterRef cluster) {
+    return w.command(SubmitJob{std::move(ref), std::move(cluster), World::spec(1), {}, "u"}).error();
+  };
+  CHECK(submit({"nog", "w", "e", "j"}, World::cluster_ref("nc6")).message == "group nog does not exist");
+  CHECK(submit({"g", "now", "e", "j"}, World::cluster_ref("nc6")).message == "workspace now is not in group g");
+  CHECK(submit({"g", "w", "noe", "j"}, World::cluster_ref("nc6")).message ==
+        "experiment noe is not in workspace w of group g");
+  const Error error = submit(World::job_ref("j"), {"g", "w", "nowhere"});
+  CHECK(error.code == Code::not_found);
+  CHECK(error.message == "cluster nowhere is not in workspace w of group g");
+  CHECK(w.terminate("nojob").error().code == Code::not_found);
+  CHECK(w.remove("nojob").error().code == Code::not_found);
+  CHECK(w.command(CreateShare{"nobody", "s"}).error().code == Code::not_found);
+  CHECK(w.state().jobs.empty());
+}
+
+TEST_CASE("a request id answers the first answer again, also an error; for something else it is aborted") {
+  World w;
+  w.cluster("nc6", 1);
+  auto first =
+      w.command(SubmitJob{World::job_ref("j"), World::cluster_ref("nc6"), World::spec(1), {}, "u"}, "r1", "f1");
+  REQUIRE(first.ok());
+  const std::size_t jobs = w.state().jobs.size();
+  w.restart_controller();
+  auto again =
+      w.command(SubmitJob{World::job_ref("j"), World::cluster_ref("nc6"), World::spec(1), {}, "u"}, "r1", "f1");
+  REQUIRE(again.ok());
+  CHECK(*again == *first);
+  CHECK(w.state().jobs.size() == jobs);
+  auto other =
+      w.command(SubmitJob{World::job_ref("k"), World::cluster_ref("nc6"), World::spec(1), {}, "u"}, "r1", "f2");
+  CHECK(other.error().code == Code::aborted);
+  auto missing = w.command(TerminateJob{World::job_ref("later")}, "r2", "f3");
+  CHECK(missing.error().code == Code::not_found);
+  w.submit("later", 1);
+  CHECK(w.command(TerminateJob{World::job_ref("later")}, "r2", "f3").error() == missing.error());
+  CHECK(w.job("later").state == JobState::queued);
+  w.now += w.settings.request_keep_ms;
+  w.step(Tick{});
+  CHECK(w.state().requests.empty());
+}
+
+TEST_CASE("the job's segment and volumes are resolved at submit; a missing share names its field") {
+  World w;
+  w.cluster("nc6", 1);
+  JobSpec spec = World::spec(1);
+  spec.file_shares.push_back({"A", "https://a.file.core.windows.net/s", "S", "afs"});
+  REQUIRE(w.command(SubmitJob{World::job_ref("j"), World::cluster_ref("nc6"), spec, {}, "uuid"}).ok());
+  CHECK(w.job("j").segment == "trainyard/g/workspaces/w/experiments/e/jobs/j/uuid");
+  REQUIRE(w.job("j").volumes.size() == 1);
+  CHECK(w.job("j").volumes[0].source == "/srv/a/s");
+  CHECK(w.job("j").volumes[0].relative_mount_path == "afs");
+  spec.file_shares.push_back({"a", "", "nos", "x"});
+  auto no_share = w.command(SubmitJob{World::job_ref("k"), World::cluster_ref("nc6"), spec, {}, "u"});
+  CHECK(no_share.error().code == Code::not_found);
+  CHECK_THAT(no_share.error().message, Contains("properties.mountVolumes.azureFileShares[1]: share nos"));
+  spec.file_shares[0].account_name = "noa";
+  auto no_account = w.command(SubmitJob{World::job_ref("k"), World::cluster_ref("nc6"), spec, {}, "u"});
+  CHECK_THAT(no_account.error().message, Contains("properties.mountVolumes.azureFileShares[0]: storage account noa"));
+}
+
+TEST_CASE("things that are being deleted take no new work") {
+  World w;
+  w.running_job(1);
+  w.agents.at("n1").cleans = false;
+  REQUIRE(w.remove("j").ok());
+  CHECK(w.remove("j").ok());
+  CHECK(w.terminate("j").ok());
+  auto same = w.command(SubmitJob{World::job_ref("j"), World::cluster_ref("nc6"), World::spec(1), {}, "u"});
+  CHECK(same.error().code == Code::already_exists);
+  CHECK_THAT(same.error().message, Contains("is being deleted"));
+  REQUIRE(w.command(DeleteCluster{World::cluster_ref("nc6")}).ok());
+  CHECK(w.command(SubmitJob{World::job_ref("k"), World::cluster_ref("nc6"), World::spec(1), {}, "u"}).error().code ==
+        Code::failed_precondition);
+  CHECK(w.resize("nc6", 3).error().code == Code::failed_precondition);
+  w.agents.at("n1").cleans = true;
+  w.settle();
+  CHECK(w.find_job("j") == nullptr);
+  CHECK(w.state().clusters.empty());
+}
+
+TEST_CASE("the timeline is gap-free and says who and why") {
+  World w;
+  w.running_job(2);
+  REQUIRE(w.terminate("j").ok());
+  w.settle();
+  std::uint64_t sequence = 0;
+  std::vector<std::string> story;
+  for (const TimelineLine& line : w.timeline) {
+    CHECK(line.sequence == ++sequence);
+    CHECK_FALSE(line.who.empty());
+    if (line.subject.starts_with("job:")) story.push_back(line.what);
+  }
+  CHECK(story == std::vector<std::string>{"queued", "queued -> preparing", "preparing -> starting",
+                                          "starting -> running", "running -> stopping", "stopping -> failed"});
+  CHECK(w.said<Publish>().size() == w.timeline.size());
+}
+
+TEST_CASE("orders are asked for at most once per node and batch") {
+  World w;
+  w.running_job(2);
+  w.forget();
+  w.core->step({w.now, Command{1, "", "", "user:ann", TerminateJob{World::job_ref("j")}}});
+  w.core->step({w.now, Command{2, "", "", "user:ann", DeleteCluster{World::cluster_ref("nc6")}}});
+  const Outcome outcome = w.core->take_outcome();
+  std::map<NodeId, int> asked;
+  for (const Action& action : outcome.actions) {
+    if (const SendOrders* send = std::get_if<SendOrders>(&action)) ++asked[send->node];
+  }
+  CHECK(asked.size() == 2);
+  for (const auto& [node, times] : asked) CHECK(times == 1);
+}
