@@ -1,6 +1,7 @@
 #include "agent/exec/files.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -101,6 +102,11 @@ Status write_file_atomically(const std::string& path, const std::string& text, m
 
 Status write_file_durably(const std::string& path, const std::string& text, mode_t mode) {
   return replace_file(path, text, mode, true);
+}
+
+bool is_readable(int fd) {
+  pollfd waiting{fd, POLLIN, 0};
+  return ::poll(&waiting, 1, 0) > 0;
 }
 
 std::uint64_t process_start_time(int pid) {

@@ -45,6 +45,9 @@ Status write_file_durably(const std::string& path, const std::string& text, mode
 // All of `data`, through short writes and interruptions. False with errno set.
 bool write_fully(int fd, const char* data, std::size_t size);
 
+// Whether a read would not wait. Asio may report a descriptor as ready that is not; a pidfd is never read, so ask.
+bool is_readable(int fd);
+
 // When the process started, in the kernel's ticks: with the pid it names a process for ever. 0 when there is none.
 std::uint64_t process_start_time(int pid);
 

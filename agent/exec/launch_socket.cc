@@ -62,6 +62,7 @@ struct LaunchSocket::Impl : std::enable_shared_from_this<LaunchSocket::Impl> {
     explicit Client(stream_protocol::socket connected) : socket(std::move(connected)), input(kMostRequestBytes) {}
     stream_protocol::socket socket;
     boost::asio::streambuf input;
+    char rest[16];
     std::deque<std::string> output;
     std::string key;    // empty until its request was read
     bool ends = false;  // after what is queued
@@ -153,8 +154,9 @@ struct LaunchSocket::Impl : std::enable_shared_from_this<LaunchSocket::Impl> {
 
   // A launcher says nothing more: whatever can be read is its end.
   void watch_end(const ClientPtr& client) {
-    client->socket.async_wait(stream_protocol::socket::wait_read,
-                              [self = shared_from_this(), client](boost::system::error_code) { self->drop(client); });
+    client->socket.async_read_some(
+        boost::asio::buffer(client->rest, sizeof client->rest),
+        [self = shared_from_this(), client](boost::system::error_code, std::size_t) { self->drop(client); });
   }
 
   void refuse(const ClientPtr& client, const char* why) {

@@ -201,8 +201,7 @@ std::optional<int> open_shim_pidfd(const std::string& directory) {
   if (fd < 0) return std::nullopt;
   // The descriptor is of some process of that number; only its start time tells that it is ours. One that ended may
   // still wait to be reaped.
-  pollfd ended{fd, POLLIN, 0};
-  if (process_start_time(identity->pid) != identity->start_time || ::poll(&ended, 1, 0) != 0) {
+  if (process_start_time(identity->pid) != identity->start_time || is_readable(fd)) {
     ::close(fd);
     return std::nullopt;
   }

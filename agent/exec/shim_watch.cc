@@ -67,6 +67,7 @@ struct ShimWatch::Impl : std::enable_shared_from_this<ShimWatch::Impl> {
   void wait_process() {
     process.async_wait(stream_descriptor::wait_read, [self = shared_from_this()](boost::system::error_code error) {
       if (error) return;
+      if (!is_readable(self->process.native_handle())) return self->wait_process();
       self->shim_ended = true;
       self->look();
     });
@@ -112,17 +113,23 @@ struct ShimEnd : std::enable_shared_from_this<ShimEnd> {
       : process(io, fd), timer(io), done(std::move(callback)) {}
 
   void start(DurationMs patience_ms) {
-    process.async_wait(stream_descriptor::wait_read, [self = shared_from_this()](boost::system::error_code) {
-      self->timer.cancel();
-      self->done(self->by_itself);
-    });
+    wait();
     arm(patience_ms, SIGTERM);
+  }
+
+  void wait() {
+    process.async_wait(stream_descriptor::wait_read, [self = shared_from_this()](boost::system::error_code error) {
+      if (error) return;
+      if (!is_readable(self->process.native_handle())) return self->wait();
+      self->timer.cancel();
+      std::exchange(self->done, nullptr)(self->by_itself);
+    });
   }
 
   void arm(DurationMs after_ms, int signal) {
     timer.expires_after(std::chrono::milliseconds(after_ms));
     timer.async_wait([self = shared_from_this(), signal](boost::system::error_code error) {
-      if (error) return;
+      if (error || !self->done) return;
       self->by_itself = false;
       ::syscall(SYS_pidfd_send_signal, self->process.native_handle(), signal, nullptr, 0);
       if (signal == SIGTERM) self->arm(1000, SIGKILL);

@@ -113,9 +113,11 @@ struct HelperProcess::Impl : std::enable_shared_from_this<HelperProcess::Impl> {
   }
 
   void wait_end() {
-    process.async_wait(stream_descriptor::wait_read, [self = shared_from_this()](boost::system::error_code) {
+    process.async_wait(stream_descriptor::wait_read, [self = shared_from_this()](boost::system::error_code failed) {
+      if (failed) return;
       int status = 0;
       const pid_t reaped = ::waitpid(self->pid, &status, WNOHANG);
+      if (reaped == 0) return self->wait_end();  // reported too early
       if (reaped == self->pid) {
         self->exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
       } else {

@@ -233,6 +233,7 @@ TEST_CASE("Open MPI takes the line: two ranks on this machine") {
   HoldingPaths here = paths();
   here.home = here.job_temp = place.path();
   here.hostfile = place / "hostfile";
+  here.rsh_program = program("trainyard-rsh");  // mpirun looks for it although nothing is remote
   NodeFacts local = facts();
   local.network_cidr = "127.0.0.0/8";
   Launch launch = tutorial(1, 2);
