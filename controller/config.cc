@@ -1,0 +1,266 @@
+#include "controller/config.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+namespace trainyard::controller {
+namespace {
+
+using nlohmann::json;
+
+Error wrong(const std::string& where, const std::string& text) {
+  return {Code::invalid_argument, fmt::format("configuration: {}: {}", where, text)};
+}
+
+// Reads one object of the file: every key must be known, every value of the right type. The first mistake stays.
+class ObjectReader {
+ public:
+  ObjectReader(const json& object, std::string where) : x_object(object), x_where(std::move(where)) {
+    if (!object.is_object()) fail(x_where.empty() ? "file" : x_where, "must be an object");
+  }
+  template <class T>
+  void value(const char* key, T& into) {
+    if (const json* found = find(key)) {
+      try {
+        found->get_to(into);
+      } catch (const json::exception&) {
+        fail(path(key), fmt::format("has the wrong type: {}", found->dump().substr(0, 80)));
+      }
+    }
+  }
+  void positive(const char* key, DurationMs& into) {
+    value(key, into);
+    if (into <= 0) fail(path(key), "must be a number of milliseconds above 0");
+  }
+  const json* find(const char* key) {
+    x_known.insert(key);
+    if (!x_object.is_object()) return nullptr;
+    const auto found = x_object.find(key);
+    return found == x_object.end() ? nullptr : &*found;
+  }
+  std::string path(const std::string& key) const { return x_where.empty() ? key : x_where + "." + key; }
+  void fail(const std::string& where, const std::string& text) {
+    if (!x_error) x_error = wrong(where, text);
+  }
+  Status finish() {
+    if (x_object.is_object()) {
+      for (const auto& [key, unused] : x_object.items()) {
+        if (!x_known.contains(key)) fail(path(key), "is no key that is known");
+      }
+    }
+    return x_error ? Status(*x_error) : Status();
+  }
+
+ private:
+  const json& x_object;
+  std::string x_where;
+  std::set<std::string> x_known;
+  std::optional<Error> x_error;
+};
+
+Status read_storage(const json& list, Config& config) {
+  if (!list.is_array()) return wrong("storage", "must be a list");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    StorageEntry entry;
+    const std::string where = fmt::format("storage[{}]", i);
+    ObjectReader reader(list[i], where);
+    reader.value("account", entry.account);
+    reader.value("local", entry.local);
+    if (const Status status = reader.finish(); !status) return status;
+    if (entry.account.empty()) return wrong(where + ".account", "is missing: a name, or \"*\" for every other name");
+    if (!entry.local.starts_with("/")) return wrong(where + ".local", "must be an absolute directory on the nodes");
+    while (entry.local.size() > 1 && entry.local.ends_with("/")) entry.local.pop_back();
+    config.storage.push_back(std::move(entry));
+  }
+  return {};
+}
+
+Status read_images(const json& list, Config& config) {
+  if (!list.is_array()) return wrong("images", "must be a list");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    ImageEntry entry;
+    std::string run;
+    const std::string where = fmt::format("images[{}]", i);
+    ObjectReader reader(list[i], where);
+    reader.value("image", entry.image);
+    reader.value("run", run);
+    std::string preparation;
+    if (reader.find("preparation") != nullptr) {
+      reader.value("preparation", preparation);
+      entry.mapping.preparation = preparation;
+    }
+    reader.value("interpreter", entry.mapping.python_interpreter);
+    if (const Status status = reader.finish(); !status) return status;
+    if (entry.image.empty()) return wrong(where + ".image", "is missing");
+    if (run != "host") return wrong(where + ".run", "must be \"host\"");
+    config.images.push_back(std::move(entry));
+  }
+  return {};
+}
+
+Status read_pools(const json& pools, Config& config) {
+  if (!pools.is_object()) return wrong("pools", "must be an object");
+  for (const auto& [name, body] : pools.items()) {
+    PoolEntry entry;
+    ObjectReader reader(body, "pools." + name);
+    reader.value("fence_command", entry.fence_command);
+    if (const Status status = reader.finish(); !status) return status;
+    if (!entry.fence_command.empty()) {
+      if (!entry.fence_command[0].starts_with("/")) {
+        return wrong(fmt::format("pools.{}.fence_command", name), "must start with the absolute path of a program");
+      }
+      config.timing.pools_with_fence_command.push_back(name);
+    }
+    config.pools[name] = std::move(entry);
+  }
+  return {};
+}
+
+Status read_timing(const json& timing, Config& config) {
+  ObjectReader reader(timing, "timing");
+  reader.positive("unreachable_after_ms", config.timing.unreachable_after_ms);
+  reader.positive("gang_abort_after_ms", config.timing.gang_abort_after_ms);
+  reader.positive("kill_time_ms", config.timing.kill_time_ms);
+  reader.positive("prepare_limit_ms", config.timing.prepare_limit_ms);
+  reader.positive("heartbeat_ms", config.heartbeat_ms);
+  return reader.finish();
+}
+
+Status read_tls(const json& body, Config& config) {
+  TlsFiles files;
+  ObjectReader reader(body, "tls");
+  reader.value("certificate", files.certificate);
+  reader.value("key", files.key);
+  reader.value("client_ca", files.client_ca);
+  if (const Status status = reader.finish(); !status) return status;
+  if (files.certificate.empty() || files.key.empty() || files.client_ca.empty()) {
+    return wrong("tls", "needs all of certificate, key and client_ca");
+  }
+  config.tls = std::move(files);
+  return {};
+}
+
+}  // namespace
+
+Result<Config> parse_config(const std::string& json_text) {
+  json root;
+  try {
+    root = json::parse(json_text, nullptr, true, true);
+  } catch (const json::exception& error) {
+    return Error{Code::invalid_argument, fmt::format("configuration: is not JSON: {}", error.what())};
+  }
+  Config config;
+  ObjectReader reader(root, "");
+  reader.value("state_dir", config.state_dir);
+  reader.value("listen", config.listen);
+  reader.value("insecure_lab", config.insecure_lab);
+  reader.value("free_space_floor_mb", config.free_space_floor_mb);
+  using Part = std::pair<const char*, Status (*)(const json&, Config&)>;
+  for (const auto& [key, read] : {Part{"tls", read_tls}, Part{"storage", read_storage}, Part{"images", read_images},
+                                  Part{"pools", read_pools}, Part{"timing", read_timing}}) {
+    const json* found = reader.find(key);
+    if (found == nullptr) continue;
+    if (const Status status = read(*found, config); !status) return status.error();
+  }
+  if (const Status status = reader.finish(); !status) return status.error();
+  return config;
+}
+
+Result<Config> load_config(const std::string& file) {
+  std::ifstream in(file);
+  if (!in) {
+    return Error{Code::not_found, fmt::format("configuration: cannot read {}: {}", file, std::strerror(errno))};
+  }
+  std::ostringstream text;
+  text << in.rdbuf();
+  auto config = parse_config(text.str());
+  if (!config) return Error{config.error().code, fmt::format("{}: {}", file, config.error().message)};
+  return config;
+}
+
+Result<ListenAddress> parse_listen(const std::string& text) {
+  const auto colon = text.rfind(':');
+  ListenAddress address;
+  unsigned port = 0;
+  const char* end = text.data() + text.size();
+  if (colon == text.npos || colon == 0 || std::from_chars(text.data() + colon + 1, end, port).ptr != end ||
+      colon + 1 == text.size() || port > 65535) {
+    return wrong("listen", fmt::format("\"{}\" must look like 127.0.0.1:7470 or [::1]:7470", text));
+  }
+  address.host = text.substr(0, colon);
+  if (address.host.starts_with("[") && address.host.ends_with("]")) {
+    address.host = address.host.substr(1, address.host.size() - 2);
+  }
+  address.port = static_cast<std::uint16_t>(port);
+  return address;
+}
+
+bool is_loopback(const std::string& host) {
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  in6_addr v6{};
+  if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
+  return host == "localhost";
+}
+
+Status check_security(const Config& config) {
+  const auto address = parse_listen(config.listen);
+  if (!address) return address.error();
+  if (!config.tls) {
+    if (is_loopback(address->host) || config.insecure_lab) return {};
+    return Error{
+        Code::failed_precondition,
+        fmt::format("listen {} can be reached by others, but no TLS is configured: set tls.certificate, tls.key "
+                    "and tls.client_ca, or listen on 127.0.0.1, or give --insecure-lab on a network where "
+                    "everybody may do everything",
+                    config.listen)};
+  }
+  for (const std::string& file : {config.tls->certificate, config.tls->key, config.tls->client_ca}) {
+    if (!std::ifstream(file)) {
+      return Error{Code::failed_precondition, fmt::format("tls: cannot read {}: {}", file, std::strerror(errno))};
+    }
+  }
+  struct stat info {};
+  if (stat(config.tls->key.c_str(), &info) != 0 || (info.st_mode & (S_IROTH | S_IWOTH)) != 0) {
+    return Error{Code::failed_precondition,
+                 fmt::format("tls.key: {} can be read by every user of this machine: chmod 0600 it and, if others may "
+                             "have seen it, make a new one",
+                             config.tls->key)};
+  }
+  return {};
+}
+
+Result<std::string> place_of(const Config& config, const std::string& account) {
+  const StorageEntry* any = nullptr;
+  for (const StorageEntry& entry : config.storage) {
+    if (entry.account == account) return entry.local;
+    if (entry.account == "*" && any == nullptr) any = &entry;
+  }
+  if (any != nullptr) return any->local + "/" + account;
+  return Error{
+      Code::failed_precondition,
+      fmt::format("storage account {0} has no place: add {{\"account\":\"{0}\",\"local\":\"/a/directory/on/the/"
+                  "nodes\"}} to \"storage\" in the controller's configuration",
+                  account)};
+}
+
+Result<ImageMapping> mapping_of(const Config& config, const std::string& image) {
+  if (image.empty()) return ImageMapping{};
+  for (const ImageEntry& entry : config.images) {
+    if (entry.image == image) return entry.mapping;
+  }
+  return Error{Code::failed_precondition,
+               fmt::format("image {0} runs only where the operator maps it to the host: add {{\"image\":{1},\"run\":"
+                           "\"host\"}} to \"images\" in the controller's configuration",
+                           image, json(image).dump(-1, ' ', false, json::error_handler_t::replace))};
+}
+
+}  // namespace trainyard::controller

@@ -1,0 +1,71 @@
+// The controller's configuration: one JSON file, overridden by flags. Read once at start; every mistake in it is said
+// with the key it stands under. Plain values after that; any thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/model.h"
+#include "common/result.h"
+#include "controller/core/core.h"
+
+namespace trainyard::controller {
+
+// PEM files. With them the controller speaks TLS only and asks every client for a certificate of `client_ca`.
+struct TlsFiles {
+  std::string certificate, key, client_ca;
+};
+
+// An account is a user's name for a place: `account` is a name, or "*" for every other name (then the place is the
+// directory `local`/<account>). `local` is an absolute directory on the nodes.
+struct StorageEntry {
+  std::string account, local;
+};
+
+// Jobs of this image (exact match) run on the host, with these replacements.
+struct ImageEntry {
+  std::string image;
+  ImageMapping mapping;
+};
+
+struct PoolEntry {
+  std::vector<std::string> fence_command;  // run with the node's name appended; exit 0 = the machine is off
+};
+
+struct Config {
+  std::string state_dir = "/var/lib/trainyard";
+  std::string listen = "127.0.0.1:7470";
+  bool insecure_lab = false;
+  std::optional<TlsFiles> tls;
+  std::vector<StorageEntry> storage;
+  std::vector<ImageEntry> images;
+  std::map<std::string, PoolEntry> pools;
+  core::Settings timing;
+  DurationMs heartbeat_ms = 5'000;  // what agents are told to use in the sample configuration; shown only
+  std::uint64_t free_space_floor_mb = 256;
+};
+
+Result<Config> parse_config(const std::string& json_text);
+Result<Config> load_config(const std::string& file);
+
+// Refuses what must not start: a listen address that others can reach without TLS (unless insecure_lab), unreadable
+// certificates, a key that other users can read.
+Status check_security(const Config& config);
+
+// "127.0.0.1:7470", "[::1]:7470", "localhost:7470"
+struct ListenAddress {
+  std::string host;
+  std::uint16_t port = 0;
+};
+Result<ListenAddress> parse_listen(const std::string& text);
+bool is_loopback(const std::string& host);
+
+// The directory on the nodes that holds the account's shares. FAILED_PRECONDITION naming the table when it has none.
+Result<std::string> place_of(const Config& config, const std::string& account);
+// FAILED_PRECONDITION with the advice for the operator when the image is not mapped. "" (no image): the host as it is.
+Result<ImageMapping> mapping_of(const Config& config, const std::string& image);
+
+}  // namespace trainyard::controller

@@ -1,0 +1,32 @@
+// The Agents service: the streams that agents open. Any thread.
+#pragma once
+
+#include "controller/edge/file_bridge.h"
+#include "controller/edge/launch_relay.h"
+
+namespace trainyard::controller {
+
+class AgentsService final : public v1::Agents::CallbackService {
+ public:
+  AgentsService(Context& context, AgentRegistry& registry, LaunchRelay& relay, FileBridge& bridge)
+      : x_context(context), x_registry(registry), x_relay(relay), x_bridge(bridge) {}
+
+  grpc::ServerBidiReactor<v1::FromAgent, v1::ToAgent>* Connect(grpc::CallbackServerContext* context) override {
+    const auto stream = std::make_shared<AgentStream>(x_context, x_registry, x_relay, identity_of(*context));
+    stream->start();
+    return stream.get();
+  }
+  grpc::ServerBidiReactor<v1::FileReply, v1::FileRequest>* ServeFile(grpc::CallbackServerContext* context) override {
+    const auto file = std::make_shared<AgentFile>(x_bridge, identity_of(*context));
+    file->start();
+    return file.get();
+  }
+
+ private:
+  Context& x_context;
+  AgentRegistry& x_registry;
+  LaunchRelay& x_relay;
+  FileBridge& x_bridge;
+};
+
+}  // namespace trainyard::controller

@@ -1,0 +1,115 @@
+#include "controller/edge/clusters_service.h"
+
+#include "controller/core/lookup.h"
+#include "controller/edge/fill.h"
+
+namespace trainyard::controller {
+namespace {
+
+using Body = Result<core::CommandBody>;
+
+template <class Request>
+core::ClusterRef cluster_of(const Request& request) {
+  return {request.resource_group(), request.workspace(), request.name()};
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* ClustersService::CreateCluster(grpc::CallbackServerContext* context,
+                                                         const v1::CreateClusterRequest* request,
+                                                         v1::Cluster* response) {
+  const auto body = [&]() -> Body {
+    if (auto ok = check_all({check_group_name("resourceGroup", request->resource_group()),
+                             check_name("workspace", request->workspace()), check_name("name", request->name())});
+        !ok) {
+      return ok.error();
+    }
+    auto spec = from_proto(request->spec());
+    if (!spec) return spec.error();
+    return core::CommandBody(core::CreateCluster{cluster_of(*request), std::move(spec).value()});
+  };
+  return x_context.command(context, request, Context::Work::adds, body(), fill<ClusterId>(response));
+}
+
+grpc::ServerUnaryReactor* ClustersService::GetCluster(grpc::CallbackServerContext* context,
+                                                      const v1::GetClusterRequest* request, v1::Cluster* response) {
+  return x_context.read(context, [request, response](const core::State& state, TimeMs) {
+    return answer(state, core::find_cluster(state, cluster_of(*request)), *response);
+  });
+}
+
+grpc::ServerUnaryReactor* ClustersService::ListClusters(grpc::CallbackServerContext* context,
+                                                        const v1::ListClustersRequest* request,
+                                                        v1::ListClustersResponse* response) {
+  return x_context.read(context, [request, response](const core::State& state, TimeMs) {
+    const auto workspace = core::find_workspace(state, request->resource_group(), request->workspace());
+    if (!workspace) return to_grpc(workspace.error());
+    for (const auto& [path, id] : state.cluster_by_path) {
+      if (state.clusters.at(id).workspace == *workspace) show(state, id, *response->add_clusters());
+    }
+    return grpc::Status::OK;
+  });
+}
+
+grpc::ServerUnaryReactor* ClustersService::ResizeCluster(grpc::CallbackServerContext* context,
+                                                         const v1::ResizeClusterRequest* request,
+                                                         v1::Cluster* response) {
+  const auto body = [&]() -> Body {
+    const auto target = node_target_from_proto(request->target_node_count());
+    if (!target) return target.error();
+    const auto option = from_proto(request->node_deallocation_option());
+    if (!option) return option.error();
+    return core::CommandBody(core::ResizeCluster{cluster_of(*request), *target, *option});
+  };
+  return x_context.command(context, request, Context::Work::ends, body(), fill<ClusterId>(response));
+}
+
+grpc::ServerUnaryReactor* ClustersService::DeleteCluster(grpc::CallbackServerContext* context,
+                                                         const v1::DeleteClusterRequest* request,
+                                                         v1::DeleteClusterResponse*) {
+  core::CommandBody body = core::DeleteCluster{cluster_of(*request)};
+  return x_context.command(context, request, Context::Work::ends, std::move(body), fill_nothing());
+}
+
+// ---- Nodes ----
+
+grpc::ServerUnaryReactor* NodesService::ListNodes(grpc::CallbackServerContext* context,
+                                                  const v1::ListNodesRequest* request,
+                                                  v1::ListNodesResponse* response) {
+  return x_context.read(context, [request, response](const core::State& state, TimeMs now_ms) {
+    std::optional<ClusterId> only;
+    if (!request->cluster().empty()) {
+      const auto parts = split(request->cluster(), '/');
+      if (parts.size() != 3) {
+        return to_grpc({Code::invalid_argument, "cluster: must look like group/workspace/cluster"});
+      }
+      const auto id = core::find_cluster(state, {std::string(parts[0]), std::string(parts[1]), std::string(parts[2])});
+      if (!id) return to_grpc(id.error());
+      only = *id;
+    }
+    for (const auto& [name, id] : state.node_by_name) {
+      if (!only || state.nodes.at(id).cluster == only) show(state, id, now_ms, *response->add_nodes());
+    }
+    return grpc::Status::OK;
+  });
+}
+
+grpc::ServerUnaryReactor* NodesService::GetNode(grpc::CallbackServerContext* context, const v1::GetNodeRequest* request,
+                                                v1::Node* response) {
+  return x_context.read(context, [request, response](const core::State& state, TimeMs now_ms) {
+    const auto id = state.node_by_name.find(request->name());
+    if (id == state.node_by_name.end()) {
+      return to_grpc({Code::not_found, "node " + request->name() + " does not exist"});
+    }
+    show(state, id->second, now_ms, *response);
+    return grpc::Status::OK;
+  });
+}
+
+grpc::ServerUnaryReactor* NodesService::FenceNode(grpc::CallbackServerContext* context,
+                                                  const v1::FenceNodeRequest* request, v1::Node* response) {
+  core::CommandBody body = core::FenceNode{request->name(), request->confirmed_off()};
+  return x_context.command(context, request, Context::Work::ends, std::move(body), fill<NodeId>(response));
+}
+
+}  // namespace trainyard::controller

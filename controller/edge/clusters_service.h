@@ -1,0 +1,40 @@
+// The Clusters and Nodes services. Handlers convert and post; any thread.
+#pragma once
+
+#include "controller/edge/context.h"
+#include "trainyard/v1/clusters.grpc.pb.h"
+#include "trainyard/v1/nodes.grpc.pb.h"
+
+namespace trainyard::controller {
+
+class ClustersService final : public v1::Clusters::CallbackService {
+ public:
+  explicit ClustersService(Context& context) : x_context(context) {}
+  grpc::ServerUnaryReactor* CreateCluster(grpc::CallbackServerContext*, const v1::CreateClusterRequest*,
+                                          v1::Cluster*) override;
+  grpc::ServerUnaryReactor* GetCluster(grpc::CallbackServerContext*, const v1::GetClusterRequest*,
+                                       v1::Cluster*) override;
+  grpc::ServerUnaryReactor* ListClusters(grpc::CallbackServerContext*, const v1::ListClustersRequest*,
+                                         v1::ListClustersResponse*) override;
+  grpc::ServerUnaryReactor* ResizeCluster(grpc::CallbackServerContext*, const v1::ResizeClusterRequest*,
+                                          v1::Cluster*) override;
+  grpc::ServerUnaryReactor* DeleteCluster(grpc::CallbackServerContext*, const v1::DeleteClusterRequest*,
+                                          v1::DeleteClusterResponse*) override;
+
+ private:
+  Context& x_context;
+};
+
+class NodesService final : public v1::Nodes::CallbackService {
+ public:
+  explicit NodesService(Context& context) : x_context(context) {}
+  grpc::ServerUnaryReactor* ListNodes(grpc::CallbackServerContext*, const v1::ListNodesRequest*,
+                                      v1::ListNodesResponse*) override;
+  grpc::ServerUnaryReactor* GetNode(grpc::CallbackServerContext*, const v1::GetNodeRequest*, v1::Node*) override;
+  grpc::ServerUnaryReactor* FenceNode(grpc::CallbackServerContext*, const v1::FenceNodeRequest*, v1::Node*) override;
+
+ private:
+  Context& x_context;
+};
+
+}  // namespace trainyard::controller

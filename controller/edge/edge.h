@@ -1,0 +1,76 @@
+// The controller's outside: all services, and the loop's outbox. Services run on gRPC's threads and keep no state; the
+// outbox is called on the loop's thread, after the commit.
+#pragma once
+
+#include "controller/edge/agents_service.h"
+#include "controller/edge/clusters_service.h"
+#include "controller/edge/containers_service.h"
+#include "controller/edge/fence_runner.h"
+#include "controller/edge/jobs_service.h"
+#include "controller/edge/volumes_service.h"
+
+namespace trainyard::controller {
+
+class Edge final : public Outbox {
+ public:
+  Edge(Loop& loop, storage::Store& store, const Config& config)
+      : x_context(loop, store, config),
+        x_registry(x_context),
+        x_relay(x_context, x_registry),
+        x_watch(x_context),
+        x_bridge(x_context, x_registry),
+        x_fences(x_context),
+        x_groups(x_context),
+        x_workspaces(x_context),
+        x_experiments(x_context),
+        x_clusters(x_context),
+        x_nodes(x_context),
+        x_jobs(x_context, x_watch, x_bridge),
+        x_volumes(x_context, x_watch, x_bridge),
+        x_agents(x_context, x_registry, x_relay, x_bridge) {
+    x_watch.start();
+  }
+  // After the server has shut down: nothing of a call is left then.
+  ~Edge() override {
+    x_context.workers.stop();
+    x_context.workers.join();
+  }
+
+  std::vector<grpc::Service*> services() {
+    return {&x_groups, &x_workspaces, &x_experiments, &x_clusters, &x_nodes, &x_jobs, &x_volumes, &x_agents};
+  }
+
+  void reply(core::Ticket ticket, const Result<core::Subject>& result, const core::State& state,
+             TimeMs now_ms) override {
+    if (const auto waiting = x_context.tickets.give_back(ticket)) waiting->answer(result, state, now_ms);
+  }
+  void send_orders(const std::string& node_name, const Orders& orders) override {
+    if (const auto stream = x_registry.find(node_name, orders.node_epoch)) stream->send_orders(orders);
+  }
+  void acknowledge(const core::Acknowledge& ack) override {
+    if (const auto stream = x_registry.find(ack.node_name, ack.epoch)) stream->send_acknowledge(ack.sequence);
+  }
+  void refuse(const core::Refuse& refusal) override {
+    if (const auto stream = x_registry.find(refusal.node_name, refusal.epoch)) stream->refuse(refusal.error.message);
+  }
+  void run_fence(const core::RunFence& fence) override { x_fences.run(fence); }
+  void publish(const core::TimelineLine& line) override { x_watch.changed(line); }
+
+ private:
+  Context x_context;
+  AgentRegistry x_registry;
+  LaunchRelay x_relay;
+  JobWatch x_watch;
+  FileBridge x_bridge;
+  FenceRunner x_fences;
+  GroupsService x_groups;
+  WorkspacesService x_workspaces;
+  ExperimentsService x_experiments;
+  ClustersService x_clusters;
+  NodesService x_nodes;
+  JobsService x_jobs;
+  VolumesService x_volumes;
+  AgentsService x_agents;
+};
+
+}  // namespace trainyard::controller

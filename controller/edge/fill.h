@@ -1,0 +1,58 @@
+// Fills an answer's message from a row, as Context::Fill wants it: what was made or found, or NOT_FOUND when the answer
+// to a repeated request names something that is gone by now. On the loop's thread.
+#pragma once
+
+#include "controller/core/view.h"
+#include "controller/edge/context.h"
+#include "proto/convert.h"
+
+namespace trainyard::controller {
+
+// What a message needs besides its row: names of parents. All are false when the row is gone.
+bool show(const core::State& state, GroupId id, v1::Group& message);
+bool show(const core::State& state, WorkspaceId id, v1::Workspace& message);
+bool show(const core::State& state, ExperimentId id, v1::Experiment& message);
+bool show(const core::State& state, ClusterId id, v1::Cluster& message);
+bool show(const core::State& state, JobId id, v1::Job& message);
+bool show(const core::State& state, AccountId id, v1::Account& message);
+bool show(const core::State& state, ShareId id, v1::Share& message);
+bool show(const core::State& state, NodeId id, TimeMs now_ms, v1::Node& message);
+
+grpc::Status gone();
+
+template <class IdType, class Message>
+Context::Fill fill(Message* message) {
+  return [message](const core::State& state, core::Subject subject, TimeMs now_ms) {
+    if constexpr (std::is_same_v<IdType, NodeId>) {
+      return show(state, NodeId{subject.id}, now_ms, *message) ? grpc::Status::OK : gone();
+    } else {
+      return show(state, IdType{subject.id}, *message) ? grpc::Status::OK : gone();
+    }
+  };
+}
+
+inline Context::Fill fill_nothing() {
+  return [](const core::State&, core::Subject, TimeMs) { return grpc::Status::OK; };
+}
+
+// The answer of a read: the row that `id` names, or its error.
+template <class IdType, class Message>
+grpc::Status answer(const core::State& state, const Result<IdType>& id, Message& message) {
+  if (!id) return to_grpc(id.error());
+  return show(state, *id, message) ? grpc::Status::OK : gone();
+}
+
+// Checks the names of a path in order; the first mistake is the answer.
+inline Status check_all(std::initializer_list<Status> checks) {
+  for (const Status& status : checks) {
+    if (!status) return status;
+  }
+  return {};
+}
+
+template <class Request>
+core::WorkspaceRef home_of(const Request& request) {
+  return {request.resource_group(), request.workspace()};
+}
+
+}  // namespace trainyard::controller

@@ -1,0 +1,175 @@
+#include "controller/edge/jobs_service.h"
+
+#include <fmt/format.h>
+
+#include "controller/core/lookup.h"
+#include "controller/edge/file_users.h"
+#include "controller/edge/fill.h"
+#include "controller/edge/job_files.h"
+#include "controller/edge/watch_stream.h"
+
+namespace trainyard::controller {
+namespace {
+
+using Body = Result<core::CommandBody>;
+
+constexpr std::uint32_t kMaxTimeline = 10'000;
+
+core::JobRef job_of(const v1::JobName& name) {
+  return {name.resource_group(), name.workspace(), name.experiment(), name.name()};
+}
+
+Body submit_from(const v1::CreateJobRequest& request, const Config& config) {
+  if (auto ok = check_all({check_group_name("resourceGroup", request.resource_group()),
+                           check_name("workspace", request.workspace()), check_name("experiment", request.experiment()),
+                           check_name("name", request.name())});
+      !ok) {
+    return ok.error();
+  }
+  auto job = from_proto(request.spec(), {request.resource_group(), request.workspace()});
+  if (!job) return job.error();
+  auto mapping = mapping_of(config, job->spec.image);
+  if (!mapping) return mapping.error();
+  core::SubmitJob submit;
+  submit.ref = {request.resource_group(), request.workspace(), request.experiment(), request.name()};
+  submit.cluster = std::move(job->cluster);
+  submit.spec = std::move(job->spec);
+  submit.mapping = std::move(mapping).value();
+  submit.unique = random_uuid();
+  return core::CommandBody(std::move(submit));
+}
+
+// A file operation below one of the job's output directories.
+Result<FileTarget> find_in_job(const core::State& state, const v1::JobName& name, const std::string& output_id,
+                               const std::string& path, v1::FileOperation::Kind kind) {
+  const auto id = core::find_job(state, job_of(name));
+  if (!id) return id.error();
+  const core::Job& job = state.jobs.at(*id);
+  const auto place = job_directory(job, output_id);
+  if (!place) return place.error();
+  FileTarget target;
+  target.operation.set_kind(kind);
+  target.operation.set_volume_kind("local");
+  target.operation.set_root(place->volume.source);
+  target.operation.set_path(path.empty() ? place->path : place->path + "/" + path);
+  // The head wrote them: what it wrote last is seen there first.
+  if (!job.last_nodes.empty()) target.preferred_node = job.last_nodes.front();
+  return target;
+}
+
+grpc::ServerWriteReactor<v1::FileChunk>* refuse_read(const Error& error) {
+  class Refusal : public grpc::ServerWriteReactor<v1::FileChunk> {
+   public:
+    explicit Refusal(const Error& error) { Finish(to_grpc(error)); }
+    void OnDone() override { delete this; }
+  };
+  return new Refusal(error);
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* JobsService::CreateJob(grpc::CallbackServerContext* context,
+                                                 const v1::CreateJobRequest* request, v1::Job* response) {
+  return x_context.command(context, request, Context::Work::adds, submit_from(*request, x_context.config),
+                           fill<JobId>(response));
+}
+
+grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* context, const v1::JobName* request,
+                                              v1::Job* response) {
+  return x_context.read(context, [request, response](const core::State& state, TimeMs) {
+    return answer(state, core::find_job(state, job_of(*request)), *response);
+  });
+}
+
+grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* context,
+                                                const v1::ListJobsRequest* request, v1::ListJobsResponse* response) {
+  return x_context.read_list(
+      context, [request, response](const core::State& state, TimeMs) -> Result<std::function<void()>> {
+        const auto experiment =
+            core::find_experiment(state, {request->resource_group(), request->workspace(), request->experiment()});
+        if (!experiment) return experiment.error();
+        auto views = std::make_shared<std::vector<core::JobView>>();
+        for (const auto& [id, job] : state.jobs) {
+          if (job.experiment == *experiment) views->push_back(core::view(state, job));
+        }
+        return std::function<void()>([views, response] {
+          for (const core::JobView& view : *views) to_proto(view, *response->add_jobs());
+        });
+      });
+}
+
+grpc::ServerUnaryReactor* JobsService::TerminateJob(grpc::CallbackServerContext* context,
+                                                    const v1::TerminateJobRequest* request, v1::Job* response) {
+  core::CommandBody body = core::TerminateJob{job_of(request->job())};
+  return x_context.command(context, request, Context::Work::ends, std::move(body), fill<JobId>(response));
+}
+
+grpc::ServerUnaryReactor* JobsService::DeleteJob(grpc::CallbackServerContext* context,
+                                                 const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) {
+  core::CommandBody body = core::DeleteJob{job_of(request->job())};
+  return x_context.command(context, request, Context::Work::ends, std::move(body), fill_nothing());
+}
+
+grpc::ServerWriteReactor<v1::Job>* JobsService::WatchJob(grpc::CallbackServerContext*, const v1::JobName* request) {
+  const auto stream = std::make_shared<WatchStream>(x_context);
+  stream->start(x_watch, job_of(*request));
+  return stream.get();
+}
+
+grpc::ServerUnaryReactor* JobsService::GetJobTimeline(grpc::CallbackServerContext* context, const v1::JobName* request,
+                                                      v1::JobTimeline* response) {
+  return x_context.read(context, [this, request, response](const core::State& state, TimeMs) {
+    const auto id = core::find_job(state, job_of(*request));
+    if (!id) return to_grpc(id.error());
+    const auto lines = x_context.store.timeline(fmt::format("job:{}", id->value), 0, kMaxTimeline);
+    if (!lines) return to_grpc(lines.error());
+    for (const core::TimelineLine& line : *lines) to_proto(line, *response->add_lines());
+    return grpc::Status::OK;
+  });
+}
+
+// ---- Files ----
+
+grpc::ServerUnaryReactor* JobsService::ListJobFiles(grpc::CallbackServerContext* context,
+                                                    const v1::ListJobFilesRequest* request,
+                                                    v1::ListJobFilesResponse* response) {
+  const auto path = clean_path("path", request->path(), true);
+  if (!path) {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(to_grpc(path.error()));
+    return reactor;
+  }
+  return start_file_operation(
+      x_bridge, context,
+      [request, path = *path](const core::State& state) {
+        return find_in_job(state, request->job(), request->output_directory_id(), path, v1::FileOperation::KIND_LIST);
+      },
+      [response, root = path->empty()](const Result<v1::FileDone>& done, const v1::FileListing& listing) {
+        // A job that has not started yet has no directory, and so no files.
+        if (!done && !(root && done.error().code == Code::not_found)) return to_grpc(done.error());
+        to_proto(listing, *response->mutable_files());
+        return grpc::Status::OK;
+      });
+}
+
+grpc::ServerWriteReactor<v1::FileChunk>* JobsService::ReadJobFile(grpc::CallbackServerContext*,
+                                                                  const v1::ReadJobFileRequest* request) {
+  const auto path = clean_path("path", request->path(), false);
+  if (!path) return refuse_read(path.error());
+  const auto reader = std::make_shared<FileReader>(x_bridge, x_watch);
+  FindTarget find = [request = *request, path = *path](const core::State& state) -> Result<FileTarget> {
+    auto target = find_in_job(state, request.job(), request.output_directory_id(), path, v1::FileOperation::KIND_READ);
+    if (!target) return target.error();
+    target->operation.set_offset(request.offset());
+    target->operation.set_follow(request.follow());
+    return target;
+  };
+  std::function<Result<JobId>(const core::State&)> job;
+  if (request->follow()) {
+    job = [ref = job_of(request->job())](const core::State& state) { return core::find_job(state, ref); };
+  }
+  reader->start(std::move(find), std::move(job));
+  return reader.get();
+}
+
+}  // namespace trainyard::controller
