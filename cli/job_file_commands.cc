@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
 #include "cli/commands.h"
 #include "cli/show.h"
@@ -47,20 +48,66 @@ Status write_all(const std::string& data) {
   return {};
 }
 
-// Copies one stream's bytes from `offset` on, moving it along.
-Status copy(grpc::ClientReader<v1::FileChunk>& reader, std::uint64_t& offset, Patience& patience) {
+// Where a follower is: in which attempt's file, and at which byte of it.
+struct Position {
+  std::uint32_t attempt = 0;  // 0: none has written yet
+  std::uint64_t offset = 0;
+};
+
+void start_over(Position& at) {
+  fmt::print(stderr, "trainyard: the job runs again; from here on the new attempt's output\n");
+  at.offset = 0;
+}
+
+// Copies one stream's bytes from where `at` is, moving it along.
+Status copy(grpc::ClientReader<v1::FileChunk>& reader, Position& at, Patience& patience) {
   v1::FileChunk chunk;
   while (reader.Read(&chunk)) {
     if (chunk.data().empty()) continue;
-    if (chunk.offset() != offset) {
+    if (chunk.offset() == 0 && at.offset > 0) start_over(at);
+    if (chunk.offset() != at.offset) {
       return Error{Code::data_loss, fmt::format("the controller sent byte {} where byte {} comes next; start again",
-                                                chunk.offset(), offset)};
+                                                chunk.offset(), at.offset)};
     }
     if (const auto written = write_all(chunk.data()); !written) return written;
-    offset += chunk.data().size();
+    at.offset += chunk.data().size();
     patience.progress();
   }
   return {};
+}
+
+// After an interruption: the job may have been requeued meanwhile, and then the file of that name is another one. Its
+// old output is moved away while the new attempt prepares, so wait until that is over.
+Status find_attempt(Client& client, const Options& options, Position& at) {
+  v1::JobName name;
+  set_name(name, options.place);
+  for (;;) {
+    const auto job = client.call(&Stub::GetJob, name);
+    if (!job) return job.error();
+    const bool moving = job->attempt() > 1 && (job->phase() == "queued" || job->phase() == "preparing");
+    const bool known = at.offset > 0 && at.attempt == 0;  // bytes came before any attempt was seen: the first one's
+    if (known) at.attempt = 1;
+    if (at.offset > 0 && job->attempt() > at.attempt) {
+      if (moving) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        continue;
+      }
+      start_over(at);
+    }
+    if (!moving && job->attempt() > at.attempt) at.attempt = job->attempt();
+    return {};
+  }
+}
+
+v1::ReadJobFileRequest read_request(const Options& options, std::uint64_t offset) {
+  v1::ReadJobFileRequest request;
+  set_name(*request.mutable_job(), options.place);
+  request.set_output_directory_id(options.directory_id);
+  const bool plain = options.path.empty() || options.path == ".";
+  request.set_path(plain ? options.file_name : options.path + "/" + options.file_name);
+  request.set_offset(offset);
+  request.set_follow(true);
+  return request;
 }
 
 // Bytes already written are never asked for again, so a restart of the controller neither drops nor doubles any. A
@@ -70,21 +117,15 @@ int stream(Program& program, const Options& options) {
   auto client = program.client();
   if (!client) return program.fail(client.error());
   Patience patience(**client);
-  std::uint64_t offset = 0;
+  Position at;
   for (;;) {
-    v1::ReadJobFileRequest request;
-    set_name(*request.mutable_job(), options.place);
-    request.set_output_directory_id(options.directory_id);
-    const bool plain = options.path.empty() || options.path == ".";
-    request.set_path(plain ? options.file_name : options.path + "/" + options.file_name);
-    request.set_offset(offset);
-    request.set_follow(true);
+    if (const auto found = find_attempt(**client, options, at); !found) return program.fail(found.error());
     const auto begun = Patience::Clock::now();
     Stub stub((*client)->channel());
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kStreamLimit);
-    const auto reader = stub.ReadJobFile(&context, request);
-    if (const auto copied = copy(*reader, offset, patience); !copied) {
+    const auto reader = stub.ReadJobFile(&context, read_request(options, at.offset));
+    if (const auto copied = copy(*reader, at, patience); !copied) {
       context.TryCancel();
       return program.fail(copied.error());
     }

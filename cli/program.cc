@@ -103,7 +103,7 @@ int Program::run(int argc, char** argv, CLI::App& app) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    std::cout << innermost(app)->help();
+    std::cout << app.help();  // goes down to the command that was named
     return kDone;
   } catch (const CLI::CallForVersion& version) {
     std::cout << version.what() << "\n";
