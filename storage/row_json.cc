@@ -1,6 +1,8 @@
 #include "storage/row_json.h"
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 #include "common/model_json.h"
 
@@ -55,6 +57,68 @@ bool value_of(std::string_view name, T& into) {
 // A node's message may hold any bytes; what is not UTF-8 must not stop a commit.
 std::string dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+// One JSON object, written straight to text. A submit spends most of its time in the store; building a json value of
+// the spec first was half of that.
+class TextWriter {
+ public:
+  void text(const char* key, const std::string& value) {
+    begin(key);
+    const bool plain =
+        std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; });
+    if (plain) {
+      x_text.append(1, '"').append(value).append(1, '"');
+    } else {
+      x_text += dump(value);
+    }
+  }
+  void number(const char* key, std::int64_t value) {
+    begin(key);
+    x_text += std::to_string(value);
+  }
+  // A member that is mostly at its default is left out then: readers keep their default.
+  template <class T>
+  void value(const char* key, const T& value, const T& usual) {
+    if (!(value == usual)) verbatim(key, dump(json(value)));
+  }
+  void verbatim(const char* key, const std::string& json_text) {
+    begin(key);
+    x_text += json_text;
+  }
+  std::string take() {
+    x_text += x_text.empty() ? "{}" : "}";
+    return std::move(x_text);
+  }
+
+ private:
+  void begin(const char* key) { x_text.append(x_text.empty() ? "{\"" : ",\"").append(key).append("\":"); }
+  std::string x_text;
+};
+
+// The same members as to_json of JobSpec (a test compares). Recovery is written in full: its defaults may change later,
+// what was submitted under them must not.
+std::string job_spec_json(const JobSpec& spec) {
+  static const std::string kUsualRecovery = dump(json(Recovery{}));
+  TextWriter out;
+  out.number("nodeCount", spec.node_count);
+  out.text("toolkit", name_of(spec.toolkit));
+  out.text("commandLine", spec.command_line);
+  out.text("pythonScriptFilePath", spec.python_script_file_path);
+  out.text("pythonInterpreterPath", spec.python_interpreter_path);
+  out.text("commandLineArgs", spec.command_line_args);
+  out.number("processCount", spec.process_count);
+  out.text("stdOutErrPathPrefix", spec.std_out_err_path_prefix);
+  out.text("preparationCommandLine", spec.preparation_command_line);
+  out.text("image", spec.image);
+  out.value("fileShares", spec.file_shares, {});
+  out.value("inputDirectories", spec.input_directories, {});
+  out.value("outputDirectories", spec.output_directories, {});
+  out.value("environment", spec.environment, {});
+  out.number("maxWallClockMs", spec.max_wall_clock_ms);
+  out.text("priority", name_of(spec.priority));
+  out.verbatim("recovery", spec.recovery == Recovery{} ? kUsualRecovery : dump(json(spec.recovery)));
+  return out.take();
 }
 
 template <class Read>
@@ -130,10 +194,12 @@ std::string inventory_text(const Inventory& inventory) {
 }
 
 std::string job_spec_text(const core::Job& job) {
-  json body{{"spec", job.spec ? json(*job.spec) : json(JobSpec{})}, {"mapping", job.mapping}};
-  if (!job.volumes.empty()) body["volumes"] = job.volumes;
-  if (!job.warnings.empty()) body["warnings"] = job.warnings;
-  return dump(body);
+  TextWriter body;
+  body.verbatim("spec", job_spec_json(job.spec ? *job.spec : JobSpec{}));
+  body.value("mapping", job.mapping, ImageMapping{});
+  body.value("volumes", job.volumes, {});
+  body.value("warnings", job.warnings, {});
+  return body.take();
 }
 
 Status read_job_spec(const std::string& text, core::Job& into) {

@@ -243,7 +243,7 @@ Result<core::Tables> read_tables(Connection& connection, std::vector<BadRow>& ba
   read_clusters(reader, tables, known);
   read_nodes_and_holdings(reader, tables);
   read_jobs(reader, tables, known);
-  reader.rows("requests", "0,request_id,fingerprint,at_ms,code,message,subject", "request_id",
+  reader.rows("requests", "id,request_id,fingerprint,at_ms,code,message,subject", "request_id",
               [&](const Statement& row) -> Refusal {
                 tables.requests.push_back({row.text(1), row.text(2), row.integer(3), static_cast<int>(row.integer(4)),
                                            row.text(5), row.text(6)});

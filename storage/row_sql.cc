@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <initializer_list>
+#include <algorithm>
 
 #include "common/model_json.h"
 #include "storage/row_json.h"
@@ -117,7 +117,8 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
                                   3));
   prepare(w.x_account, upsert_sql("accounts", {"id", "group_id", "name", "location", "sku", "place", "created_ms"}));
   prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms"}));
-  prepare(w.x_request, upsert_sql("requests", {"request_id", "fingerprint", "at_ms", "code", "message", "subject"}));
+  prepare(w.x_request,
+          upsert_sql("requests", {"id", "request_id", "fingerprint", "at_ms", "code", "message", "subject"}));
   prepare(w.x_line, insert_sql("timeline", {"sequence", "at_ms", "who", "subject_key", "subject", "what", "why"}));
   prepare(w.x_erase_group, "DELETE FROM groups WHERE id=?");
   prepare(w.x_erase_workspace, "DELETE FROM workspaces WHERE id=?");
@@ -129,8 +130,15 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_erase_holding, "DELETE FROM holdings WHERE node=? AND job=? AND attempt=?");
   prepare(w.x_erase_account, "DELETE FROM accounts WHERE id=?");
   prepare(w.x_erase_share, "DELETE FROM shares WHERE id=?");
-  prepare(w.x_erase_request, "DELETE FROM requests WHERE request_id=?");
+  prepare(w.x_erase_request, "DELETE FROM requests WHERE id=?");
+  Statement requests;
+  prepare(requests, "SELECT id,request_id FROM requests");
   if (prepare.failed) return *prepare.failed;
+  for (requests.start(); requests.next();) {
+    w.x_request_rows[requests.text(1)] = requests.integer(0);
+    w.x_next_request_row = std::max(w.x_next_request_row, requests.integer(0) + 1);
+  }
+  if (int code = requests.finish(); code != kSqlOk) return connection.error("reading requests", code);
   return w;
 }
 
@@ -179,9 +187,7 @@ int RowWriter::upsert(const core::Changes& changes) {
   code = each(code, changes.shares, [&](const core::Share& row) {
     return x_share.run(row.id.value, row.account.value, row.name, row.created_ms);
   });
-  code = each(code, changes.requests, [&](const core::RequestRecord& row) {
-    return x_request.run(row.request_id, row.fingerprint, row.at_ms, row.code, row.message, row.subject);
-  });
+  code = each(code, changes.requests, [&](const core::RequestRecord& row) { return put_request(row); });
   return each(code, changes.timeline, [&](const core::TimelineLine& row) {
     return x_line.run(row.sequence, row.at_ms, row.who, subject_key(row.subject), row.subject, row.what, row.why);
   });
@@ -193,6 +199,22 @@ int RowWriter::put_job(Connection& connection, const core::Job& job) {
   if (code != kSqlOk || connection.changed_rows() > 0) return code;
   code = run_job(x_job_insert, job, body);
   return code == kSqlOk ? x_spec.run(job.id.value, job_spec_text(job)) : code;
+}
+
+// Both leave the index right for a transaction that is rolled back and repeated: a row keeps its place until committed.
+int RowWriter::put_request(const core::RequestRecord& row) {
+  const auto [place, added] = x_request_rows.try_emplace(row.request_id, x_next_request_row);
+  if (added) ++x_next_request_row;
+  return x_request.run(place->second, row.request_id, row.fingerprint, row.at_ms, row.code, row.message, row.subject);
+}
+
+int RowWriter::erase_request(const std::string& request_id) {
+  const auto place = x_request_rows.find(request_id);
+  return place == x_request_rows.end() ? kSqlOk : x_erase_request.run(place->second);
+}
+
+void RowWriter::committed(const core::Changes& changes) {
+  for (const std::string& id : changes.erased_requests) x_request_rows.erase(id);
 }
 
 int RowWriter::erase(const core::Changes& changes) {
@@ -209,7 +231,7 @@ int RowWriter::erase(const core::Changes& changes) {
   code = each(code, changes.erased_holdings, [&](const core::HoldingKey& key) {
     return x_erase_holding.run(key.first.value, key.second.job.value, key.second.attempt);
   });
-  return each(code, changes.erased_requests, [&](const std::string& id) { return x_erase_request.run(id); });
+  return each(code, changes.erased_requests, [&](const std::string& id) { return erase_request(id); });
 }
 
 }  // namespace trainyard::storage

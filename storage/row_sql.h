@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "controller/core/rows.h"
@@ -18,12 +19,18 @@ class RowWriter {
   static Result<RowWriter> prepare(Connection& connection);
   // SQLite's code of the first failure, or kSqlOk.
   int write(Connection& connection, const core::Changes& changes);
+  // To be told once the transaction is durable; a write that was rolled back may be repeated before.
+  void committed(const core::Changes& changes);
 
  private:
   int upsert(const core::Changes& changes);
   int put_job(Connection& connection, const core::Job& job);
+  int put_request(const core::RequestRecord& row);
+  int erase_request(const std::string& request_id);
   int erase(const core::Changes& changes);
 
+  std::unordered_map<std::string, std::int64_t> x_request_rows;  // the index that the table does not have
+  std::int64_t x_next_request_row = 1;
   Statement x_meta, x_group, x_workspace, x_experiment, x_cluster, x_node, x_job_insert, x_job_update, x_spec,
       x_holding, x_account, x_share, x_request, x_line;
   Statement x_erase_group, x_erase_workspace, x_erase_experiment, x_erase_cluster, x_erase_node, x_erase_job,

@@ -8,7 +8,8 @@ namespace trainyard::storage {
 namespace {
 
 // Key columns are for people and programs that query a copy; `body` holds JSON where a row is richer. What a user
-// submitted never changes, so it has a table of its own and an update of a job writes little.
+// submitted never changes, so it has a table of its own and an update of a job writes little. Request ids are random:
+// an index on them would touch a page for each, more than half the cost of a submit; the writer keeps one in memory.
 constexpr Migration kMigrations[] = {R"sql(
 CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), store_generation TEXT NOT NULL, next_id INTEGER NOT NULL,
   next_timeline INTEGER NOT NULL, last_now_ms INTEGER NOT NULL) STRICT;
@@ -41,8 +42,8 @@ CREATE TABLE accounts (id INTEGER PRIMARY KEY, group_id INTEGER NOT NULL, name T
   sku TEXT NOT NULL, place TEXT NOT NULL, created_ms INTEGER NOT NULL) STRICT;
 CREATE TABLE shares (id INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT NOT NULL, created_ms INTEGER NOT NULL)
   STRICT;
-CREATE TABLE requests (request_id TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, at_ms INTEGER NOT NULL,
-  code INTEGER NOT NULL, message TEXT NOT NULL, subject TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE requests (id INTEGER PRIMARY KEY, request_id TEXT NOT NULL, fingerprint TEXT NOT NULL,
+  at_ms INTEGER NOT NULL, code INTEGER NOT NULL, message TEXT NOT NULL, subject TEXT NOT NULL) STRICT;
 CREATE TABLE timeline (sequence INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, who TEXT NOT NULL,
   subject_key TEXT NOT NULL, subject TEXT NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL) STRICT;
 CREATE INDEX timeline_of_subject ON timeline (subject_key, sequence);

@@ -109,6 +109,7 @@ int SqliteStore::Impl::write(const core::Changes& changes) {
   int code = begin.run();
   if (code == kSqlOk) code = writer.write(connection, changes);
   if (code == kSqlOk) code = commit.run();
+  if (code == kSqlOk) writer.committed(changes);
   return code;
 }
 

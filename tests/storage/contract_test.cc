@@ -2,7 +2,9 @@
 #include <catch2/catch.hpp>
 #include <functional>
 
+#include "common/model_json.h"
 #include "storage/memory_store.h"
+#include "storage/row_json.h"
 #include "storage/sqlite_store.h"
 #include "tests/storage/rows.h"
 
@@ -144,6 +146,27 @@ TEMPLATE_TEST_CASE("what is erased is gone, and only that", "", MemoryFixture, S
   CHECK(tables.jobs.empty());
 }
 
+TEMPLATE_TEST_CASE("a request id erased can be used again, before and after a restart", "", MemoryFixture,
+                   SqliteFixture) {
+  TestType fixture;
+  core::Changes put, erase;
+  put.requests = {{"a", "1", 1, 0, "", "job:1"}, {"b", "1", 2, 0, "", "job:2"}};
+  erase.erased_requests = {"a"};
+  commit(fixture, put);
+  commit(fixture, erase);
+  CHECK(load(fixture).requests == std::vector{put.requests[1]});
+  put.requests[0].subject = "job:3";
+  commit(fixture, put);
+  CHECK(load(fixture).requests == put.requests);
+  fixture.again();
+  commit(fixture, erase);
+  put.requests[1].subject = "job:4";
+  core::Changes again;
+  again.requests = {put.requests[1]};
+  commit(fixture, again);
+  CHECK(load(fixture).requests == again.requests);
+}
+
 TEMPLATE_TEST_CASE("the timeline is told oldest first, by subject, in pages", "", MemoryFixture, SqliteFixture) {
   TestType fixture;
   core::Changes changes;
@@ -179,6 +202,16 @@ TEMPLATE_TEST_CASE("text that is no UTF-8 in a node's message does not stop a co
   core::Tables tables = load(fixture);
   REQUIRE(tables.jobs.size() == 1);
   CHECK(tables.jobs[0].errors[0].message.find("broken") != std::string::npos);
+}
+
+TEST_CASE("the stored spec says what the shared JSON form says") {
+  core::Job job = full_job(1);
+  nlohmann::json stored = nlohmann::json::parse(job_spec_text(job)).at("spec");
+  CHECK(stored == nlohmann::json(*job.spec));  // every field is set: nothing was left out
+  job.spec = std::make_shared<const JobSpec>();
+  stored = nlohmann::json::parse(job_spec_text(job)).at("spec");
+  CHECK(stored.at("recovery") == nlohmann::json(Recovery{}));
+  CHECK(stored.get<JobSpec>() == JobSpec{});
 }
 
 TEST_CASE("a commit that was told to fail is final, and loses nothing acknowledged") {
