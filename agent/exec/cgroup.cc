@@ -23,20 +23,6 @@
 namespace trainyard::agent {
 namespace {
 
-// mountinfo writes blanks and the like as \040.
-std::string unescape(const std::string& text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      out += static_cast<char>(std::strtol(text.substr(i + 1, 3).c_str(), nullptr, 8));
-      i += 3;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
 // What a mount point shows may be covered by a later mount: ask the path itself.
 bool is_usable_cgroup2(const std::string& path) {
   struct statfs about {};
@@ -101,7 +87,7 @@ Result<std::string> find_cgroup2_root() {
     }
     fields >> type;
     if (type != "cgroup2") continue;
-    point = unescape(point);
+    point = unescape_mount_path(point);
     // The shorter the mounted root, the more of the tree it shows; "/" is all that this namespace may see.
     if (root.size() < best_root && is_usable_cgroup2(point)) {
       best = point;

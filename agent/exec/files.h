@@ -45,6 +45,9 @@ Status write_file_durably(const std::string& path, const std::string& text, mode
 // All of `data`, through short writes and interruptions. False with errno set.
 bool write_fully(int fd, const char* data, std::size_t size);
 
+// A path as /proc/self/mountinfo writes it, where a blank is \040.
+std::string unescape_mount_path(const std::string& text);
+
 // Whether a read would not wait. Asio may report a descriptor as ready that is not; a pidfd is never read, so ask.
 bool is_readable(int fd);
 

@@ -12,20 +12,6 @@
 namespace trainyard::agent {
 namespace {
 
-// mountinfo writes blanks and the like as \040.
-std::string unescape(const std::string& text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      out += static_cast<char>(std::strtol(text.substr(i + 1, 3).c_str(), nullptr, 8));
-      i += 3;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
 Status status_of(const HelperResult& result, const std::string& what) {
   if (result.exit_code == 0) return {};
   std::string message = result.error;
@@ -104,7 +90,7 @@ std::vector<std::string> mounts_under(const std::string& prefix) {
     std::istringstream fields(line);
     std::string id, parent, device, root, point;
     fields >> id >> parent >> device >> root >> point;
-    point = unescape(point);
+    point = unescape_mount_path(point);
     if (point == prefix || point.rfind(prefix + "/", 0) == 0) found.push_back(point);
   }
   // Later mounts cover earlier ones, and a mount comes off before what it stands on.
