@@ -1,0 +1,397 @@
+// The rules of the agent's core, one story each.
+#define CATCH_CONFIG_MAIN
+#include "agent/core/agent_core.h"
+
+#include <catch2/catch.hpp>
+#include <utility>
+
+using namespace trainyard;
+using namespace trainyard::agent;
+
+namespace {
+
+constexpr AttemptId kJob{JobId{17}, 1};
+
+HoldingOrder order(HoldingPhase phase, AttemptId id = kJob, std::uint32_t member = 0) {
+  HoldingOrder order{.id = id, .phase = phase, .member = member, .lease_ms = 10'000, .grace_ms = 300};
+  if (phase != HoldingPhase::stop) {
+    auto launch = std::make_shared<Launch>();
+    launch->spec.recovery.grace_ms = 700;
+    order.launch = launch;
+  }
+  return order;
+}
+
+Orders orders(std::uint64_t revision, std::vector<HoldingOrder> holdings = {}) {
+  return {.store_generation = "s1",
+          .node_epoch = "e1",
+          .revision = revision,
+          .cluster = "g/w/c",
+          .holdings = std::move(holdings)};
+}
+
+// An agent whose spool is remembered as the executor would, so that it can be restarted.
+struct Node {
+  Spool spool;
+  TimeMs now = 1'000'000;
+  std::unique_ptr<AgentCore> core;
+  std::vector<Action> actions;
+
+  explicit Node(bool connected = true) {
+    restart();
+    if (connected) connect();
+  }
+  void restart() {
+    core = std::make_unique<AgentCore>(Settings{.report_every_ms = 1'000}, "n1", "e1", Inventory{}, spool, now);
+    step(Tick{});
+  }
+  void connect() {
+    step(LinkUp{});
+    acknowledge();
+  }
+  template <class Body>
+  std::vector<Action> step(Body body) {
+    actions = core->step({now, std::move(body)});
+    for (const Action& action : actions) keep(action);
+    return actions;
+  }
+  void keep(const Action& action) {
+    if (const auto* persist = std::get_if<PersistOrders>(&action)) {
+      spool.revision = persist->revision;
+      spool.store_generation = persist->store_generation;
+      spool.tombstones = persist->tombstones;
+      spool.acked_send_ms = persist->acked_send_ms;
+    }
+    if (const auto* persist = std::get_if<PersistHolding>(&action)) {
+      std::erase_if(spool.holdings, [&](const HeldAttempt& held) { return held.id == persist->id; });
+      spool.holdings.push_back(core->holdings().at(persist->id));
+    }
+    if (const auto* forget = std::get_if<ForgetHolding>(&action)) {
+      std::erase_if(spool.holdings, [&](const HeldAttempt& held) { return held.id == forget->id; });
+    }
+  }
+  template <class T>
+  const T* did() const {
+    for (const Action& action : actions) {
+      if (const auto* found = std::get_if<T>(&action)) return found;
+    }
+    return nullptr;
+  }
+  // The newest report or "same" of the last step is acknowledged.
+  void acknowledge() {
+    std::uint64_t sequence = 0;
+    if (const auto* report = did<SendReport>()) sequence = report->report.sequence;
+    if (const auto* same = did<SendSame>()) sequence = same->sequence;
+    REQUIRE(sequence != 0);
+    step(ReportAcknowledged{sequence});
+  }
+  HoldingState state(AttemptId id = kJob) const { return core->holdings().at(id).state; }
+  void run_job(std::uint32_t member = 0) {
+    step(OrdersArrived{orders(1, {order(HoldingPhase::prepare, kJob, member)})});
+    step(Prepared{kJob, std::nullopt});
+    step(OrdersArrived{orders(2, {order(HoldingPhase::run, kJob, member)})});
+    if (member == 0) step(HeadStarted{kJob, std::nullopt});
+  }
+};
+
+template <class T>
+std::size_t position(const std::vector<Action>& actions) {
+  for (std::size_t i = 0; i < actions.size(); ++i) {
+    if (std::holds_alternative<T>(actions[i])) return i;
+  }
+  return actions.size();
+}
+
+}  // namespace
+
+TEST_CASE("a job is prepared, started once and reported at each change") {
+  Node node;
+  auto actions = node.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare)})});
+  // What must survive is kept before anything is done, and the report comes last and echoes the orders.
+  REQUIRE(position<PersistOrders>(actions) < position<PersistHolding>(actions));
+  REQUIRE(position<PersistHolding>(actions) < position<Prepare>(actions));
+  REQUIRE(position<Prepare>(actions) < position<SendReport>(actions));
+  CHECK(node.did<SendReport>()->report.orders_revision == 1);
+  CHECK(node.did<SendReport>()->report.holdings.at(0).state == HoldingState::preparing);
+
+  node.step(Prepared{kJob, std::nullopt});
+  CHECK(node.did<SendReport>()->report.holdings.at(0).state == HoldingState::ready);
+  CHECK_FALSE(node.core->accepts_launch(kJob));
+
+  actions = node.step(OrdersArrived{orders(2, {order(HoldingPhase::run)})});
+  REQUIRE(position<PersistHolding>(actions) < position<StartHead>(actions));
+  REQUIRE(position<StartHead>(actions) < actions.size());
+  CHECK(node.spool.holdings.at(0).head_start_requested);
+  node.step(OrdersArrived{orders(2, {order(HoldingPhase::run)})});
+  CHECK(node.did<StartHead>() == nullptr);
+
+  node.step(HeadStarted{kJob, std::nullopt});
+  CHECK(node.did<SendReport>()->report.holdings.at(0).state == HoldingState::running);
+  CHECK(node.core->accepts_launch(kJob));
+  node.step(HeadEnded{kJob, 3, {}});
+  CHECK(node.did<SendReport>()->report.holdings.at(0).state == HoldingState::exited);
+  CHECK(node.did<SendReport>()->report.holdings.at(0).exit_code == 3);
+}
+
+TEST_CASE("a peer is open for launches as soon as phase run comes") {
+  Node node;
+  node.run_job(1);
+  CHECK(node.state() == HoldingState::running);
+  CHECK(node.did<StartHead>() == nullptr);
+  CHECK(node.core->accepts_launch(kJob));
+}
+
+TEST_CASE("orders for another life of the agent, and older ones, are refused, also after a restart") {
+  Node node;
+  Orders foreign = orders(9, {order(HoldingPhase::prepare)});
+  foreign.node_epoch = "e0";
+  node.step(OrdersArrived{foreign});
+  CHECK(node.core->holdings().empty());
+  CHECK(node.core->revision() == 0);
+
+  node.step(OrdersArrived{orders(5)});
+  node.step(OrdersArrived{orders(4, {order(HoldingPhase::prepare)})});
+  CHECK(node.core->holdings().empty());
+  node.restart();
+  node.connect();
+  node.step(OrdersArrived{orders(4, {order(HoldingPhase::prepare)})});
+  CHECK(node.core->holdings().empty());
+  CHECK(node.core->revision() == 5);
+}
+
+TEST_CASE("what is no longer listed is stopped, and forgotten only when it is clean") {
+  Node node;
+  node.run_job();
+  node.step(OrdersArrived{orders(3)});
+  REQUIRE(node.did<Stop>() != nullptr);
+  CHECK(node.did<Stop>()->grace_ms == 700);
+  CHECK(node.state() == HoldingState::stopping);
+  CHECK_FALSE(node.core->accepts_launch(kJob));
+  CHECK(node.did<ForgetHolding>() == nullptr);
+
+  node.step(Cleaned{kJob, {.node_name = "n1", .processes_killed = 2}});
+  CHECK(node.did<SendReport>()->report.holdings.at(0).state == HoldingState::clean);
+  CHECK(node.did<SendReport>()->report.holdings.at(0).receipt.processes_killed == 2);
+  node.step(OrdersArrived{orders(4)});
+  CHECK(node.did<ForgetHolding>() != nullptr);
+  CHECK(node.did<SendReport>()->report.holdings.empty());
+  CHECK(node.did<SendReport>()->report.orders_revision == 4);
+}
+
+TEST_CASE("a clean holding is reported, not begun again, as long as orders list it") {
+  Node node;
+  node.run_job();
+  node.step(OrdersArrived{orders(3, {order(HoldingPhase::stop)})});
+  CHECK(node.did<Stop>()->grace_ms == 300);
+  node.step(Cleaned{kJob, {}});
+  node.step(OrdersArrived{orders(3, {order(HoldingPhase::prepare)})});
+  CHECK(node.did<Prepare>() == nullptr);
+  CHECK(node.state() == HoldingState::clean);
+}
+
+TEST_CASE("a repeated stop may shorten the grace") {
+  Node node;
+  node.run_job();
+  node.step(OrdersArrived{orders(3, {order(HoldingPhase::stop)})});
+  auto sooner = order(HoldingPhase::stop);
+  sooner.grace_ms = 0;
+  node.step(OrdersArrived{orders(4, {sooner})});
+  REQUIRE(node.did<Stop>() != nullptr);
+  CHECK(node.did<Stop>()->grace_ms == 0);
+}
+
+TEST_CASE("a lease counts from the sending of the newest acknowledged report") {
+  Node node;
+  node.run_job();
+  const TimeMs base = node.now;
+  node.now += 4'000;
+  node.step(Tick{});  // a report leaves ...
+  node.now += 3'000;
+  node.acknowledge();  // ... and is acknowledged 3 s later
+  CHECK(node.state() == HoldingState::running);
+  node.step(LinkDown{});
+  node.now = base + 4'000 + 9'999;
+  node.step(Tick{});
+  CHECK(node.state() == HoldingState::running);
+  CHECK(node.core->next_deadline() == base + 14'000);
+  node.now = base + 14'000;
+  auto actions = node.step(Tick{});
+  REQUIRE(node.did<Stop>() != nullptr);
+  CHECK(node.did<Stop>()->grace_ms == 0);
+  CHECK(position<PersistOrders>(actions) < position<Stop>(actions));
+  CHECK(node.core->tombstones().contains(kJob));
+  CHECK(node.spool.tombstones == std::vector<AttemptId>{kJob});
+}
+
+TEST_CASE("a lease that has ended is not revived by what comes later") {
+  Node node;
+  node.run_job();
+  node.now += 20'000;  // the machine slept
+  node.step(OrdersArrived{orders(3, {order(HoldingPhase::run)})});
+  CHECK(node.state() == HoldingState::stopping);
+  node.step(Cleaned{kJob, {}});
+  node.step(OrdersArrived{orders(4)});  // forgotten
+  CHECK(node.core->holdings().empty());
+  // Only a tombstone stands against orders of an even newer revision that list it again.
+  node.step(LinkUp{});
+  node.acknowledge();
+  node.step(OrdersArrived{orders(5, {order(HoldingPhase::prepare)})});
+  CHECK(node.core->holdings().empty());
+  node.restart();
+  node.connect();
+  node.step(OrdersArrived{orders(6, {order(HoldingPhase::prepare)})});
+  CHECK(node.core->holdings().empty());
+}
+
+TEST_CASE("a lease for ever does not end, and one in grace is cut short by the lease's end") {
+  Node node;
+  auto for_ever = order(HoldingPhase::prepare);
+  for_ever.lease_ms = kForever;
+  node.step(OrdersArrived{orders(1, {for_ever})});
+  node.now += 1'000'000'000;
+  node.step(Tick{});
+  CHECK(node.state() == HoldingState::preparing);
+
+  Node other;
+  other.run_job();
+  other.step(OrdersArrived{orders(3, {order(HoldingPhase::stop)})});
+  other.now += 10'000;
+  other.step(Tick{});
+  REQUIRE(other.did<Stop>() != nullptr);
+  CHECK(other.did<Stop>()->grace_ms == 0);
+}
+
+TEST_CASE("a restarted agent counts its leases from what was acknowledged before") {
+  Node node;
+  node.run_job();
+  const TimeMs base = node.spool.acked_send_ms;
+  REQUIRE(base > 0);
+  node.now = base + 9'000;
+  node.restart();
+  CHECK(node.state() != HoldingState::stopping);
+  node.now = base + 10'000;
+  node.step(Tick{});
+  CHECK(node.state() == HoldingState::stopping);
+}
+
+TEST_CASE("an acknowledgement of an earlier life of the agent renews nothing") {
+  Node node;
+  node.run_job();
+  node.now += 5'000;
+  node.step(Tick{});
+  const std::uint64_t old_sequence = node.did<SendSame>()->sequence;
+  node.restart();
+  node.now += 4'000;
+  node.step(LinkUp{});
+  node.step(ReportAcknowledged{old_sequence});
+  node.now += 1'000;
+  node.step(Tick{});
+  CHECK(node.state() == HoldingState::stopping);
+}
+
+TEST_CASE("a restart takes up preparing and stopping, and starts no head twice") {
+  Node node;
+  node.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare)})});
+  node.restart();
+  CHECK(node.did<Prepare>() != nullptr);
+  node.connect();
+  node.step(Prepared{kJob, std::nullopt});
+  node.step(OrdersArrived{orders(2, {order(HoldingPhase::run)})});
+  REQUIRE(node.did<StartHead>() != nullptr);
+  node.restart();
+  CHECK(node.did<StartHead>() == nullptr);
+  node.connect();
+  node.step(OrdersArrived{orders(2, {order(HoldingPhase::run)})});
+  CHECK(node.did<StartHead>() == nullptr);
+  node.step(HeadStarted{kJob, std::nullopt});
+  CHECK(node.state() == HoldingState::running);
+  node.step(OrdersArrived{orders(3, {order(HoldingPhase::stop)})});
+  node.restart();
+  REQUIRE(node.did<Stop>() != nullptr);
+  CHECK(node.did<Stop>()->grace_ms == 700);
+}
+
+TEST_CASE("full reports after a link comes up and at changes, short ones in between") {
+  Node node;
+  CHECK(node.did<SendReport>() == nullptr);
+  node.step(Tick{});
+  CHECK(node.actions.empty());
+  node.now += 1'000;
+  node.step(Tick{});
+  CHECK(node.did<SendSame>() != nullptr);
+  node.step(OrdersArrived{orders(1)});
+  REQUIRE(node.did<SendReport>() != nullptr);
+  CHECK(node.did<SendReport>()->report.orders_revision == 1);
+  CHECK(node.did<SendReport>()->report.store_generation == "s1");
+  CHECK(node.did<SendReport>()->report.epoch == "e1");
+  node.step(LinkDown{});
+  node.now += 5'000;
+  node.step(Tick{});
+  CHECK(node.actions.empty());
+  node.step(LinkUp{});
+  CHECK(node.did<SendReport>() != nullptr);
+}
+
+TEST_CASE("failures are told apart: could not prepare, lost, ended") {
+  const NodeError error{.code = "JobPreparationFailed", .message = "exit 3"};
+  Node failed;
+  failed.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare)})});
+  failed.step(Prepared{kJob, error});
+  CHECK(failed.state() == HoldingState::failed);
+  CHECK(failed.did<SendReport>()->report.holdings.at(0).error == error);
+  failed.step(OrdersArrived{orders(2, {order(HoldingPhase::run)})});
+  CHECK(failed.did<StartHead>() == nullptr);
+
+  Node lost;
+  lost.run_job();
+  lost.step(HeadEnded{kJob, std::nullopt, error});
+  CHECK(lost.state() == HoldingState::lost);
+
+  Node peer;
+  peer.run_job(1);
+  peer.step(PeerLost{kJob, error});
+  CHECK(peer.state() == HoldingState::lost);
+}
+
+TEST_CASE("a GPU has one owner until nothing is left of the old one") {
+  Node node;
+  auto first = order(HoldingPhase::prepare);
+  first.gpu_uuids = {"g0"};
+  node.step(OrdersArrived{orders(1, {first})});
+  const AttemptId other{JobId{18}, 1};
+  auto second = order(HoldingPhase::prepare, other);
+  second.gpu_uuids = {"g0"};
+  node.step(OrdersArrived{orders(2, {second})});  // the first one is stopping, not clean
+  CHECK(node.state(other) == HoldingState::failed);
+  CHECK(node.core->holdings().at(other).error.infrastructure);
+  CHECK(node.did<Prepare>() == nullptr);
+}
+
+TEST_CASE("orders of another store wait until nothing of the old one lives") {
+  Node node;
+  node.run_job();
+  Orders restored = orders(1, {order(HoldingPhase::prepare)});
+  restored.store_generation = "s2";
+  node.step(OrdersArrived{restored});
+  CHECK(node.state() == HoldingState::stopping);
+  CHECK(node.did<Prepare>() == nullptr);
+  node.step(Cleaned{kJob, {}});
+  CHECK(node.did<Prepare>() != nullptr);
+  CHECK(node.did<ForgetHolding>() != nullptr);
+  CHECK(node.did<SendReport>()->report.store_generation == "s2");
+  CHECK(node.did<SendReport>()->report.orders_revision == 1);
+  CHECK(node.state() == HoldingState::preparing);
+}
+
+TEST_CASE("orders whose leases would be over before they begin wait for an acknowledgement") {
+  Node node(false);
+  node.now += 60'000;  // long without a controller
+  node.step(LinkUp{});
+  const std::uint64_t sequence = node.did<SendReport>()->report.sequence;
+  node.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare)})});
+  CHECK(node.core->holdings().empty());
+  CHECK(node.core->revision() == 0);
+  node.step(ReportAcknowledged{sequence});
+  CHECK(node.state() == HoldingState::preparing);
+  CHECK(node.core->revision() == 1);
+}
