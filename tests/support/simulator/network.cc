@@ -54,7 +54,8 @@ void Network::break_connection(NodeIndex node, DurationMs noticed_after_ms) {
 
 void Network::controller_gone() {
   for (NodeIndex node = 0; node < x_links.size(); ++node) {
-    if (x_links[node].connection != 0) break_connection(node, x_random.between(0, 1'000));
+    const Link& link = x_links[node];
+    if (link.connection != 0 && link.controller_life != x_controller.life()) break_connection(node, x_random.between(0, 1'000));
   }
 }
 

@@ -106,7 +106,7 @@ void Oracle::committing(const core::Changes& changes, const Disk& disk) {
   cover(changes, disk);
   for (const core::Job& job : changes.jobs) {
     const auto before = disk.jobs.find(job.id);
-    check_job(job, before == disk.jobs.end() ? nullptr : &before->second, disk);
+    check_job(job, before == disk.jobs.end() ? nullptr : &before->second, changes, disk);
   }
   for (const core::Holding& holding : changes.holdings) {
     if (!disk.holdings.contains(core::key_of(holding))) check_new_holding(holding, changes, disk);
@@ -122,19 +122,22 @@ void Oracle::committing(const core::Changes& changes, const Disk& disk) {
   }
   for (const JobId id : changes.erased_jobs) {
     const std::string& path = x_jobs[id].path;
-    const bool wanted = x_erasable.contains(path) || x_erasable.contains(path.substr(0, path.find('/') + 1));
-    if (x_acknowledged.contains(id) && !wanted) {
+    if (x_acknowledged.contains(id) && !erasable(path)) {
       x_world.fail(fmt::format("I1: acknowledged job {} ({}) was erased without being asked", id.value, path));
     }
   }
 }
 
-void Oracle::check_job(const core::Job& job, const core::Job* before, const Disk& disk) {
+void Oracle::check_job(const core::Job& job, const core::Job* before, const core::Changes& changes, const Disk& disk) {
   Seen& seen = x_jobs[job.id];
   if (before == nullptr) {
     seen.fenced_rerun = job.spec->recovery.rerun_after == RerunAfter::fenced;
-    const auto experiment = disk.experiments.find(job.experiment);
-    seen.path = (experiment == disk.experiments.end() ? "" : experiment->second.name) + "/" + job.name;
+    const auto stored = disk.experiments.find(job.experiment);
+    std::string experiment = stored == disk.experiments.end() ? "" : stored->second.name;
+    for (const core::Experiment& written : changes.experiments) {
+      if (written.id == job.experiment) experiment = written.name;
+    }
+    seen.path = experiment + "/" + job.name;
   } else {
     if (job.attempt < before->attempt) x_world.fail(fmt::format("I3: {}: attempt numbers fell", text(job)));
     if (core::terminal(before->state) &&
@@ -254,6 +257,8 @@ void Oracle::replied(const std::string& request_id, const core::CommandBody& bod
   if (state_changed && !is_first) x_world.fail(fmt::format("P2: the repeat of request {} changed something", request_id));
   if (!result.ok() || !is_first || !std::holds_alternative<core::SubmitJob>(body)) return;
   const JobId id{result->id};
+  const core::JobRef& ref = std::get<core::SubmitJob>(body).ref;
+  if (erasable(ref.experiment + "/" + ref.job)) return;  // its deletion may have come before this answer
   if (!disk.jobs.contains(id)) x_world.fail(fmt::format("I1: job {} was acknowledged, but is not on disk", id.value));
   x_acknowledged.insert(id);
 }
@@ -270,6 +275,10 @@ void Oracle::check_running_jobs(const Disk& disk, DurationMs bound_ms) {
       x_world.fail(fmt::format("I10: {} has been running for {} ms without a process", text(job), x_world.now_ms() - since));
     }
   }
+}
+
+bool Oracle::erasable(const std::string& path) const {
+  return x_erasable.contains(path) || x_erasable.contains(path.substr(0, path.find('/') + 1));
 }
 
 std::uint64_t digest(const core::State& state) {

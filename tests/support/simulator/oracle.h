@@ -64,9 +64,10 @@ class Oracle {
   };
 
   bool excused(NodeIndex node) const;
+  bool erasable(const std::string& job_path) const;
   std::optional<NodeIndex> node_where_live(AttemptId id) const;
   void check_gpus(const std::string& node_name, AttemptId id, const std::vector<std::string>& gpus) const;
-  void check_job(const core::Job& job, const core::Job* before, const Disk& disk);
+  void check_job(const core::Job& job, const core::Job* before, const core::Changes& changes, const Disk& disk);
   void check_end(const core::Job& job);
   void check_new_holding(const core::Holding& holding, const core::Changes& changes, const Disk& disk);
   void cover(const core::Changes& changes, const Disk& disk);

@@ -124,12 +124,16 @@ bool Simulation::at_rest(std::string& why_not) const {
   for (const auto& [key, holding] : x_controller.disk().holdings) {
     return wait_for(fmt::format("job {} attempt {} still holds node {}", holding.id.job.value, holding.id.attempt, key.first.value));
   }
-  for (const auto& [id, cluster] : x_controller.disk().clusters) {
-    if (cluster.resizing || cluster.deleting) return wait_for(fmt::format("cluster {} is not steady", cluster.name));
-  }
   for (const auto& [id, node] : x_controller.disk().nodes) {
     const auto wanted = node.cluster ? core::NodeState::idle : core::NodeState::unassigned;
-    if (node.state != wanted) return wait_for(fmt::format("node {} is in state {}", node.name, static_cast<int>(node.state)));
+    if (node.state == wanted) continue;
+    const auto live = x_controller.state().nodes.find(id);
+    return wait_for(fmt::format("node {} is in state {}: its orders have revision {}, {} is awaited and {} was echoed",
+                                node.name, static_cast<int>(node.state), node.revision, node.awaited_revision,
+                                live == x_controller.state().nodes.end() ? 0 : live->second.live.echoed_revision));
+  }
+  for (const auto& [id, cluster] : x_controller.disk().clusters) {
+    if (cluster.resizing || cluster.deleting) return wait_for(fmt::format("cluster {} is not steady", cluster.name));
   }
   for (const auto& [id, node] : x_controller.state().nodes) {
     if (!node.live.seen || !node.live.reachable) return wait_for(fmt::format("node {} is not heard of", node.name));
@@ -141,11 +145,9 @@ bool Simulation::at_rest(std::string& why_not) const {
 }
 
 void Simulation::watch_controller() {
-  const bool up = x_controller.up();
-  if (x_controller_was_up && !up) x_network.controller_gone();
-  x_controller_was_up = up;
+  if (std::exchange(x_controller_life, x_controller.life()) != x_controller.life()) x_network.controller_gone();
   // Generous: the longest lease, its drift, the kill time, losing contact, and what the users' machines need to be seen.
-  if (up) x_oracle.check_running_jobs(x_controller.disk(), 600'000);
+  if (x_controller.up()) x_oracle.check_running_jobs(x_controller.disk(), 600'000);
   x_world.after(500, [this] { watch_controller(); });
 }
 

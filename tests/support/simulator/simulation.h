@@ -56,7 +56,7 @@ class Simulation final : public Site, public Listeners {
   Gangs x_gangs;
   Users x_users;
   Chaos x_chaos;
-  bool x_controller_was_up = false;
+  std::uint64_t x_controller_life = 0;
 };
 
 }  // namespace trainyard::simulator

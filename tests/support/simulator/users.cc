@@ -157,7 +157,6 @@ void Users::submit() {
                       .mapping = {},
                       .unique = fmt::format("u{}", number)};
   x_jobs.push_back(job);
-  ++x_submitted;
   ask(std::move(job));
 }
 
@@ -192,6 +191,9 @@ void Users::something_again() {
 
 void Users::come_to_an_end() {
   x_ending = true;
+  // Not before the last of what they asked is answered: a termination must not overtake its job.
+  if (x_unanswered > 0) return x_world.after(500, [this] { come_to_an_end(); });
+  x_ended = true;
   for (const ClusterPlan& plan : x_clusters) {
     ask(core::ResizeCluster{ref_of(plan), plan.nodes, core::DeallocationOption::requeue});
   }

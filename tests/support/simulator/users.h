@@ -25,8 +25,8 @@ class Users {
   void start();
   // From now on nothing new; clusters get their full size again and what can never run is terminated.
   void come_to_an_end();
-  bool all_submitted() const { return x_submitted >= x_world.options.jobs; }
-  bool settled() const { return x_unanswered == 0; }
+  bool all_submitted() const { return x_oracle.acknowledged_jobs() >= x_world.options.jobs; }
+  bool settled() const { return x_ended && x_unanswered == 0; }
   void heard(core::Ticket ticket, const Result<core::Subject>& result, bool state_changed);
   // The operator saw that the machine is off. `done` is called when the controller has answered.
   void confirm_off(const std::string& node, std::function<void()> done);
@@ -62,9 +62,8 @@ class Users {
   std::vector<std::size_t> x_by_ticket;  // ticket - 1 -> request
   std::vector<core::SubmitJob> x_jobs;
   std::size_t x_unanswered = 0;
-  std::uint32_t x_submitted = 0;
   std::uint32_t x_round = 0;  // names of what is created and deleted over and over
-  bool x_ending = false;
+  bool x_ending = false, x_ended = false;
 };
 
 }  // namespace trainyard::simulator
