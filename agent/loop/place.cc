@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <set>
 
@@ -25,6 +26,18 @@ std::vector<std::string> subdirectories(const std::string& path) {
   }
   ::closedir(directory);
   return names;
+}
+
+// "<store>-j<number>-a<number>": whatever else lies there is not ours to remove.
+bool is_attempt_name(const std::string& name) {
+  const auto job = name.rfind("-j"), attempt = name.rfind("-a");
+  if (job == std::string::npos || attempt == std::string::npos || attempt < job + 3) return false;
+  const auto digits = [&](std::size_t from, std::size_t to) {
+    return from < to &&
+           std::all_of(name.begin() + static_cast<std::ptrdiff_t>(from), name.begin() + static_cast<std::ptrdiff_t>(to),
+                       [](char c) { return c >= '0' && c <= '9'; });
+  };
+  return digits(job + 2, attempt) && digits(attempt + 2, name.size());
 }
 
 }  // namespace
@@ -60,7 +73,9 @@ HoldingPaths paths_of(const ExecutorContext& context, const Place& place, Attemp
 std::vector<std::string> names_found(const ExecutorContext& context) {
   std::set<std::string> names;
   for (const std::string& parent : {context.spool_dir + "/holdings", context.work_dir + "/jobs", context.cgroup_base}) {
-    for (const std::string& name : subdirectories(parent)) names.insert(name);
+    for (const std::string& name : subdirectories(parent)) {
+      if (is_attempt_name(name)) names.insert(name);
+    }
   }
   return {names.begin(), names.end()};
 }

@@ -407,6 +407,8 @@ TEST_CASE("a later attempt puts the files of the earlier one away") {
   order.phase = HoldingPhase::run;
   bench.controller.order({order});
   bench.controller.holding_where("exited", order.id, in_state(HoldingState::exited));
+  bench.controller.order({});  // no longer listed: stopped
+  bench.controller.holding_where("clean", order.id, in_state(HoldingState::clean));
   bench.controller.order({});
   bench.controller.report_where("forgotten", [](const Report& report) { return report.holdings.empty(); });
   CHECK(content(bench.node.output("stdout.txt")) == "two\n");
