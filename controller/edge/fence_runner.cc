@@ -6,7 +6,7 @@
 #include <spawn.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,7 +58,8 @@ Result<pid_t> spawn(const std::vector<std::string>& argv) {
 Status run_command(const std::vector<std::string>& argv, DurationMs deadline_ms, int stop) {
   const auto pid = spawn(argv);
   if (!pid) return pid.error();
-  const int process = pidfd_open(*pid, 0);
+  // glibc 2.36 declares pidfd_open without C linkage.
+  const int process = static_cast<int>(syscall(SYS_pidfd_open, *pid, 0));
   pollfd watched[] = {{process, POLLIN, 0}, {stop, POLLIN, 0}};
   int ready = -1;
   const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(deadline_ms);

@@ -57,7 +57,7 @@ grpc::ServerUnaryReactor* start_file_operation(
   return reactor;
 }
 
-void to_proto(const v1::FileListing& listing, google::protobuf::RepeatedPtrField<v1::FileEntry>& files) {
+void add_files(const v1::FileListing& listing, google::protobuf::RepeatedPtrField<v1::FileEntry>& files) {
   for (const v1::ListedFile& file : listing.files()) {
     v1::FileEntry& entry = *files.Add();
     entry.set_name(file.name());

@@ -19,7 +19,7 @@ grpc::ServerUnaryReactor* start_file_operation(
     FileBridge& bridge, grpc::CallbackServerContext* context, FindTarget find,
     std::function<grpc::Status(const Result<v1::FileDone>& done, const v1::FileListing& listing)> answer);
 
-void to_proto(const v1::FileListing& listing, google::protobuf::RepeatedPtrField<v1::FileEntry>& files);
+void add_files(const v1::FileListing& listing, google::protobuf::RepeatedPtrField<v1::FileEntry>& files);
 
 // A file's bytes to the user. With `follow`, job_of names the job whose end ends the stream, and the reader outlives
 // agents: it goes on from where it was with another one, and starts again with the new file of a new attempt.

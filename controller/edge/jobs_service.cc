@@ -147,7 +147,7 @@ grpc::ServerUnaryReactor* JobsService::ListJobFiles(grpc::CallbackServerContext*
       [response, root = path->empty()](const Result<v1::FileDone>& done, const v1::FileListing& listing) {
         // A job that has not started yet has no directory, and so no files.
         if (!done && !(root && done.error().code == Code::not_found)) return to_grpc(done.error());
-        to_proto(listing, *response->mutable_files());
+        add_files(listing, *response->mutable_files());
         return grpc::Status::OK;
       });
 }

@@ -131,7 +131,7 @@ grpc::ServerUnaryReactor* VolumesService::ListFiles(grpc::CallbackServerContext*
       },
       [response](const Result<v1::FileDone>& done, const v1::FileListing& listing) {
         if (!done) return to_grpc(done.error());
-        to_proto(listing, *response->mutable_files());
+        add_files(listing, *response->mutable_files());
         return grpc::Status::OK;
       });
 }

@@ -1,0 +1,257 @@
+#define CATCH_CONFIG_MAIN
+#include "proto/convert.h"
+
+#include <catch2/catch.hpp>
+
+#include "controller/config.h"
+#include "proto/agent_convert.h"
+
+using namespace trainyard;
+
+namespace {
+
+const core::WorkspaceRef kHome{"batchai.horovod", "batchaidev"};
+
+v1::JobSpec tutorial_job() {
+  v1::JobSpec spec;
+  spec.set_cluster("nc6cluster");
+  spec.set_node_count(4);
+  spec.set_toolkit(v1::TOOLKIT_HOROVOD);
+  spec.set_python_script_file_path("$AZ_BATCHAI_JOB_MOUNT_ROOT/myshare/cifar/train.py");
+  spec.set_command_line_args("--dir=$AZ_BATCHAI_JOB_MOUNT_ROOT/myshare/cifar");
+  spec.set_std_out_err_path_prefix("$AZ_BATCHAI_JOB_MOUNT_ROOT/myshare/cifar");
+  auto& share = *spec.add_azure_file_shares();
+  share.set_azure_file_url("https://mystorageaccount.file.core.windows.net/myshare");
+  share.set_relative_mount_path("myshare");
+  spec.set_image("tensorflow/tensorflow:1.8.0-gpu");
+  return spec;
+}
+
+std::string error_of(const v1::JobSpec& spec) {
+  const auto job = from_proto(spec, kHome);
+  return job ? "" : job.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("the tutorial's job converts with Batch AI's defaults") {
+  const auto job = from_proto(tutorial_job(), kHome);
+  REQUIRE(job.ok());
+  CHECK(job->cluster.cluster == "nc6cluster");
+  CHECK(job->cluster.workspace == "batchaidev");
+  CHECK(job->spec.node_count == 4);
+  CHECK(job->spec.file_shares.at(0).account_name == "mystorageaccount");
+  CHECK(job->spec.file_shares.at(0).share == "myshare");
+  CHECK(job->spec.file_shares.at(0).file_mode == "0777");
+  CHECK(job->spec.max_wall_clock_ms == 7LL * 24 * 3600 * 1000);
+  CHECK(job->spec.recovery == Recovery{});
+}
+
+TEST_CASE("a job shown and submitted again is the same job") {
+  auto message = tutorial_job();
+  message.mutable_recovery()->set_lease_forever(true);
+  message.mutable_recovery()->mutable_grace()->set_seconds(3);
+  auto& output = *message.add_output_directories();
+  output.set_id("MODEL");
+  output.set_path_prefix("$AZ_BATCHAI_JOB_MOUNT_ROOT/myshare");
+  const auto first = from_proto(message, kHome);
+  REQUIRE(first.ok());
+  CHECK(first->spec.recovery.lease_ms == kForever);
+  v1::JobSpec shown;
+  to_proto(first->spec, "batchai.horovod/batchaidev/nc6cluster", shown);
+  CHECK(shown.cluster() ==
+        "/subscriptions/trainyard/resourceGroups/batchai.horovod/providers/Microsoft.BatchAI/workspaces/batchaidev/"
+        "clusters/nc6cluster");
+  const auto second = from_proto(shown, {"other", "place"});
+  REQUIRE(second.ok());
+  CHECK(second->spec == first->spec);
+  CHECK(second->cluster.group == "batchai.horovod");
+}
+
+TEST_CASE("one bad input, one clear error that names the field") {
+  auto spec = tutorial_job();
+  SECTION("no nodes") {
+    spec.set_node_count(0);
+    CHECK(error_of(spec) == "properties.nodeCount: must be at least 1, got 0");
+  }
+  SECTION("negative nodes") {
+    spec.set_node_count(-1);
+    CHECK(error_of(spec) == "properties.nodeCount: must be at least 1, got -1");
+  }
+  SECTION("too many nodes") {
+    spec.set_node_count(10'001);
+    CHECK(error_of(spec) == "properties.nodeCount: must be at most 10000, got 10001");
+  }
+  SECTION("a field of another toolkit") {
+    spec.set_command_line("true");
+    CHECK(error_of(spec) == "properties.horovodSettings.commandLine: is no field of this toolkit");
+  }
+  SECTION("no toolkit") {
+    spec.set_toolkit(v1::TOOLKIT_UNSPECIFIED);
+    CHECK(error_of(spec).starts_with("properties: names no toolkit"));
+  }
+  SECTION("processes of a command that is not MPI's") {
+    spec = {};
+    spec.set_cluster("c");
+    spec.set_node_count(1);
+    spec.set_toolkit(v1::TOOLKIT_CUSTOM);
+    spec.set_command_line("true");
+    spec.set_process_count(4);
+    spec.set_std_out_err_path_prefix("/tmp");
+    CHECK(error_of(spec) == "properties.customToolkitSettings.processCount: is no field of this toolkit");
+  }
+  SECTION("the script is missing") {
+    spec.clear_python_script_file_path();
+    CHECK(error_of(spec) == "properties.horovodSettings.pythonScriptFilePath: is missing");
+  }
+  SECTION("the placeholder of the account is still there") {
+    spec.mutable_azure_file_shares(0)->set_azure_file_url(
+        "https://<AZURE_BATCHAI_STORAGE_ACCOUNT>.file.core.windows.net/myshare");
+    CHECK(error_of(spec).find("--storage-account-name") != std::string::npos);
+  }
+  SECTION("another account than the url's") {
+    spec.mutable_azure_file_shares(0)->set_account_name("other");
+    CHECK(
+        error_of(spec) ==
+        "properties.mountVolumes.azureFileShares[0].accountName: \"other\" is not the account \"mystorageaccount\" of "
+        "azureFileUrl");
+  }
+  SECTION("urls that are none") {
+    for (const char* url : {"", "http://a.file.core.windows.net/s", "https://a.blob.core.windows.net/s",
+                            "https://a.file.core.windows.net/", "https://a.file.core.windows.net/s/t",
+                            "https://.file.core.windows.net/s", "https://a/../b.file.core.windows.net/s"}) {
+      spec.mutable_azure_file_shares(0)->set_azure_file_url(url);
+      CHECK(error_of(spec).starts_with("properties.mountVolumes.azureFileShares[0].azureFileUrl: "));
+    }
+  }
+  SECTION("mount paths that leave the root") {
+    for (const char* path : {"", "..", "a/../b", "/abs"}) {
+      spec.mutable_azure_file_shares(0)->set_relative_mount_path(path);
+      CHECK(error_of(spec).starts_with("properties.mountVolumes.azureFileShares[0].relativeMountPath: "));
+    }
+  }
+  SECTION("a cluster that is no name") {
+    spec.set_cluster("a/b");
+    CHECK(error_of(spec).starts_with("properties.cluster: "));
+  }
+  SECTION("a variable without a name") {
+    spec.add_environment_variables()->set_value("x");
+    CHECK(error_of(spec) == "properties.environmentVariables[0].name: is missing");
+  }
+  SECTION("NUL in a text") {
+    spec.set_command_line_args(std::string("a\0b", 3));
+    CHECK(error_of(spec) == "properties.horovodSettings.commandLineArgs: must not contain NUL");
+  }
+  SECTION("a lease both ways") {
+    spec.mutable_recovery()->set_lease_forever(true);
+    spec.mutable_recovery()->mutable_lease()->set_seconds(1);
+    CHECK(error_of(spec).starts_with("properties.recovery.lease: "));
+  }
+}
+
+TEST_CASE("names") {
+  CHECK(check_name("name", "cifar_distributed-1").ok());
+  CHECK(check_name("name", std::string(64, 'a')).ok());
+  for (const std::string& bad : {std::string(), std::string(65, 'a'), std::string("a b"), std::string("a.b"),
+                                 std::string("a/b"), std::string("a\nb"), std::string("\xc3\xa4")}) {
+    CHECK_FALSE(check_name("name", bad).ok());
+  }
+  CHECK(check_group_name("name", "batchai.horovod").ok());
+  CHECK_FALSE(check_group_name("name", "..").ok());
+}
+
+TEST_CASE("low priority machines are refused, not ignored") {
+  v1::ClusterSpec spec;
+  spec.set_vm_size("Standard_NC6");
+  spec.set_vm_priority(v1::VM_PRIORITY_LOWPRIORITY);
+  CHECK(from_proto(spec).error().message == "not supported yet: properties.vmPriority lowpriority");
+}
+
+TEST_CASE("reports and orders survive the wire") {
+  Report report;
+  report.node_name = "node1";
+  report.epoch = "boot-1";
+  report.store_generation = "g";
+  report.orders_revision = 7;
+  report.sequence = 9;
+  report.inventory = {"STANDARD_NC6", "gpu", "10.0.0.1", "10.0.0.0/24", 4, 1 << 30, {{"GPU-1", "K80", 12, true}},
+                      "0.1"};
+  HoldingReport holding{{JobId{5}, 2}, HoldingState::failed, 137};
+  holding.error = {"JobFailed", "bad \xff bytes", {{"Node", "node1"}}, true};
+  report.holdings.push_back(holding);
+  v1::Report message;
+  to_proto(report, message);
+  std::string wire;
+  REQUIRE(message.SerializeToString(&wire));
+  v1::Report received;
+  REQUIRE(received.ParseFromString(wire));
+  const auto back = from_proto(received);
+  REQUIRE(back.ok());
+  holding.error.message = "bad ? bytes";
+  CHECK(back->inventory == report.inventory);
+  CHECK(back->holdings.at(0) == holding);
+  CHECK(back->orders_revision == 7);
+
+  auto launch = std::make_shared<Launch>();
+  launch->job_name = "j";
+  launch->members = {{"node1", "10.0.0.1"}};
+  Orders orders{"g", "boot-1", 8, "g/w/c", {{{JobId{5}, 2}, HoldingPhase::run, 0, {"GPU-1"}, 1000, 0, launch}}};
+  v1::Orders orders_message;
+  to_proto(orders, orders_message);
+  const auto orders_back = from_proto(orders_message);
+  REQUIRE(orders_back.ok());
+  REQUIRE(orders_back->holdings.size() == 1);
+  CHECK(*orders_back->holdings[0].launch == *launch);
+  CHECK(orders_back->holdings[0].phase == HoldingPhase::run);
+
+  orders_message.mutable_holdings(0)->set_member(1);
+  CHECK_FALSE(from_proto(orders_message).ok());
+  message.mutable_holdings(0)->set_state("dancing");
+  CHECK_FALSE(from_proto(message).ok());
+}
+
+// ---- Configuration ----
+
+using namespace trainyard::controller;
+
+TEST_CASE("configuration: what it says, and each mistake with its key") {
+  const auto config = parse_config(R"({"listen":"127.0.0.1:0","storage":[{"account":"special","local":"/data/special"},
+    {"account":"*","local":"/srv/trainyard/"}],"images":[{"image":"a/b:1","run":"host","preparation":""}],
+    "pools":{"gpu":{"fence_command":["/bin/true"]}},"timing":{"unreachable_after_ms":1000}})");
+  REQUIRE(config.ok());
+  CHECK(place_of(*config, "special").value() == "/data/special");
+  CHECK(place_of(*config, "other").value() == "/srv/trainyard/other");
+  CHECK(mapping_of(*config, "a/b:1")->preparation == "");
+  CHECK(mapping_of(*config, "").ok());
+  CHECK(mapping_of(*config, "A/b:1").error().message ==
+        "image A/b:1 runs only where the operator maps it to the host: add {\"image\":\"A/b:1\",\"run\":\"host\"} to "
+        "\"images\" in the controller's configuration");
+  CHECK(config->timing.unreachable_after_ms == 1000);
+  CHECK(config->timing.pools_with_fence_command == std::vector<std::string>{"gpu"});
+  for (const auto& [text, where] : std::map<std::string, std::string>{
+           {"{", "configuration: is not JSON"},
+           {R"({"listen":"x"})", "configuration: listen: "},
+           {R"({"storage":[{"account":"*"}]})", "configuration: storage[0].local: "},
+           {R"({"images":[{"image":"a","run":"docker"}]})", "configuration: images[0].run: "},
+           {R"({"timing":{"kill_time_ms":0}})", "configuration: timing.kill_time_ms: "},
+           {R"({"tls":{"key":"k"}})", "configuration: tls: "},
+           {R"({"listen":7})", "configuration: listen: "}}) {
+    const auto bad = parse_config(text);
+    REQUIRE_FALSE(bad.ok());
+    CHECK(bad.error().message.starts_with(where));
+  }
+}
+
+TEST_CASE("an address that others can reach needs TLS or the word for a lab") {
+  Config config;
+  for (const char* listen : {"127.0.0.1:1", "[::1]:1", "localhost:0"}) {
+    config.listen = listen;
+    CHECK(check_security(config).ok());
+  }
+  for (const char* listen : {"0.0.0.0:1", "10.0.0.1:7470", "[::]:1", "example.org:1"}) {
+    config.listen = listen;
+    CHECK_FALSE(check_security(config).ok());
+  }
+  config.insecure_lab = true;
+  CHECK(check_security(config).ok());
+}

@@ -1,0 +1,188 @@
+#include <catch2/catch.hpp>
+
+#include "controller/edge/job_files.h"
+#include "tests/edge/harness.h"
+
+using namespace trainyard;
+using namespace trainyard::test;
+
+namespace {
+
+v1::SharePath at(const std::string& path) {
+  v1::SharePath out;
+  out.set_account("a");
+  out.set_share("s");
+  out.set_path(path);
+  return out;
+}
+
+grpc::Status upload(User& user, const std::string& path, const std::string& bytes, std::uint64_t promised) {
+  grpc::ClientContext context;
+  v1::UploadFileResponse response;
+  const auto stream = user.volumes->UploadFile(&context, &response);
+  v1::UploadFileRequest part;
+  *part.mutable_target() = at(path);
+  part.set_size(promised);
+  stream->Write(part);
+  for (std::size_t sent = 0; sent < bytes.size(); sent += 200'000) {
+    part.set_data(bytes.substr(sent, 200'000));
+    if (!stream->Write(part)) break;
+  }
+  stream->WritesDone();
+  return stream->Finish();
+}
+
+grpc::Status download(User& user, const std::string& path, std::string& bytes) {
+  grpc::ClientContext context;
+  v1::DownloadFileRequest request;
+  *request.mutable_file() = at(path);
+  const auto stream = user.volumes->DownloadFile(&context, request);
+  v1::FileChunk chunk;
+  while (stream->Read(&chunk)) {
+    if (chunk.offset() != bytes.size()) return {grpc::StatusCode::INTERNAL, "a hole"};
+    bytes += chunk.data();
+  }
+  return stream->Finish();
+}
+
+}  // namespace
+
+TEST_CASE("files of a share go through an agent, byte for byte") {
+  Controller controller;
+  Disk disk;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  std::string bytes;
+  const auto nobody = download(user, "x", bytes);
+  CHECK(nobody.error_code() == grpc::StatusCode::UNAVAILABLE);
+  CHECK(nobody.error_message().find("no reachable node") != std::string::npos);
+
+  FakeAgent agent(controller.channel(), "node1", "10.0.0.1", &disk);
+  REQUIRE(eventually([&] { return agent.acknowledged() > 0; }));
+  std::string big;
+  for (int i = 0; big.size() < 3'000'000; ++i) big += std::to_string(i) + "\n";
+  REQUIRE(upload(user, "dir/big.txt", big, big.size()).ok());
+  CHECK(disk.files.at("/srv/a/s/dir/big.txt") == big);
+  REQUIRE(download(user, "dir/big.txt", bytes).ok());
+  CHECK(bytes == big);
+  CHECK(download(user, "missing", bytes).error_code() == grpc::StatusCode::NOT_FOUND);
+  CHECK(download(user, "../etc/passwd", bytes).error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+
+  v1::ListFilesRequest list;
+  *list.mutable_directory() = at("dir");
+  v1::ListFilesResponse files;
+  REQUIRE(User::call(user.volumes, &v1::Volumes::Stub::ListFiles, list, files).ok());
+  REQUIRE(files.files_size() == 1);
+  CHECK(files.files(0).name() == "big.txt");
+  v1::CreateDirectoryRequest make;
+  *make.mutable_directory() = at("new");
+  v1::CreateDirectoryResponse made;
+  REQUIRE(User::call(user.volumes, &v1::Volumes::Stub::CreateDirectory, make, made).ok());
+  CHECK(made.created());
+}
+
+TEST_CASE("an upload that ends short makes no file") {
+  Controller controller;
+  Disk disk;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  FakeAgent agent(controller.channel(), "node1", "10.0.0.1", &disk);
+  REQUIRE(eventually([&] { return agent.acknowledged() > 0; }));
+  CHECK(upload(user, "half", "abc", 6).error_code() == grpc::StatusCode::ABORTED);
+  {
+    grpc::ClientContext context;
+    v1::UploadFileResponse response;
+    const auto stream = user.volumes->UploadFile(&context, &response);
+    v1::UploadFileRequest part;
+    *part.mutable_target() = at("cancelled");
+    stream->Write(part);
+    part.set_data("abc");
+    stream->Write(part);
+    REQUIRE(eventually([&] {
+      const std::lock_guard lock(disk.mutex);
+      return disk.served >= 2;
+    }));
+    context.TryCancel();
+    CHECK_FALSE(stream->Finish().ok());
+  }
+  CHECK(upload(user, "whole", "abcdef", 6).ok());
+  CHECK(disk.files.size() == 1);
+}
+
+TEST_CASE("a followed file comes live, outlives its reader and ends with the job") {
+  Controller controller;
+  Disk disk;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  v1::Cluster cluster;
+  REQUIRE(user.make_cluster(1, cluster).ok());
+  std::optional<FakeAgent> node(std::in_place, controller.channel(), "node1", "10.0.0.1", &disk);
+  REQUIRE(eventually([&] { return user.cluster().allocation_state() == "steady"; }));
+  v1::Job job;
+  REQUIRE(user.submit(User::job_request("j", 1), job).ok());
+  REQUIRE(eventually([&] { return user.job("j").phase() == "running"; }));
+  const std::string path = "/srv/a/s/logs/" + job.job_output_directory_path_segment() + "/stdouterr/stdout.txt";
+
+  v1::ReadJobFileRequest request;
+  *request.mutable_job() = User::job_name("j");
+  request.set_path("stdout.txt");
+  request.set_follow(true);
+  grpc::ClientContext context;
+  const auto stream = user.jobs->ReadJobFile(&context, request);
+  v1::FileChunk chunk;
+  std::string seen;
+  {
+    const std::lock_guard lock(disk.mutex);
+    disk.files[path] = "one\n";
+  }
+  REQUIRE(stream->Read(&chunk));
+  seen += chunk.data();
+
+  // The agent is killed and comes back: the same life (it keeps its spool), a new stream.
+  node.reset();
+  node.emplace(controller.channel(), "node1", "10.0.0.1", &disk);
+  {
+    const std::lock_guard lock(disk.mutex);
+    disk.files[path] += "two\n";
+  }
+  REQUIRE(stream->Read(&chunk));
+  CHECK(chunk.offset() == 4);
+  seen += chunk.data();
+  REQUIRE(eventually([&] { return node->revision() > 0; }));
+  {
+    const std::lock_guard lock(disk.mutex);
+    disk.files[path] += "end\n";
+  }
+  node->let_heads_exit(0);
+  while (stream->Read(&chunk)) seen += chunk.data();
+  CHECK(stream->Finish().ok());
+  CHECK(seen == "one\ntwo\nend\n");
+  CHECK(user.job("j").execution_state() == "succeeded");
+
+  v1::ListJobFilesRequest list;
+  *list.mutable_job() = User::job_name("j");
+  v1::ListJobFilesResponse files;
+  REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::ListJobFiles, list, files).ok());
+  REQUIRE(files.files_size() == 1);
+  CHECK(files.files(0).name() == "stdout.txt");
+  list.set_output_directory_id("NOPE");
+  CHECK(User::call(user.jobs, &v1::Jobs::Stub::ListJobFiles, list, files).error_code() == grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_CASE("files of a job that are on no share are said to be so") {
+  core::Job job;
+  auto spec = std::make_shared<JobSpec>();
+  spec->std_out_err_path_prefix = "${AZ_BATCHAI_JOB_MOUNT_ROOT}/a/b//c/$NAME$UNDEFINED";
+  spec->environment = {{"NAME", "n"}};
+  spec->output_directories = {{"TEMP", "$AZ_BATCHAI_JOB_TEMP_DIR/x", ""},
+                              {"UP", "$AZ_BATCHAI_JOB_MOUNT_ROOT/a/b/../..", ""}};
+  job.spec = spec;
+  job.segment = "seg";
+  job.volumes = {{Volume::Kind::local, "/srv/s", "a/b"}};
+  const auto place = job_directory(job, "stdouterr");
+  REQUIRE(place.ok());
+  CHECK(place->path == "c/n/seg/stdouterr");
+  CHECK(place->volume.source == "/srv/s");
+  CHECK(job_directory(job, "TEMP").error().code == Code::failed_precondition);
+  CHECK(job_directory(job, "UP").error().code == Code::failed_precondition);
+}
