@@ -84,6 +84,13 @@ std::string printable(const std::string& text) {
   return out;
 }
 
+// "Connection refused" is for people; gRPC's way there is not.
+std::string without_preamble(const std::string& message) {
+  constexpr std::string_view kPreamble = "last error: UNKNOWN: ";
+  const auto at = message.find(kPreamble);
+  return at == std::string::npos ? message : message.substr(at + kPreamble.size());
+}
+
 }  // namespace
 
 std::string new_request_id() {
@@ -147,7 +154,7 @@ Error Client::error_of(const grpc::Status& status) const {
     return Error{Code::unavailable,
                  fmt::format("cannot reach the controller at {}: {}; check that trainyard-controller runs there, and "
                              "--controller or TRAINYARD_CONTROLLER",
-                             x_endpoint.controller, message)};
+                             x_endpoint.controller, without_preamble(message))};
   }
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && message == "Deadline Exceeded") {
     return Error{Code::unavailable, fmt::format("the controller at {} did not answer within {} s",
