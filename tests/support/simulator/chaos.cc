@@ -213,14 +213,18 @@ void Chaos::run_fence(NodeIndex node) {
   x_world.after(x_random.between(500, 10'000), [this, node, name, works, life = x_controller.life()] {
     if (works) {
       x_world.hit("fence command succeeds");
-      if (machine(node).powered()) power_cycle(node, x_random.between(10'000, 200'000));
+      const bool quick = x_random.chance(400);
+      const DurationMs off_ms = quick ? x_random.between(500, 5'000) : x_random.between(10'000, 200'000);
+      if (machine(node).powered()) power_cycle(node, off_ms);
       // power_cycle's undo is skipped after healing: then the site's people switch it on.
       if (x_healed) x_world.after(20'000, [this, node] { machine(node).power_on(false); });
     } else {
       x_world.hit("fence command fails");
     }
     if (life != x_controller.life()) return x_world.hit("fault outcome of a fence command lost");
-    x_world.after(x_random.between(1, 500), [this, name, works, life] {
+    // The program may take its time to end: by then the machine may be back in a new life.
+    const bool lingers = x_random.chance(300);
+    x_world.after(lingers ? x_random.between(500, 30'000) : x_random.between(1, 500), [this, name, works, life] {
       if (life == x_controller.life()) x_controller.post(core::FenceFinished{name, works, works ? "" : "as drawn"});
     });
   });

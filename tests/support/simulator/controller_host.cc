@@ -100,6 +100,7 @@ void ControllerHost::batch() {
     x_core->apply_plan(plan::make_plan(x_core->state(), now_ms), now_ms);
     if (x_world.options.nodes <= x_world.options.full_check_nodes) core::check_invariants(x_core->state());
   }
+  x_core->check_touched();
   commit(x_core->take_outcome());
 }
 
@@ -111,11 +112,7 @@ void ControllerHost::step(EventBody body) {
   x_core->step({controller_now(), std::move(body)});
   ++x_world.core_events;
   if (ticket != 0) x_changed_by[ticket] = small && digest(x_core->state()) != before;
-  if (small || x_world.core_events % kChecksBetween == 0) {
-    core::check_invariants(x_core->state());
-  } else {
-    x_core->check_touched();
-  }
+  if (small || x_world.core_events % kChecksBetween == 0) core::check_invariants(x_core->state());
 }
 
 void ControllerHost::commit(core::Outcome outcome) {

@@ -192,10 +192,11 @@ void Oracle::check_new_holding(const core::Holding& holding, const core::Changes
   }
   const auto node = disk.nodes.find(holding.node);
   if (node == disk.nodes.end()) return;
-  for (const auto& [key, other] : disk.holdings) {
-    const bool released = std::find(changes.erased_holdings.begin(), changes.erased_holdings.end(), key) != changes.erased_holdings.end();
-    if (key.first == holding.node && !released && intersect(other.gpu_uuids, holding.gpu_uuids)) {
-      x_world.fail(fmt::format("I4: {} was given a GPU that {} holds", text(id), text(other.id)));
+  for (auto at = disk.holdings.lower_bound({holding.node, {}}); at != disk.holdings.end() && at->first.first == holding.node; ++at) {
+    const auto& erased = changes.erased_holdings;
+    const bool released = std::find(erased.begin(), erased.end(), at->first) != erased.end();
+    if (!released && intersect(at->second.gpu_uuids, holding.gpu_uuids)) {
+      x_world.fail(fmt::format("I4: {} was given a GPU that {} holds", text(id), text(at->second.id)));
     }
   }
   const auto index = x_node_by_name.find(node->second.name);
