@@ -7,7 +7,7 @@ gradients are averaged; the epochs are divided by the number of workers; worker 
 Horovod averages the gradients where it is installed (with PyTorch or TensorFlow 2), mpi4py + numpy otherwise.
 
   --dir DIR     the model goes to DIR/saved_models/keras_cifar10_trained_model.h5 (default: the current directory)
-  --epochs N    epochs in all, divided by the number of workers (default 400)
+  --epochs N    epochs in all, divided by the number of workers (default 120)
   --data FILE   the digits. Without it, the first of these that exists:
                 $DIGITS_CSV, digits.csv or data/digits.csv beside this script, DIR/digits.csv,
                 $AZ_BATCHAI_JOB_TEMP/digits.csv (a job preparation can put it there)
@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np  # noqa: E402
 
 MODEL_NAME = "keras_cifar10_trained_model.h5"
-CLASSES, HIDDEN, BATCH, MOMENTUM = 10, 96, 32, 0.9
+CLASSES, HIDDEN, BATCH, MOMENTUM = 10, 96, 64, 0.9
 
 
 def say(text):
@@ -192,7 +192,7 @@ def train(model, workers, pixels, digits, epochs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dir", default=".")
-    parser.add_argument("--epochs", type=int, default=400)
+    parser.add_argument("--epochs", type=int, default=120)
     parser.add_argument("--data", default="")
     args = parser.parse_args()
 

@@ -94,9 +94,9 @@ def certificates():
         while time.monotonic() < deadline:  # and stays the only one
             check(names() == ["node1"], "a user's certificate not to join a node")
             time.sleep(0.2)
-        lab.cli("group", "create", "-n", "g", env=_user(lab, "node1", ours), timeout=60).failed()
-        lab.cli("group", "create", "-n", "g", env=_user(lab, "anna", theirs), timeout=60).failed()
-        lab.cli("group", "create", "-n", "g", timeout=60).failed()
+        lab.cli("group", "create", "-n", "g", "--retry-for", 1, env=_user(lab, "node1", ours)).failed()
+        lab.cli("group", "create", "-n", "g", "--retry-for", 1, env=_user(lab, "anna", theirs)).failed()
+        lab.cli("group", "create", "-n", "g", "--retry-for", 1).failed()
         lab.cli("group", "create", "-n", "g", env=anna).ok()
 
 
