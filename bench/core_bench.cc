@@ -1,0 +1,191 @@
+// Figures of the decision core alone, without store and network: core_events_per_s (jobs going through their whole life
+// on 1,000 nodes: submit, place, prepare, run, exit, clean) and plan_ms (10,000 nodes, 100,000 queued jobs). Prints
+// JSON.
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "controller/core/core.h"
+#include "controller/plan/plan.h"
+
+namespace {
+
+using namespace trainyard;
+
+constexpr std::size_t kBatch = 512;
+
+double cpu_seconds() {
+  timespec used{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) / 1e9;
+}
+
+// Nodes whose every job is prepared at once, runs and exits with 0, one report after another.
+class Bench {
+ public:
+  explicit Bench(std::uint32_t nodes) : x_core(core::Settings{}, core::Tables{}, 1), x_nodes(nodes) {
+    command(core::CreateGroup{"group", "onprem", {}});
+    command(core::CreateWorkspace{{"group", "work"}, "", {}});
+    command(core::CreateExperiment{{"group", "work", "exp"}});
+    core::ClusterSpec spec;
+    spec.vm_size = "Standard_NC6";
+    spec.target_node_count = nodes;
+    command(core::CreateCluster{{"group", "work", "cluster"}, spec});
+  }
+
+  void submit(std::uint32_t node_count) {
+    core::SubmitJob submit;
+    submit.ref = {"group", "work", "exp", fmt::format("job{}", ++x_jobs)};
+    submit.cluster = {"group", "work", "cluster"};
+    submit.spec.node_count = node_count;
+    submit.spec.command_line = "true";
+    submit.spec.std_out_err_path_prefix = "/logs";
+    submit.unique = fmt::format("u{}", x_jobs);
+    command(std::move(submit));
+  }
+
+  // Every node joins, the cluster takes them, they say that they know: idle.
+  void join() {
+    for (std::uint32_t node = 0; node < x_nodes; ++node) {
+      Report report;
+      report.node_name = fmt::format("node{:05}", node);
+      report.epoch = "boot";
+      report.inventory.flavour = "STANDARD_NC6";
+      report.inventory.address = fmt::format("10.{}.{}.{}", node >> 16, (node >> 8) & 255, node & 255);
+      report.inventory.gpus = {{fmt::format("GPU-{}", node), "K80", 1ULL << 34, true}};
+      x_reports[report.node_name] = report;
+      step(core::NodeReported{std::move(report)});
+    }
+    plan_and_apply();
+    for (const Report& report : take_answers()) step(core::NodeReported{report});
+  }
+
+  double plan_ms() const {
+    const double begin = cpu_seconds();
+    const core::Plan plan = plan::make_plan(x_core.state(), x_now_ms);
+    return (cpu_seconds() - begin) * 1000;
+  }
+  void plan_and_apply() {
+    if (x_core.wants_plan()) x_core.apply_plan(plan::make_plan(x_core.state(), x_now_ms), x_now_ms);
+  }
+
+  // What the nodes say to the orders of this batch; empty when nothing is left to do.
+  std::vector<Report> take_answers() {
+    std::vector<Report> answers;
+    for (const core::Action& action : x_core.take_outcome().actions) {
+      const auto* send = std::get_if<core::SendOrders>(&action);
+      if (send && x_core.state().nodes.contains(send->node)) {
+        answer(core::orders_for(x_core.state(), send->node), x_core.state().nodes.at(send->node).name, answers);
+      }
+    }
+    return answers;
+  }
+
+  void step(decltype(core::Event::body) body) {
+    ++x_events;
+    x_core.step({++x_now_ms, std::move(body)});
+  }
+  std::uint64_t events() const { return x_events; }
+  std::size_t finished() const {
+    const auto& jobs = x_core.state().jobs;
+    return static_cast<std::size_t>(std::count_if(
+        jobs.begin(), jobs.end(), [](const auto& entry) { return entry.second.state == core::JobState::succeeded; }));
+  }
+
+ private:
+  void command(core::CommandBody body) { step(core::Command{++x_ticket, "", "", "bench", std::move(body)}); }
+
+  void answer(const Orders& orders, const std::string& name, std::vector<Report>& answers) {
+    Report& report = x_reports.at(name);
+    report.store_generation = orders.store_generation;
+    report.orders_revision = orders.revision;
+    report.holdings.clear();
+    for (const HoldingOrder& order : orders.holdings) {
+      HoldingReport holding;
+      holding.id = order.id;
+      if (order.phase == HoldingPhase::prepare) holding.state = HoldingState::ready;
+      if (order.phase == HoldingPhase::run) holding.state = HoldingState::running;
+      if (order.phase == HoldingPhase::stop) {
+        holding.state = HoldingState::clean;
+        holding.receipt.node_name = name;
+      }
+      report.holdings.push_back(holding);
+    }
+    ++report.sequence;
+    answers.push_back(report);
+    const bool runs = std::any_of(orders.holdings.begin(), orders.holdings.end(), [](const HoldingOrder& order) {
+      return order.phase == HoldingPhase::run && order.member == 0;
+    });
+    if (!runs) return;
+    for (HoldingReport& holding : report.holdings) {
+      holding.state = HoldingState::exited;
+      holding.exit_code = 0;
+    }
+    ++report.sequence;
+    answers.push_back(report);
+  }
+
+  core::Core x_core;
+  std::uint32_t x_nodes;
+  TimeMs x_now_ms = 1;
+  core::Ticket x_ticket = 0;
+  std::uint64_t x_jobs = 0, x_events = 0;
+  std::map<std::string, Report> x_reports;
+};
+
+double events_per_second() {
+  constexpr std::uint32_t kNodes = 1'000;
+  constexpr std::size_t kJobs = 40'000;
+  Bench bench(kNodes);
+  bench.join();
+  const std::uint64_t before = bench.events();
+  const double begin = cpu_seconds();
+  std::size_t submitted = 0;
+  std::vector<Report> answers;
+  while (submitted < kJobs || !answers.empty()) {
+    for (std::size_t n = 0; n < kBatch && submitted < kJobs; ++n, ++submitted) bench.submit(1);
+    for (std::size_t from = 0; from < answers.size();) {
+      const std::size_t end = std::min(from + kBatch, answers.size());
+      for (; from < end; ++from) bench.step(core::NodeReported{std::move(answers[from])});
+    }
+    bench.plan_and_apply();
+    answers = bench.take_answers();
+  }
+  const double took = cpu_seconds() - begin;
+  if (bench.finished() != kJobs) {
+    fmt::print(stderr, "only {} of {} jobs succeeded: the figure would be wrong\n", bench.finished(), kJobs);
+    std::exit(1);
+  }
+  return static_cast<double>(bench.events() - before) / took;
+}
+
+// The slower of two moments: all nodes idle (every placement is to be made), and all nodes taken (nothing fits).
+double slowest_plan_ms() {
+  Bench bench(10'000);
+  for (std::uint32_t job = 0; job < 100'000; ++job) bench.submit(job % 10 == 0 ? 4 : 1);
+  bench.join();
+  double slowest = 0;
+  for (int moment = 0; moment < 2; ++moment) {
+    std::vector<double> runs;
+    for (int run = 0; run < 9; ++run) runs.push_back(bench.plan_ms());
+    std::sort(runs.begin(), runs.end());
+    fmt::print(stderr, "plan, {}: {:.2f} ms (median of 9)\n", moment == 0 ? "10,000 nodes idle" : "all nodes taken",
+               runs[4]);
+    slowest = std::max(slowest, runs[4]);
+    bench.plan_and_apply();
+  }
+  return slowest;
+}
+
+}  // namespace
+
+int main() {
+  const double events = events_per_second();
+  const double plan = slowest_plan_ms();
+  fmt::print("{{\"core_events_per_s\": {:.0f}, \"plan_ms\": {:.2f}}}\n", events, plan);
+}
