@@ -213,6 +213,7 @@ void AgentCore::on(const ReportAcknowledged& input) {
   const auto found = x_sent_ms.find(input.sequence);
   if (found == x_sent_ms.end()) return;
   x_acked_send_ms = std::max(x_acked_send_ms, found->second);
+  x_change_acknowledged = x_change_acknowledged || input.sequence >= x_changed_sequence;
   x_sent_ms.erase(x_sent_ms.begin(), std::next(found));
   persist_renewed_lease();
 }
@@ -315,7 +316,11 @@ void AgentCore::report_if_due() {
   x_sent_ms[sequence] = x_now_ms;
   if (x_sent_ms.size() > kMaxUnacknowledged) x_sent_ms.erase(x_sent_ms.begin());
   x_last_sent_ms = x_now_ms;
-  if (!std::exchange(x_changed, false)) {
+  if (std::exchange(x_changed, false)) {
+    x_changed_sequence = sequence;
+    x_change_acknowledged = false;
+  }
+  if (x_change_acknowledged) {
     x_actions.push_back(SendSame{sequence, x_acted_revision});
     return;
   }

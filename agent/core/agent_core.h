@@ -205,6 +205,9 @@ class AgentCore {
   TimeMs x_last_sent_ms = 0;
   bool x_link_up = false;
   bool x_changed = true;  // the next report must be full
+  // Full reports go on until one with the newest change is acknowledged: a controller that is full drops them.
+  std::uint64_t x_changed_sequence = 0;  // of the first report with the newest change
+  bool x_change_acknowledged = false;
   bool x_resumed = false;
   // Orders that cannot be acted on yet: of a new store while something of the old one lives, or whose holdings' leases
   // would be over before they begin because no report was acknowledged for long.

@@ -279,7 +279,7 @@ TEST_CASE("an acknowledgement of an earlier life of the agent renews nothing") {
   node.run_job();
   node.now += 5'000;
   node.step(Tick{});
-  const std::uint64_t old_sequence = node.did<SendSame>()->sequence;
+  const std::uint64_t old_sequence = node.did<SendReport>()->report.sequence;
   node.restart();
   node.now += 4'000;
   node.step(LinkUp{});
@@ -330,6 +330,24 @@ TEST_CASE("full reports after a link comes up and at changes, short ones in betw
   CHECK(node.actions.empty());
   node.step(LinkUp{});
   CHECK(node.did<SendReport>() != nullptr);
+}
+
+TEST_CASE("a change is reported in full until a report that holds it is acknowledged") {
+  Node node;
+  node.step(OrdersArrived{orders(1)});
+  const std::uint64_t dropped = node.did<SendReport>()->report.sequence;
+  node.now += 1'000;
+  node.step(Tick{});
+  REQUIRE(node.did<SendReport>() != nullptr);  // nobody said that they took the first one
+  CHECK(node.did<SendReport>()->report.orders_revision == 1);
+  node.step(ReportAcknowledged{dropped - 1});  // of a report from before the change
+  node.now += 1'000;
+  node.step(Tick{});
+  REQUIRE(node.did<SendReport>() != nullptr);
+  node.acknowledge();
+  node.now += 1'000;
+  node.step(Tick{});
+  CHECK(node.did<SendSame>() != nullptr);
 }
 
 TEST_CASE("failures are told apart: could not prepare, lost, ended") {
