@@ -75,6 +75,7 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
       return finish({.status = Error{Code::invalid_argument, "root must be an absolute directory"}});
     }
     const std::string path = operation.path.empty() ? "." : operation.path;
+    x_share = !operation.volume_kind.empty();
     switch (operation.kind) {
       case FileOperation::Kind::list:
         return list(operation.root, path);
@@ -92,8 +93,14 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
     finish({.status = Error{Code::invalid_argument, "a file operation without a kind"}});
   }
 
+  // A share's directory is made by whoever touches it first.
+  std::vector<std::string> about_share(std::vector<std::string> words) const {
+    if (x_share) words.insert(words.begin() + 1, "--share");
+    return words;
+  }
+
   void change(const std::vector<std::string>& words) {
-    run_helper(x_context.io, helper_command(x_context, words), {}, kShortDeadlineMs,
+    run_helper(x_context.io, helper_command(x_context, about_share(words)), {}, kShortDeadlineMs,
                [self = shared_from_this()](HelperResult result) {
                  if (result.exit_code != 0) return self->fail(result.exit_code, result.error);
                  self->finish({.status = {}, .size = 0, .created = result.output.rfind("created", 0) == 0});
@@ -188,7 +195,7 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
       self->x_exit = {exit_code, std::move(error)};
       self->maybe_exited();
     };
-    auto started = HelperProcess::start(x_context.io, helper_command(x_context, words), std::move(handlers));
+    auto started = HelperProcess::start(x_context.io, helper_command(x_context, about_share(words)), std::move(handlers));
     if (!started) {
       finish({.status = started.error()});
       return false;
@@ -211,6 +218,7 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
 
   ExecutorContext& x_context;
   bool x_too_many;
+  bool x_share = false;  // the root is a share's directory, not one of the agent's own
   std::shared_ptr<FileStream> x_stream;
   std::shared_ptr<HelperProcess> x_helper;
   std::function<void(std::string)> x_on_output;

@@ -39,4 +39,8 @@ class Beneath {
   UniqueFd x_root;
 };
 
+// Makes the directory of a share when it is missing, and the one above it (its account's). What lies above those is the
+// operator's place: when that is missing, something is not mounted, and nothing is made.
+Status make_share_directory(const std::string& path);
+
 }  // namespace trainyard::agent

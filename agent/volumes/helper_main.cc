@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "agent/volumes/beneath.h"
 #include "agent/volumes/helper_verbs.h"
 
 namespace trainyard::agent {
@@ -67,6 +68,10 @@ bool parse(int argc, char** argv, helper::Arguments& arguments) {
       arguments.follow = true;
       continue;
     }
+    if (option == "--share") {
+      arguments.share = true;
+      continue;
+    }
     if (index + 1 == argc) return false;
     char* end = nullptr;
     const char* value = argv[++index];
@@ -122,7 +127,8 @@ int helper_main(int argc, char** argv) {
     std::fprintf(stderr, "usage: trainyard-helper VERB [OPTIONS] WORDS...   (started by trainyard-agent)\n");
     return exit_of_code(Code::invalid_argument);
   }
-  const Status done = found->second.function(arguments);
+  Status done = arguments.share ? make_share_directory(arguments.words[0]) : Status();
+  if (done) done = found->second.function(arguments);
   if (done) return 0;
   std::fprintf(stderr, "%s\n", done.error().message.c_str());
   return exit_of_code(done.error().code);

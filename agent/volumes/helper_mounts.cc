@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "agent/exec/files.h"
+#include "agent/volumes/beneath.h"
 #include "agent/volumes/helper_verbs.h"
 #include "agent/volumes/mounter.h"
 
@@ -118,6 +119,7 @@ Status mount(const Arguments& arguments) {
   if (source.empty() || source[0] != '/' || target.size() < 2 || target[0] != '/') {
     return Error{Code::invalid_argument, "mount needs two absolute directories, not " + source + " and " + target};
   }
+  if (const Status made = make_share_directory(source); !made) return made;
   if (::stat(source.c_str(), &about) != 0) return system_error("cannot mount " + source, errno);
   if (!S_ISDIR(about.st_mode)) return system_error("cannot mount " + source, ENOTDIR);
   if (is_mount_point(target)) {

@@ -13,6 +13,7 @@ struct Arguments {
   unsigned mode = 0;               // of --mode; 0: the verb's default
   std::uint64_t offset = 0;
   bool follow = false;
+  bool share = false;  // words[0] is a share: its directory is made when it is missing
 };
 
 // helper_mounts.cc

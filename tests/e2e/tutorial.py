@@ -28,9 +28,9 @@ def _create_and_fill(lab, commands, folder):
         lines = lab.cli(*show, cwd=folder).ok().splitlines()
         check(re.split(r"\s{2,}", lines[0].strip()) == ["Name", "Resource Group", "Workspace", "VM Size", "State", "Idle", "Running",
                                                         "Preparing", "Leaving", "Unusable"], f"the tutorial's columns: {lines[0]}")
-        return re.split(r"\s{2,}", lines[2].strip())
+        return re.split(r"\s{2,}", lines[2].strip().upper())
 
-    wait_until(lambda: row() == ["nc6cluster", "batchai.horovod", "batchaidev", "STANDARD_NC6", "steady", "4", "0", "0", "0", "0"],
+    wait_until(lambda: row() == ["NC6CLUSTER", "BATCHAI.HOROVOD", "BATCHAIDEV", "STANDARD_NC6", "STEADY", "4", "0", "0", "0", "0"],
                20, "the cluster is steady with four idle nodes", 0.05)
     for starts in (("storage", "account"), ("storage", "share"), ("storage", "directory"), ("storage", "file", "upload")):
         lab.cli(*_next(commands, *starts), cwd=folder).ok()

@@ -89,10 +89,11 @@ class Lab:
     def _copy_programs(self, bin_dir):
         os.mkdir(os.path.join(self.root, "bin"))
         for program in PROGRAMS:
-            path = os.path.join(bin_dir, program)
-            if not os.path.exists(path):
-                raise LabError(f"{path} is not built (deploy/build builds it; TRAINYARD_BUILD_DIR says where)")
-            shutil.copy(path, os.path.join(self.root, "bin"))
+            if not os.path.exists(os.path.join(bin_dir, program)):
+                raise LabError(f"{bin_dir}/{program} is not built (deploy/build builds it; TRAINYARD_BUILD_DIR says where)")
+        for program in os.listdir(bin_dir):
+            if program.startswith("trainyard"):
+                shutil.copy(os.path.join(bin_dir, program), os.path.join(self.root, "bin"))
 
     # --- configuration
 
@@ -173,7 +174,8 @@ echo "$1" >> "{self.root}/fenced"
     def start_controller(self, wait=True):
         self._spawn("head", "trainyard-controller", "--config", os.path.join(self.root, "controller.json"))
         if wait:
-            wait_until(lambda: self._alive("head") and self.cli("node", "list", "-o", "json").rc == 0, 15, "the controller answers")
+            wait_until(lambda: self._alive("head") and self.cli("node", "list", "-o", "json", "--retry-for", 0).rc == 0, 15,
+                       "the controller answers")
 
     def start_agent(self, node, wait=True):
         self._spawn(node, "trainyard-agent", "--config", os.path.join(self.root, f"{node}.json"))
