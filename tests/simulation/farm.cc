@@ -89,7 +89,9 @@ FarmResult run_all(const Seeds& seeds) {
   std::map<pid_t, Child> children;
   std::size_t next = 0;
   while (next < seeds.runs.size() || !children.empty()) {
-    while (next < seeds.runs.size() && children.size() < seeds.at_once) {
+    const bool enough = seeds.until_failure && all.failures != 0;
+    if (enough && children.empty()) break;
+    while (!enough && next < seeds.runs.size() && children.size() < seeds.at_once) {
       int ends[2];
       std::FILE* errors = std::tmpfile();
       if (errors == nullptr || pipe(ends) != 0) std::abort();

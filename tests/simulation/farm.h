@@ -11,6 +11,7 @@ namespace trainyard::simulator {
 struct Seeds {
   std::vector<Options> runs;
   std::uint32_t at_once = 2;
+  bool until_failure = false;  // begin no more runs once one has failed
 };
 
 struct FarmResult {

@@ -16,7 +16,7 @@ struct Wanted {
   std::uint32_t nodes = 50, jobs = 200, at_once = 2;
   std::string mode = "both";
   std::uint64_t only = 0;
-  bool trace = false, suite = false;
+  bool trace = false, suite = false, until_failure = false;
 };
 
 void print(const FarmResult& result, double seconds) {
@@ -46,7 +46,7 @@ bool print_coverage(const Coverage& coverage) {
 }
 
 Seeds seeds_of(const Wanted& wanted, std::uint64_t first, std::uint64_t count) {
-  Seeds seeds{.at_once = wanted.at_once};
+  Seeds seeds{.at_once = wanted.at_once, .until_failure = wanted.until_failure};
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     const bool liveness = wanted.mode == "liveness" || (wanted.mode == "both" && seed % 2 == 0);
     seeds.runs.push_back({.seed = seed,
@@ -107,6 +107,7 @@ int main(int argc, char** argv) {
   app.add_option("--mode", wanted.mode, "safety, liveness (heals all faults and waits for rest), or both in turn")
       ->check(CLI::IsMember({"safety", "liveness", "both"}));
   app.add_flag("--trace", wanted.trace, "with --seed: print every line of the trace");
+  app.add_flag("--until-failure", wanted.until_failure, "stop at the first seed that fails");
   app.add_flag("--suite", wanted.suite, "what the tests run");
   CLI11_PARSE(app, argc, argv);
   if (wanted.suite) return run_suite(wanted);

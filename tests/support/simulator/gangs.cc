@@ -39,7 +39,8 @@ void Gangs::launch(AttemptId id, NodeIndex peer, std::uint32_t tries) {
 void Gangs::run(AttemptId id) {
   const bool fails = x_random.chance(x_rates.user_fails);
   const std::int32_t code = fails ? static_cast<std::int32_t>(x_random.between(1, 139)) : 0;
-  x_world.after(x_random.between(x_low_ms, x_high_ms), [this, id, code] { end(id, code, ExitReason::own); });
+  const bool is_long = x_random.chance(250);  // longer than leases last
+  x_world.after(is_long ? x_random.between(60'000, 200'000) : x_random.between(1'000, 60'000), [this, id, code] { end(id, code, ExitReason::own); });
 }
 
 void Gangs::end(AttemptId id, std::int32_t code, ExitReason reason) {

@@ -21,7 +21,6 @@ class Gangs {
   void head_started(NodeIndex head, AttemptId id, const Launch& launch);
   // A member's processes ended by themselves, by a kill or with their machine.
   void member_gone(NodeIndex node, AttemptId id, bool machine_lost);
-  void shuffle_durations(DurationMs low_ms, DurationMs high_ms) { x_low_ms = low_ms, x_high_ms = high_ms; }
 
  private:
   struct Gang {
@@ -40,7 +39,6 @@ class Gangs {
   Network& x_network;
   Random x_random;
   std::map<AttemptId, Gang> x_gangs;
-  DurationMs x_low_ms = 1'000, x_high_ms = 60'000;
 };
 
 }  // namespace trainyard::simulator

@@ -18,7 +18,7 @@ namespace trainyard::simulator {
 
 // How likely small faults are, per thousand. Healing sets them all to 0.
 struct Rates {
-  std::uint32_t drop = 0, duplicate = 0, delay = 0, reorder = 0, late_orders = 0;
+  std::uint32_t drop = 0, duplicate = 0, delay = 0, reorder = 0, late_orders = 0, late_reports = 0;
   std::uint32_t agent_crash_in_step = 0, controller_crash_in_dispatch = 0, slow_commit = 0;
   std::uint32_t preparation_fails = 0, user_fails = 0, slow_kill = 0, preparation_hangs = 0;
 };

@@ -4,6 +4,11 @@
 #include <utility>
 
 namespace trainyard::simulator {
+namespace {
+
+constexpr std::size_t kLateKept = 4;  // messages of one kind for the next life of an agent
+
+}  // namespace
 
 Network::Network(World& world, const Rates& rates, std::vector<std::unique_ptr<Machine>>& machines,
                  ControllerHost& controller)
@@ -13,10 +18,17 @@ Network::Network(World& world, const Rates& rates, std::vector<std::unique_ptr<M
 
 void Network::agent_started(NodeIndex node) {
   // Late orders: written to the stream of an earlier life, delivered to this one.
-  for (Orders& orders : std::exchange(x_links[node].late, {})) {
-    x_world.after(x_random.between(0, 3'000), [this, node, orders = std::move(orders)] {
+  for (Orders& orders : std::exchange(x_links[node].late_orders, {})) {
+    const bool before_it_connects = x_random.chance(600);
+    x_world.after(x_random.between(0, before_it_connects ? 40 : 3'000), [this, node, orders = std::move(orders)] {
       x_world.hit("fault late orders");
       deliver_down(node, orders);
+    });
+  }
+  for (EventBody& report : std::exchange(x_links[node].late_reports, {})) {
+    x_world.after(x_random.between(200, 15'000), [this, report = std::move(report)] {
+      x_world.hit("fault late report");
+      x_controller.post(report);
     });
   }
   keep_connecting(node);
@@ -97,8 +109,11 @@ void Network::carry(NodeIndex node, bool is_up, std::function<void()> deliver) {
 }
 
 void Network::up(NodeIndex node, EventBody body, bool full) {
-  const Link& link = x_links[node];
+  Link& link = x_links[node];
   if (link.connection == 0) return;
+  if (full && link.late_reports.size() < kLateKept && x_random.chance(x_rates.late_reports)) {
+    link.late_reports.push_back(body);
+  }
   carry(node, true, [this, node, full, life = link.controller_life, body = std::move(body)] {
     if (life != x_controller.life()) return;  // written to a process that is gone
     if (!x_controller.post(body) && full) break_connection(node, 1);  // a lost full report must not look like one taken
@@ -109,7 +124,8 @@ void Network::down(NodeIndex node, std::variant<Orders, core::Acknowledge> messa
   Link& link = x_links[node];
   if (link.connection == 0 || link.controller_life != x_controller.life()) return;
   if (std::holds_alternative<Orders>(message) && x_random.chance(x_rates.late_orders)) {
-    link.late.push_back(std::get<Orders>(message));
+    if (link.late_orders.size() >= kLateKept) link.late_orders.erase(link.late_orders.begin());
+    link.late_orders.push_back(std::get<Orders>(message));
   }
   carry(node, false, [this, node, message = std::move(message)] { deliver_down(node, message); });
 }

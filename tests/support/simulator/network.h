@@ -38,7 +38,8 @@ class Network {
     std::uint64_t controller_life = 0;  // of the connection
     TimeMs last_up_ms = 0, last_down_ms = 0;
     std::vector<std::function<void()>> clogged_messages;
-    std::vector<Orders> late;  // kept for the agent's next life
+    std::vector<Orders> late_orders;         // kept for the agent's next life
+    std::vector<EventBody> late_reports;     // kept until the agent's next life has spoken
   };
   void keep_connecting(NodeIndex node);
   void break_connection(NodeIndex node, DurationMs noticed_after_ms);

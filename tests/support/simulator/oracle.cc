@@ -76,6 +76,7 @@ void Oracle::processes_live(NodeIndex node, const std::string& node_name, Attemp
       x_world.fail(fmt::format("I2: {} starts on {} while attempt {} lives", text(id), node_name, at->first.attempt));
     }
   }
+  check_recorded(node_name, id);
   seen.newest_started = std::max(seen.newest_started, id.attempt);
   for (const AttemptId other : x_live_on[node]) {
     if (other != id && !excused(node) && intersect(x_live[other][node], gpus)) {
@@ -84,6 +85,12 @@ void Oracle::processes_live(NodeIndex node, const std::string& node_name, Attemp
   }
   x_live[id][node] = gpus;
   x_live_on[node].insert(id);
+}
+
+void Oracle::check_recorded(const std::string& node_name, AttemptId id) const {
+  const auto node = x_recorded_nodes.find(node_name);
+  if (node != x_recorded_nodes.end() && x_disk->holdings.contains({node->second, id})) return;
+  x_world.fail(fmt::format("I10: {} starts on {} though the controller has no record of it there", text(id), node_name));
 }
 
 void Oracle::processes_gone(NodeIndex node, AttemptId id) {
@@ -222,6 +229,7 @@ void Oracle::cover(const core::Changes& changes, const Disk& disk) {
   }
   for (const core::Node& node : changes.nodes) {
     const auto before = disk.nodes.find(node.id);
+    x_recorded_nodes[node.name] = node.id;
     const char* from = before == disk.nodes.end() ? "(new)" : name_of(before->second.state);
     if (before != disk.nodes.end() && before->second.state == node.state) continue;
     x_world.hit(fmt::format("node {} -> {}", from, name_of(node.state)));

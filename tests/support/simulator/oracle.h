@@ -27,6 +27,8 @@ class Oracle {
   explicit Oracle(World& world) : x_world(world) {}
 
   // ---- What happens on the machines ----
+  // Every process belongs to a holding that the controller has on disk.
+  void watch_disk(const Disk& disk) { x_disk = &disk; }
   void processes_live(NodeIndex node, const std::string& node_name, AttemptId id, const std::vector<std::string>& gpus);
   void processes_gone(NodeIndex node, AttemptId id);
   void head_exited(AttemptId id, std::int32_t code, ExitReason reason);
@@ -66,16 +68,18 @@ class Oracle {
   bool excused(NodeIndex node) const;
   bool erasable(const std::string& job_path) const;
   std::optional<NodeIndex> node_where_live(AttemptId id) const;
-  void check_gpus(const std::string& node_name, AttemptId id, const std::vector<std::string>& gpus) const;
+  void check_recorded(const std::string& node_name, AttemptId id) const;
   void check_job(const core::Job& job, const core::Job* before, const core::Changes& changes, const Disk& disk);
   void check_end(const core::Job& job);
   void check_new_holding(const core::Holding& holding, const core::Changes& changes, const Disk& disk);
   void cover(const core::Changes& changes, const Disk& disk);
 
   World& x_world;
+  const Disk* x_disk = nullptr;
   std::map<AttemptId, std::map<NodeIndex, std::vector<std::string>>> x_live;
   std::map<NodeIndex, std::set<AttemptId>> x_live_on;
   std::map<std::string, NodeIndex> x_node_by_name;
+  std::map<std::string, NodeId> x_recorded_nodes;
   std::map<AttemptId, Exit> x_exits;
   std::set<AttemptId> x_started;
   std::set<NodeIndex> x_frozen;

@@ -65,6 +65,7 @@ Simulation::Simulation(const Options& options)
 
 RunResult Simulation::run() {
   const TimeMs began_ms = x_world.now_ms();
+  x_oracle.watch_disk(x_controller.disk());
   x_controller.start();
   for (auto& machine : x_machines) {
     x_world.after(x_world.random.between(0, 5'000), [&machine] { machine->power_on(false); });
@@ -204,7 +205,7 @@ const std::vector<std::string>& required_coverage() {
       "fault controller crash after commit, before speaking", "fault controller crash before commit",
       "fault controller crash while speaking", "fault controller's clock steps", "fault daemon left behind",
       "fault delay", "fault drop", "fault duplicate", "fault early exit of the head", "fault head hangs without its peer",
-      "fault head killed", "fault head's shim lost", "fault late orders", "fault launch gave up",
+      "fault head killed", "fault head's shim lost", "fault late orders", "fault late report", "fault launch gave up",
       "fault machine dies and an operator confirms it", "fault machine dies for long", "fault machine frozen",
       "fault machine reboots", "fault mount server unreachable", "fault one-way partition from the node",
       "fault one-way partition to the node", "fault outcome of a fence command lost", "fault partition",

@@ -139,8 +139,9 @@ JobSpec Users::draw_spec(const ClusterPlan& cluster) {
   spec.priority = static_cast<Priority>(x_random.below(3));
   spec.recovery.on_node_loss = x_random.chance(850) ? OnNodeLoss::requeue : OnNodeLoss::fail;
   spec.recovery.max_requeues = static_cast<std::uint32_t>(x_random.below(4));
-  spec.recovery.rerun_after = x_random.chance(850) ? RerunAfter::fenced : RerunAfter::gang_broken;
-  spec.recovery.lease_ms = x_random.chance(80) ? kForever : x_random.between(20'000, 150'000);
+  spec.recovery.rerun_after = x_random.chance(750) ? RerunAfter::fenced : RerunAfter::gang_broken;
+  const std::uint32_t for_ever = spec.recovery.rerun_after == RerunAfter::fenced ? 60 : 400;
+  spec.recovery.lease_ms = x_random.chance(for_ever) ? kForever : x_random.between(20'000, 150'000);
   spec.recovery.gang_abort_after_ms = x_random.chance(500) ? -1 : x_random.between(15'000, 60'000);
   spec.recovery.grace_ms = x_random.between(0, 8'000);
   return spec;
