@@ -171,6 +171,7 @@ Result<Config> parse_config(const std::string& json_text) {
     if (const Status status = read(*found, config); !status) return status.error();
   }
   if (const Status status = reader.finish(); !status) return status.error();
+  if (const auto address = parse_listen(config.listen); !address) return address.error();
   return config;
 }
 

@@ -195,9 +195,14 @@ class FakeAgent {
     x_thread = std::thread([this] { run(); });
   }
   ~FakeAgent() { stop(); }
+  // As kill -9 would: every stream breaks.
   void stop() {
     x_context.TryCancel();
     if (x_thread.joinable()) x_thread.join();
+    {
+      const std::lock_guard lock(x_mutex);
+      for (grpc::ClientContext* context : x_file_contexts) context->TryCancel();
+    }
     for (std::thread& file : x_files) file.join();
     x_files.clear();
   }
@@ -316,21 +321,22 @@ class FakeAgent {
       ++x_disk->served;
     }
     grpc::ClientContext context;
+    {
+      const std::lock_guard lock(x_mutex);
+      x_file_contexts.insert(&context);
+    }
     const auto stream = x_stub->ServeFile(&context);
     v1::FileReply reply;
     reply.set_call_id(call_id);
     stream->Write(reply);
     v1::FileRequest request;
-    if (!stream->Read(&request) || !request.has_operation()) {
-      stream->WritesDone();
-      stream->Finish();
-      return;
-    }
-    perform(*stream, request.operation());
+    if (stream->Read(&request) && request.has_operation()) perform(*stream, request.operation());
     stream->WritesDone();
     while (stream->Read(&request)) {
     }
     stream->Finish();
+    const std::lock_guard lock(x_mutex);
+    x_file_contexts.erase(&context);
   }
 
   using FileStream = grpc::ClientReaderWriter<v1::FileReply, v1::FileRequest>;
@@ -390,7 +396,6 @@ class FakeAgent {
           }
         }
         stream.Write(done);
-        stream.WritesDone();
         if (listener.joinable()) listener.join();
         return;
       }
@@ -421,6 +426,7 @@ class FakeAgent {
   std::thread x_thread;
   std::vector<std::thread> x_files;
   std::mutex x_mutex;
+  std::set<grpc::ClientContext*> x_file_contexts;
   Orders x_orders;
   std::uint64_t x_sequence = 0, x_acknowledged = 0;
   std::optional<int> x_exit;

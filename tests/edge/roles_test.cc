@@ -88,6 +88,8 @@ grpc::Status call_empty(const std::shared_ptr<grpc::Channel>& channel, const std
   grpc::Status status;
   stream->Finish(&status, reinterpret_cast<void*>(3));
   queue.Next(&tag, &ok);
+  if (std::getenv("TRACE_CALLS"))
+    std::fprintf(stderr, "%s: %d %s\n", method.c_str(), status.error_code(), status.error_message().c_str());
   queue.Shutdown();
   while (queue.Next(&tag, &ok)) {
   }
