@@ -104,6 +104,7 @@ def comes_back():
             return job["attempt"] == 2 and job["phase"] == "running"
 
         wait_until(second, 40, "the job runs again", 0.1)
+        wait_until(lambda: one_attempt_at_a_time(world) == 2, 20, "the second attempt's signs of life", 0.1)
         world.touch("go")
         world.succeed("j")
         check(one_attempt_at_a_time(world) == 2, "two attempts, one after the other")
@@ -116,6 +117,7 @@ def reboot():
         lab.crash(nodes[2])
         lab.boot(nodes[2])
         wait_until(lambda: world.job("j")["attempt"] == 2 and world.state("j") == "running", 40, "the job runs again", 0.1)
+        wait_until(lambda: one_attempt_at_a_time(world) == 2, 20, "the second attempt's signs of life", 0.1)
         world.touch("go")
         world.succeed("j")
         check(one_attempt_at_a_time(world) == 2, "two attempts, one after the other")

@@ -54,8 +54,8 @@ def _watch(lab, commands, folder):
     nodes = [f"node{n}" for n in range(1, 5)]
     wanted = {"stdout.txt", "stderr.txt"} | {f"execution-{n}.log" for n in nodes} | {f"std{s}-job_prep-{n}.txt" for s in ("out", "err") for n in nodes}
     check(names == wanted, f"the tutorial's file names {sorted(wanted)}, got {sorted(names)}")
-    rest, err = stream.communicate(timeout=90)
-    check(stream.returncode == 0, f"the stream to end well: {err}")
+    rest = stream.stdout.read()
+    check(stream.wait(timeout=10) == 0, f"the stream to end well: {stream.stderr.read()}")
     return first + rest
 
 
