@@ -1,5 +1,5 @@
-// The controller's one thread of state: take up to 512 events and step each; plan if wanted; commit; only then dispatch.
-// post() and query() may be called from any thread; everything else runs on the loop's thread.
+// The controller's one thread of state: take up to 512 events and step each; plan if wanted; commit; only then
+// dispatch. post() and query() may be called from any thread; everything else runs on the loop's thread.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,8 @@ inline constexpr std::size_t kBatchLimit = 512;
 class Outbox {
  public:
   virtual ~Outbox() = default;
-  virtual void reply(core::Ticket ticket, const Result<core::Subject>& result, const core::State& state, TimeMs now_ms) = 0;
+  virtual void reply(core::Ticket ticket, const Result<core::Subject>& result, const core::State& state,
+                     TimeMs now_ms) = 0;
   virtual void send_orders(const std::string& node_name, const Orders& orders) = 0;
   virtual void acknowledge(const core::Acknowledge& ack) = 0;
   virtual void refuse(const core::Refuse& refusal) = 0;
