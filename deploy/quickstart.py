@@ -11,7 +11,7 @@ import time
 
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 sys.path.insert(0, os.path.join(CHECKOUT, "tests", "support", "netlab"))
-from lab import Lab, LabError, stop_kept, wait_until  # noqa: E402
+from lab import LABS, PREFIX, Lab, LabError, stop_kept, wait_until  # noqa: E402
 
 KEPT = "quickstart"
 NODES = 4
@@ -161,7 +161,7 @@ def main():
     if "--stop" in sys.argv[1:]:
         return stop()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if keep and os.path.exists(os.path.join("/var/tmp", "tylab-" + KEPT)):
+    if keep and os.path.exists(os.path.join(LABS, PREFIX + KEPT)):
         sys.exit("a kept cluster is running already: deploy/quickstart --stop ends it")
     started = time.monotonic()
     say(f"\n== cluster: one controller, {NODES} agents, each on a pretend host (GPUs are pretend, too)")

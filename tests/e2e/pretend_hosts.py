@@ -67,7 +67,8 @@ def killed_owner():
     owner.kill()
     owner.wait()
     sweep(LABS, PREFIX)
-    check(not os.path.exists(root) and not os.path.exists(os.path.join(cgroup2_root(), os.path.basename(root))), "nothing left of it")
+    left = [name for name in os.listdir(cgroup2_root()) if name.startswith(os.path.basename(root))]
+    check(not os.path.exists(root) and not left, f"nothing left of it: {left}")
 
 
 if __name__ == "__main__":

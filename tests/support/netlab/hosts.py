@@ -251,7 +251,7 @@ class Network:
         os.mkdir(root, 0o755)  # fails when the name is taken
         self.root, self.hosts = root, {}
         self.cgroup2 = cgroup2_root()
-        self.cgroup = os.path.join(self.cgroup2, os.path.basename(root))
+        self.cgroup = os.path.join(self.cgroup2, f"{os.path.basename(root)}.{os.getpid()}")
         for folder in ("storage", "work", "home", "hosts"):
             os.mkdir(os.path.join(root, folder))
         self.hosts_file = os.path.join(root, "etc-hosts")
@@ -270,7 +270,7 @@ class Network:
         own = os.path.join(self.cgroup, "switch")
         os.mkdir(own)
         self._switch = subprocess.Popen(["unshare", "--net", "--", "sleep", "infinity"], preexec_fn=join_cgroup(own),
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         mine = os.readlink("/proc/self/ns/net")
         wait_until(lambda: program_of(self._switch.pid) == "sleep" and os.readlink(f"/proc/{self._switch.pid}/ns/net") != mine,
                    5, "the switch's namespace")
