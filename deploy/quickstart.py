@@ -129,8 +129,10 @@ def tutorial(lab, keep):
         wait_between(lab, words, folder)
         say(f"  ({time.monotonic() - started:.1f} s)")
         if name == "job file stream":
-            say("\n# How it ended, and what cleaning the nodes took\n$ trainyard job show ...")
-            run(lab, ["job", "show", "-g", "batchai.horovod", "-w", "batchaidev", "-e", "cifar", "-n", "cifar_distributed", "-o", "table"], folder)
+            receipts = ["job", "show", "-g", "batchai.horovod", "-w", "batchaidev", "-e", "cifar", "-n", "cifar_distributed", "--query",
+                        "cleanupReceipts", "--output", "table"]
+            say(f"\n# Not in the tutorial: what cleaning the nodes after the job took.\n$ trainyard {shlex.join(receipts)}")
+            run(lab, receipts, folder)
             if job_state(lab) != "succeeded":
                 raise LabError("the training job did not succeed")
         if name == "storage file download":

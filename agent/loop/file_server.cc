@@ -195,7 +195,8 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
       self->x_exit = {exit_code, std::move(error)};
       self->maybe_exited();
     };
-    auto started = HelperProcess::start(x_context.io, helper_command(x_context, about_share(words)), std::move(handlers));
+    auto started =
+        HelperProcess::start(x_context.io, helper_command(x_context, about_share(words)), std::move(handlers));
     if (!started) {
       finish({.status = started.error()});
       return false;
