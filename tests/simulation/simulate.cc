@@ -20,9 +20,11 @@ struct Wanted {
 };
 
 void print(const FarmResult& result, double seconds) {
-  fmt::print("{} seeds, {} failed; {} events, {} of them in the controller's core; {} jobs; at least {} events and {} jobs each; {:.1f} s\n",
-             result.runs, result.failures, result.events, result.core_events, result.jobs, result.fewest_events,
-             result.fewest_jobs, seconds);
+  fmt::print(
+      "{} seeds, {} failed; {} events, {} of them in the controller's core; {} jobs; at least {} events and {} jobs "
+      "each; {:.1f} s\n",
+      result.runs, result.failures, result.events, result.core_events, result.jobs, result.fewest_events,
+      result.fewest_jobs, seconds);
   std::fflush(stdout);
 }
 

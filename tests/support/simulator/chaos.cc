@@ -120,7 +120,8 @@ void Chaos::fault_of_machine(NodeIndex node) {
   x_world.hit("fault machine frozen");
   hit.freeze(true);
   const bool is_long = x_random.chance(300);
-  undo_later(is_long ? x_random.between(100'000, 400'000) : x_random.between(500, 40'000), [&hit] { hit.freeze(false); });
+  undo_later(is_long ? x_random.between(100'000, 400'000) : x_random.between(500, 40'000),
+             [&hit] { hit.freeze(false); });
 }
 
 void Chaos::cut(NodeIndex node, bool up, bool down, DurationMs duration_ms) {

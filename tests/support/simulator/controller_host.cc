@@ -9,7 +9,8 @@ namespace {
 
 constexpr std::size_t kInboxLimit = 4096;
 constexpr std::size_t kBatchLimit = 512;
-constexpr std::uint64_t kChecksBetween = 5'000;  // events between two full checks of a state too large for one after each
+constexpr std::uint64_t kChecksBetween =
+    5'000;  // events between two full checks of a state too large for one after each
 
 }  // namespace
 
@@ -166,7 +167,8 @@ void ControllerHost::schedule_deadline() {
   if (deadline == 0) return;
   const DurationMs wait_ms = std::max<DurationMs>(1, deadline - controller_now());
   const TimeMs at_ms = x_world.now_ms() + wait_ms;
-  if (wait_ms >= 1'000 || (x_deadline_at_ms > x_world.now_ms() && x_deadline_at_ms <= at_ms)) return;  // a Tick comes anyway
+  if (wait_ms >= 1'000 || (x_deadline_at_ms > x_world.now_ms() && x_deadline_at_ms <= at_ms))
+    return;  // a Tick comes anyway
   x_deadline_at_ms = at_ms;
   later(wait_ms, [this] { post(core::Tick{}); });
 }

@@ -1,5 +1,5 @@
-// The controller's durable rows as the simulator keeps them: `apply` is the commit. What a crash leaves is exactly this.
-// Kept apart from storage/ on purpose: a second reading of what Changes mean.
+// The controller's durable rows as the simulator keeps them: `apply` is the commit. What a crash leaves is exactly
+// this. Kept apart from storage/ on purpose: a second reading of what Changes mean.
 #pragma once
 
 #include <map>

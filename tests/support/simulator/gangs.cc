@@ -31,7 +31,8 @@ void Gangs::launch(AttemptId id, NodeIndex peer, std::uint32_t tries) {
     if (++gang.ranks_up == gang.peers.size()) run(id);
     return;
   }
-  if (tries > 0) return x_world.after(x_random.between(200, 1'500), [this, id, peer, tries] { launch(id, peer, tries - 1); });
+  if (tries > 0)
+    return x_world.after(x_random.between(200, 1'500), [this, id, peer, tries] { launch(id, peer, tries - 1); });
   x_world.hit("fault launch gave up");
   end(id, 1, ExitReason::peer_lost);
 }
@@ -40,7 +41,8 @@ void Gangs::run(AttemptId id) {
   const bool fails = x_random.chance(x_rates.user_fails);
   const std::int32_t code = fails ? static_cast<std::int32_t>(x_random.between(1, 139)) : 0;
   const bool is_long = x_random.chance(250);  // longer than leases last
-  x_world.after(is_long ? x_random.between(60'000, 200'000) : x_random.between(1'000, 60'000), [this, id, code] { end(id, code, ExitReason::own); });
+  x_world.after(is_long ? x_random.between(60'000, 200'000) : x_random.between(1'000, 60'000),
+                [this, id, code] { end(id, code, ExitReason::own); });
 }
 
 void Gangs::end(AttemptId id, std::int32_t code, ExitReason reason) {

@@ -25,7 +25,9 @@ TimeMs Machine::boottime() const {
   return x_boottime_base_ms + up_ms + up_ms * x_drift_per_million / 1'000'000;
 }
 
-std::string Machine::epoch() const { return fmt::format("{}-b{}-s{}", x_name, x_boot, x_spool_generation); }
+std::string Machine::epoch() const {
+  return fmt::format("{}-b{}-s{}", x_name, x_boot, x_spool_generation);
+}
 
 void Machine::power_on(bool spool_lost) {
   if (x_powered) return;
@@ -139,7 +141,9 @@ void Machine::input(decltype(agent::Input::body) body) {
 void Machine::step(decltype(agent::Input::body) body) {
   const auto actions = x_agent->step({boottime(), std::move(body)});
   std::size_t executed = actions.size();
-  const bool crashes = !actions.empty() && x_random.chance(x_site.rates().agent_crash_in_step);
+  // A crash within a step that does several things is the interesting one.
+  const std::uint32_t rate = x_site.rates().agent_crash_in_step * (actions.size() > 1 ? 20 : 1);
+  const bool crashes = !actions.empty() && x_random.chance(rate);
   if (crashes) executed = x_random.below(actions.size());
   for (std::size_t at = 0; at < executed; ++at) execute(actions[at]);
   if (!crashes) return schedule_tick();
@@ -217,13 +221,14 @@ void Machine::prepare(AttemptId id) {
     work.member = held.member;
   }
   if (work.preparation == Preparation::running) return;
-  if (work.preparation != Preparation::none) return agent_later(x_random.between(1, 20), [this, id] {
-    const auto found = x_work.find(id);
-    if (found == x_work.end()) return;
-    std::optional<NodeError> error;
-    if (found->second.preparation == Preparation::failed) error = found->second.preparation_error;
-    step(agent::Prepared{id, error});
-  });
+  if (work.preparation != Preparation::none)
+    return agent_later(x_random.between(1, 20), [this, id] {
+      const auto found = x_work.find(id);
+      if (found == x_work.end()) return;
+      std::optional<NodeError> error;
+      if (found->second.preparation == Preparation::failed) error = found->second.preparation_error;
+      step(agent::Prepared{id, error});
+    });
   x_world.note("preparation starts", x_index, id.job.value, id.attempt);
   work.preparation = Preparation::running;
   became(id, false);
@@ -243,7 +248,8 @@ void Machine::finish_preparation(AttemptId id) {
     const bool machines = x_random.chance(500);
     x_world.hit(machines ? "fault mount server unreachable" : "fault user's preparation fails");
     work.preparation = Preparation::failed;
-    error = work.preparation_error = {machines ? "MountServerUnreachable" : "JobPreparationFailed", "as drawn", {}, machines};
+    error = work.preparation_error = {
+        machines ? "MountServerUnreachable" : "JobPreparationFailed", "as drawn", {}, machines};
   }
   became(id, true);
   agent_later(x_random.between(0, 5), [this, id, error] { step(agent::Prepared{id, error}); });
@@ -251,7 +257,8 @@ void Machine::finish_preparation(AttemptId id) {
 
 void Machine::start_head(AttemptId id) {
   Work& work = x_work.at(id);
-  if (work.head_started) x_world.fail(fmt::format("job {} attempt {}: the head was started twice", id.job.value, id.attempt));
+  if (work.head_started)
+    x_world.fail(fmt::format("job {} attempt {}: the head was started twice", id.job.value, id.attempt));
   const bool was_alive = work.alive();
   x_world.note("head starts", x_index, id.job.value, id.attempt);
   work.head_started = work.head_alive = true;
@@ -374,15 +381,15 @@ void Machine::lose_head_shim(AttemptId id) {
     work.daemon_alive = work.daemon_alive || x_random.chance(300);
     became(id, true);
   }
-  agent_later(x_random.between(0, 100),
-              [this, id] { step(agent::HeadEnded{id, {}, {"ShimLost", "shim lost", {}, true}}); });
+  agent_later(x_random.between(0, 100), [this, id] {
+    step(agent::HeadEnded{id, {}, {"ShimLost", "shim lost", {}, true}});
+  });
 }
 
 void Machine::lose_peer_shim(AttemptId id) {
   Work& work = x_work.at(id);
   work.peer_lost = true;
-  agent_later(x_random.between(0, 100),
-              [this, id] { step(agent::PeerLost{id, {"ShimLost", "shim lost", {}, true}}); });
+  agent_later(x_random.between(0, 100), [this, id] { step(agent::PeerLost{id, {"ShimLost", "shim lost", {}, true}}); });
   if (!x_random.chance(700)) return;
   work.rank_alive = false;
   became(id, true);

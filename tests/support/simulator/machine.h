@@ -30,8 +30,8 @@ class Site {
  public:
   virtual ~Site() = default;
   virtual void send_up(NodeIndex node, agent::Action report) = 0;  // SendReport or SendSame
-  virtual void agent_started(NodeIndex node) = 0;                   // will want a connection
-  virtual void agent_gone(NodeIndex node) = 0;                      // its connection is gone with it
+  virtual void agent_started(NodeIndex node) = 0;                  // will want a connection
+  virtual void agent_gone(NodeIndex node) = 0;                     // its connection is gone with it
   virtual void head_started(NodeIndex node, AttemptId id, std::shared_ptr<const Launch> launch) = 0;
   // The processes of a member ended otherwise than by the head's own exit.
   virtual void member_gone(NodeIndex node, AttemptId id, bool machine_lost) = 0;
@@ -60,7 +60,9 @@ class Machine {
   void crash_agent();
   void pause_agent(bool paused);
   void freeze(bool frozen);
-  void set_restart_after(DurationMs low_ms, DurationMs high_ms) { x_restart_low_ms = low_ms, x_restart_high_ms = high_ms; }
+  void set_restart_after(DurationMs low_ms, DurationMs high_ms) {
+    x_restart_low_ms = low_ms, x_restart_high_ms = high_ms;
+  }
 
   // An input from the network; lost when no agent runs.
   void input(decltype(agent::Input::body) body);
@@ -124,8 +126,8 @@ class Machine {
   TimeMs x_booted_at_ms = 0, x_boottime_base_ms = 0;
   std::map<AttemptId, Work> x_work;
 
-  agent::Spool x_spool;                                  // durable: all but holdings
-  std::map<AttemptId, agent::HeldAttempt> x_spooled;     // durable
+  agent::Spool x_spool;                               // durable: all but holdings
+  std::map<AttemptId, agent::HeldAttempt> x_spooled;  // durable
   std::unique_ptr<agent::AgentCore> x_agent;
   std::uint64_t x_agent_life = 0, x_tick = 0;
   TimeMs x_agent_since_ms = 0, x_tick_at_ms = 0;

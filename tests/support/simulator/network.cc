@@ -34,7 +34,9 @@ void Network::agent_started(NodeIndex node) {
   keep_connecting(node);
 }
 
-void Network::agent_gone(NodeIndex node) { x_links[node].connection = 0; }
+void Network::agent_gone(NodeIndex node) {
+  x_links[node].connection = 0;
+}
 
 void Network::keep_connecting(NodeIndex node) {
   if (std::exchange(x_links[node].connecting, true)) return;
@@ -67,7 +69,8 @@ void Network::break_connection(NodeIndex node, DurationMs noticed_after_ms) {
 void Network::controller_gone() {
   for (NodeIndex node = 0; node < x_links.size(); ++node) {
     const Link& link = x_links[node];
-    if (link.connection != 0 && link.controller_life != x_controller.life()) break_connection(node, x_random.between(0, 1'000));
+    if (link.connection != 0 && link.controller_life != x_controller.life())
+      break_connection(node, x_random.between(0, 1'000));
   }
 }
 
@@ -115,7 +118,7 @@ void Network::up(NodeIndex node, EventBody body, bool full) {
     link.late_reports.push_back(body);
   }
   carry(node, true, [this, node, full, life = link.controller_life, body = std::move(body)] {
-    if (life != x_controller.life()) return;  // written to a process that is gone
+    if (life != x_controller.life()) return;                          // written to a process that is gone
     if (!x_controller.post(body) && full) break_connection(node, 1);  // a lost full report must not look like one taken
   });
 }
@@ -151,7 +154,8 @@ void Network::clog(NodeIndex node, bool clogged) {
   Link& link = x_links[node];
   link.clogged = clogged;
   if (clogged) return;
-  for (auto& deliver : std::exchange(link.clogged_messages, {})) x_world.after(x_random.between(0, 50), std::move(deliver));
+  for (auto& deliver : std::exchange(link.clogged_messages, {}))
+    x_world.after(x_random.between(0, 50), std::move(deliver));
 }
 
 bool Network::open(NodeIndex node) const {

@@ -1,6 +1,6 @@
-// Streams between machines and controller, with everything that networks do to them: each direction can be cut, clogged,
-// slow; messages can be lost (the stream breaks then, as TCP's does), doubled, overtaken, or kept and delivered to a later
-// life of the agent.
+// Streams between machines and controller, with everything that networks do to them: each direction can be cut,
+// clogged, slow; messages can be lost (the stream breaks then, as TCP's does), doubled, overtaken, or kept and
+// delivered to a later life of the agent.
 #pragma once
 
 #include <functional>
@@ -17,7 +17,8 @@ namespace trainyard::simulator {
 class Network {
  public:
   // `machines` and `controller` must outlive the network; both may be filled after it is built.
-  Network(World& world, const Rates& rates, std::vector<std::unique_ptr<Machine>>& machines, ControllerHost& controller);
+  Network(World& world, const Rates& rates, std::vector<std::unique_ptr<Machine>>& machines,
+          ControllerHost& controller);
 
   void add_node() { x_links.emplace_back(); }
   void agent_started(NodeIndex node);
@@ -38,8 +39,8 @@ class Network {
     std::uint64_t controller_life = 0;  // of the connection
     TimeMs last_up_ms = 0, last_down_ms = 0;
     std::vector<std::function<void()>> clogged_messages;
-    std::vector<Orders> late_orders;         // kept for the agent's next life
-    std::vector<EventBody> late_reports;     // kept until the agent's next life has spoken
+    std::vector<Orders> late_orders;      // kept for the agent's next life
+    std::vector<EventBody> late_reports;  // kept until the agent's next life has spoken
   };
   void keep_connecting(NodeIndex node);
   void break_connection(NodeIndex node, DurationMs noticed_after_ms);

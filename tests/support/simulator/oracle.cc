@@ -18,8 +18,33 @@ const char* name_of(core::NodeState state) {
   constexpr const char* names[] = {"unassigned", "preparing", "idle", "running", "leaving", "unusable"};
   return names[static_cast<int>(state)];
 }
-std::string text(AttemptId id) { return fmt::format("job {} attempt {}", id.job.value, id.attempt); }
-std::string text(const core::Job& job) { return text(AttemptId{job.id, job.attempt}); }
+std::string text(AttemptId id) {
+  return fmt::format("job {} attempt {}", id.job.value, id.attempt);
+}
+std::string text(const core::Job& job) {
+  return text(AttemptId{job.id, job.attempt});
+}
+
+// How far a holding has come; it never goes back.
+int step_of(HoldingState state) {
+  switch (state) {
+    case HoldingState::preparing:
+      return 0;
+    case HoldingState::ready:
+      return 1;
+    case HoldingState::running:
+      return 2;
+    case HoldingState::exited:
+    case HoldingState::failed:
+    case HoldingState::lost:
+      return 3;
+    case HoldingState::stopping:
+      return 4;
+    case HoldingState::clean:
+      return 5;
+  }
+  return 0;
+}
 
 bool intersect(const std::vector<std::string>& some, const std::vector<std::string>& others) {
   return std::any_of(some.begin(), some.end(), [&](const std::string& gpu) {
@@ -90,7 +115,8 @@ void Oracle::processes_live(NodeIndex node, const std::string& node_name, Attemp
 void Oracle::check_recorded(const std::string& node_name, AttemptId id) const {
   const auto node = x_recorded_nodes.find(node_name);
   if (node != x_recorded_nodes.end() && x_disk->holdings.contains({node->second, id})) return;
-  x_world.fail(fmt::format("I10: {} starts on {} though the controller has no record of it there", text(id), node_name));
+  x_world.fail(
+      fmt::format("I10: {} starts on {} though the controller has no record of it there", text(id), node_name));
 }
 
 void Oracle::processes_gone(NodeIndex node, AttemptId id) {
@@ -105,7 +131,9 @@ void Oracle::head_started(AttemptId id) {
   if (!x_started.insert(id).second) x_world.fail(fmt::format("{}: two heads were started", text(id)));
 }
 
-void Oracle::head_exited(AttemptId id, std::int32_t code, ExitReason reason) { x_exits[id] = {code, reason}; }
+void Oracle::head_exited(AttemptId id, std::int32_t code, ExitReason reason) {
+  x_exits[id] = {code, reason};
+}
 
 // ---- What is committed ----
 
@@ -147,9 +175,8 @@ void Oracle::check_job(const core::Job& job, const core::Job* before, const core
     seen.path = experiment + "/" + job.name;
   } else {
     if (job.attempt < before->attempt) x_world.fail(fmt::format("I3: {}: attempt numbers fell", text(job)));
-    if (core::terminal(before->state) &&
-        (job.state != before->state || job.verdict != before->verdict || job.exit_code != before->exit_code ||
-         job.attempt != before->attempt)) {
+    if (core::terminal(before->state) && (job.state != before->state || job.verdict != before->verdict ||
+                                          job.exit_code != before->exit_code || job.attempt != before->attempt)) {
       x_world.fail(fmt::format("I5: {} changed after it had ended as {}", text(job), name_of(before->state)));
     }
   }
@@ -168,23 +195,27 @@ void Oracle::check_end(const core::Job& job) {
     const auto node = node_where_live(AttemptId{job.id, attempt});
     // A deleted job does not wait for unreachable nodes; its holdings there stay as orphans.
     if (node && !job.deleting && (x_jobs[job.id].fenced_rerun || attempt == job.attempt)) {
-      x_world.fail(fmt::format("P5: {} is {} while attempt {} lives on node {}", text(job), name_of(job.state), attempt, *node));
+      x_world.fail(
+          fmt::format("P5: {} is {} while attempt {} lives on node {}", text(job), name_of(job.state), attempt, *node));
     }
   }
   const auto exit = x_exits.find(AttemptId{job.id, job.attempt});
   if (job.state == core::JobState::succeeded && (exit == x_exits.end() || exit->second.code != 0)) {
     x_world.fail(fmt::format("I6: {} succeeded, but its head did not exit with 0", text(job)));
   }
-  const bool users_fault = job.state == core::JobState::failed && job.verdict == core::Verdict::failure && !job.cause.infrastructure;
+  const bool users_fault =
+      job.state == core::JobState::failed && job.verdict == core::Verdict::failure && !job.cause.infrastructure;
   if (users_fault && job.exit_code && exit != x_exits.end() && exit->second.reason == ExitReason::machine_lost) {
-    x_world.fail(fmt::format("{}: the death of a machine became the user's failure ({})", text(job), job.cause.message));
+    x_world.fail(
+        fmt::format("{}: the death of a machine became the user's failure ({})", text(job), job.cause.message));
   }
 }
 
 void Oracle::check_new_holding(const core::Holding& holding, const core::Changes& changes, const Disk& disk) {
   const AttemptId id = holding.id;
   const auto same = [&](const core::Holding& other) { return other.id == id; };
-  const auto job = std::find_if(changes.jobs.begin(), changes.jobs.end(), [&](const core::Job& row) { return row.id == id.job; });
+  const auto job =
+      std::find_if(changes.jobs.begin(), changes.jobs.end(), [&](const core::Job& row) { return row.id == id.job; });
   if (job == changes.jobs.end()) x_world.fail(fmt::format("{} was placed without its job being written", text(id)));
   const auto placed = std::count_if(changes.holdings.begin(), changes.holdings.end(), same);
   if (static_cast<std::uint32_t>(placed) != job->spec->node_count) {
@@ -199,7 +230,8 @@ void Oracle::check_new_holding(const core::Holding& holding, const core::Changes
   }
   const auto node = disk.nodes.find(holding.node);
   if (node == disk.nodes.end()) return;
-  for (auto at = disk.holdings.lower_bound({holding.node, {}}); at != disk.holdings.end() && at->first.first == holding.node; ++at) {
+  for (auto at = disk.holdings.lower_bound({holding.node, {}});
+       at != disk.holdings.end() && at->first.first == holding.node; ++at) {
     const auto& erased = changes.erased_holdings;
     const bool released = std::find(erased.begin(), erased.end(), at->first) != erased.end();
     if (!released && intersect(at->second.gpu_uuids, holding.gpu_uuids)) {
@@ -239,6 +271,10 @@ void Oracle::cover(const core::Changes& changes, const Disk& disk) {
     const char* from = before == disk.holdings.end() ? "(new)" : trainyard::name_of(before->second.reported);
     if (before != disk.holdings.end() && before->second.reported == holding.reported) continue;
     x_world.hit(fmt::format("holding {} -> {}", from, trainyard::name_of(holding.reported)));
+    if (before != disk.holdings.end() && step_of(holding.reported) < step_of(before->second.reported)) {
+      x_world.fail(
+          fmt::format("P6: {} went back from {} to {}", text(holding.id), from, trainyard::name_of(holding.reported)));
+    }
   }
   for (const core::HoldingKey& key : changes.erased_holdings) {
     const auto before = disk.holdings.find(key);
@@ -249,7 +285,9 @@ void Oracle::cover(const core::Changes& changes, const Disk& disk) {
 
 // ---- What is said ----
 
-void Oracle::erasure_wanted(const std::string& path) { x_erasable.insert(path); }
+void Oracle::erasure_wanted(const std::string& path) {
+  x_erasable.insert(path);
+}
 
 void Oracle::replied(const std::string& request_id, const core::CommandBody& body, const Result<core::Subject>& result,
                      const Disk& disk, bool state_changed) {
@@ -263,7 +301,8 @@ void Oracle::replied(const std::string& request_id, const core::CommandBody& bod
   if (state_changed && !result.ok()) {
     x_world.fail(fmt::format("I12: refused request {} changed something: {}", request_id, result.error().message));
   }
-  if (state_changed && !is_first) x_world.fail(fmt::format("P2: the repeat of request {} changed something", request_id));
+  if (state_changed && !is_first)
+    x_world.fail(fmt::format("P2: the repeat of request {} changed something", request_id));
   if (!result.ok() || !is_first || !std::holds_alternative<core::SubmitJob>(body)) return;
   const JobId id{result->id};
   const core::JobRef& ref = std::get<core::SubmitJob>(body).ref;
@@ -281,7 +320,8 @@ void Oracle::check_running_jobs(const Disk& disk, DurationMs bound_ms) {
     }
     const auto since = x_running_without_process_since.try_emplace(id, x_world.now_ms()).first->second;
     if (x_world.now_ms() - since > bound_ms) {
-      x_world.fail(fmt::format("I10: {} has been running for {} ms without a process", text(job), x_world.now_ms() - since));
+      x_world.fail(
+          fmt::format("I10: {} has been running for {} ms without a process", text(job), x_world.now_ms() - since));
     }
   }
 }

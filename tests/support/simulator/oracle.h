@@ -1,6 +1,6 @@
 // Ground truth and the promises: which processes really live on which simulated machine, what every head's exit really
-// was, and what the controller committed and said. Knows nothing of the cores' own bookkeeping except what was committed.
-// A broken promise ends the run.
+// was, and what the controller committed and said. Knows nothing of the cores' own bookkeeping except what was
+// committed. A broken promise ends the run.
 #pragma once
 
 #include <map>
@@ -33,7 +33,8 @@ class Oracle {
   void processes_gone(NodeIndex node, AttemptId id);
   void head_exited(AttemptId id, std::int32_t code, ExitReason reason);
   void head_started(AttemptId id);
-  // A frozen machine runs nothing. One that thaws may run its old processes for the instant before its agent kills them.
+  // A frozen machine runs nothing. One that thaws may run its old processes for the instant before its agent kills
+  // them.
   void frozen(NodeIndex node, bool is_frozen);
   void excuse_until(NodeIndex node, TimeMs until_ms);
 

@@ -12,9 +12,13 @@ constexpr DurationMs kLivenessBoundMs = 4 * 3600 * 1000;
 constexpr const char* kSmall = "STANDARD_NC6";
 constexpr const char* kLarge = "STANDARD_NC24";
 
-bool is_large(NodeIndex node) { return node % 4 == 3; }
+bool is_large(NodeIndex node) {
+  return node % 4 == 3;
+}
 
-DurationMs report_every_ms(const Options& options) { return options.nodes > 1'000 ? 20'000 : 4'000; }
+DurationMs report_every_ms(const Options& options) {
+  return options.nodes > 1'000 ? 20'000 : 4'000;
+}
 
 core::Settings settings_of(const Options& options) {
   return {.unreachable_after_ms = options.nodes > 1'000 ? 60'000 : 15'000,
@@ -44,7 +48,9 @@ std::vector<ClusterPlan> clusters_of(const Options& options) {
   std::uint32_t large = 0;
   for (NodeIndex node = 0; node < options.nodes; ++node) large += is_large(node);
   const std::uint32_t small = options.nodes - large;
-  return {{"c0", kSmall, std::max(1U, small / 2)}, {"c1", kSmall, std::max(1U, small / 3)}, {"c2", kLarge, std::max(1U, large)}};
+  return {{"c0", kSmall, std::max(1U, small / 2)},
+          {"c1", kSmall, std::max(1U, small / 3)},
+          {"c2", kLarge, std::max(1U, large)}};
 }
 
 }  // namespace
@@ -59,7 +65,8 @@ Simulation::Simulation(const Options& options)
       x_chaos(x_world, x_rates, x_machines, x_network, x_controller, x_users) {
   for (NodeIndex node = 0; node < options.nodes; ++node) {
     x_network.add_node();
-    x_machines.push_back(std::make_unique<Machine>(x_world, x_oracle, *this, node, inventory_of(node), report_every_ms(options)));
+    x_machines.push_back(
+        std::make_unique<Machine>(x_world, x_oracle, *this, node, inventory_of(node), report_every_ms(options)));
   }
 }
 
@@ -123,7 +130,8 @@ bool Simulation::at_rest(std::string& why_not) const {
     if (job.deleting) return wait_for(fmt::format("job {} is still being deleted", id.value));
   }
   for (const auto& [key, holding] : x_controller.disk().holdings) {
-    return wait_for(fmt::format("job {} attempt {} still holds node {}", holding.id.job.value, holding.id.attempt, key.first.value));
+    return wait_for(fmt::format("job {} attempt {} still holds node {}", holding.id.job.value, holding.id.attempt,
+                                key.first.value));
   }
   for (const auto& [id, node] : x_controller.disk().nodes) {
     const auto wanted = node.cluster ? core::NodeState::idle : core::NodeState::unassigned;
@@ -147,7 +155,8 @@ bool Simulation::at_rest(std::string& why_not) const {
 
 void Simulation::watch_controller() {
   if (std::exchange(x_controller_life, x_controller.life()) != x_controller.life()) x_network.controller_gone();
-  // Generous: the longest lease, its drift, the kill time, losing contact, and what the users' machines need to be seen.
+  // Generous: the longest lease, its drift, the kill time, losing contact, and what the users' machines need to be
+  // seen.
   if (x_controller.up()) x_oracle.check_running_jobs(x_controller.disk(), 600'000);
   x_world.after(500, [this] { watch_controller(); });
 }
@@ -158,7 +167,10 @@ void Simulation::send_up(NodeIndex node, agent::Action action) {
   if (auto* report = std::get_if<agent::SendReport>(&action)) {
     x_network.up(node, core::NodeReported{std::move(report->report)}, true);
   } else if (const auto* same = std::get_if<agent::SendSame>(&action)) {
-    x_network.up(node, core::NodeSame{x_machines[node]->name(), x_machines[node]->epoch(), same->orders_revision, same->sequence}, false);
+    x_network.up(
+        node,
+        core::NodeSame{x_machines[node]->name(), x_machines[node]->epoch(), same->orders_revision, same->sequence},
+        false);
   }
 }
 
@@ -178,7 +190,9 @@ void Simulation::reply(core::Ticket ticket, const Result<core::Subject>& result,
 
 namespace {
 
-NodeIndex index_of(const std::string& node_name) { return static_cast<NodeIndex>(std::stoul(node_name.substr(1))); }
+NodeIndex index_of(const std::string& node_name) {
+  return static_cast<NodeIndex>(std::stoul(node_name.substr(1)));
+}
 
 }  // namespace
 
@@ -196,31 +210,85 @@ void Simulation::refuse(const core::Refuse& refuse) {
   if (x_machines[node]->epoch() == refuse.epoch) x_network.refused(node);
 }
 
-void Simulation::run_fence(const core::RunFence& fence) { x_chaos.run_fence(index_of(fence.node_name)); }
+void Simulation::run_fence(const core::RunFence& fence) {
+  x_chaos.run_fence(index_of(fence.node_name));
+}
 
 const std::vector<std::string>& required_coverage() {
-  static const std::vector<std::string> names = {
-      "fault agent crash", "fault agent crash between actions", "fault agent paused",
-      "fault agent restarts without its spool", "fault controller crash",
-      "fault controller crash after commit, before speaking", "fault controller crash before commit",
-      "fault controller crash while speaking", "fault controller's clock steps", "fault daemon left behind",
-      "fault delay", "fault drop", "fault duplicate", "fault early exit of the head", "fault head hangs without its peer",
-      "fault head killed", "fault head's shim lost", "fault late orders", "fault late report", "fault launch gave up",
-      "fault machine dies and an operator confirms it", "fault machine dies for long", "fault machine frozen",
-      "fault machine reboots", "fault mount server unreachable", "fault one-way partition from the node",
-      "fault one-way partition to the node", "fault outcome of a fence command lost", "fault partition",
-      "fault partition of many", "fault peer's shim lost", "fault preparation hangs", "fault rank vanishes silently",
-      "fault reorder", "fault reply lost", "fault request doubled", "fault request lost", "fault slow disk",
-      "fault slow kill", "fault swizzle-clog", "fault user's preparation fails", "fence command fails",
-      "fence command succeeds", "request repeated", "request repeated long after", "request refused",
-      "job (new) -> queued", "job queued -> preparing", "job queued -> failed", "job preparing -> starting",
-      "job preparing -> stopping", "job starting -> running", "job starting -> stopping", "job running -> stopping",
-      "job stopping -> queued", "job stopping -> succeeded", "job stopping -> failed",
-      "node (new) -> unassigned", "node unassigned -> preparing", "node preparing -> idle", "node idle -> running",
-      "node running -> idle", "node running -> leaving", "node idle -> leaving", "node leaving -> unassigned",
-      "holding (new) -> preparing", "holding preparing -> ready", "holding preparing -> failed",
-      "holding ready -> running", "holding running -> exited", "holding running -> lost", "holding running -> stopping",
-      "holding exited -> stopping", "holding stopping -> (released)"};
+  static const std::vector<std::string> names = {"fault agent crash",
+                                                 "fault agent crash between actions",
+                                                 "fault agent paused",
+                                                 "fault agent restarts without its spool",
+                                                 "fault controller crash",
+                                                 "fault controller crash after commit, before speaking",
+                                                 "fault controller crash before commit",
+                                                 "fault controller crash while speaking",
+                                                 "fault controller's clock steps",
+                                                 "fault daemon left behind",
+                                                 "fault delay",
+                                                 "fault drop",
+                                                 "fault duplicate",
+                                                 "fault early exit of the head",
+                                                 "fault head hangs without its peer",
+                                                 "fault head killed",
+                                                 "fault head's shim lost",
+                                                 "fault late orders",
+                                                 "fault late report",
+                                                 "fault launch gave up",
+                                                 "fault machine dies and an operator confirms it",
+                                                 "fault machine dies for long",
+                                                 "fault machine frozen",
+                                                 "fault machine reboots",
+                                                 "fault mount server unreachable",
+                                                 "fault one-way partition from the node",
+                                                 "fault one-way partition to the node",
+                                                 "fault outcome of a fence command lost",
+                                                 "fault partition",
+                                                 "fault partition of many",
+                                                 "fault peer's shim lost",
+                                                 "fault preparation hangs",
+                                                 "fault rank vanishes silently",
+                                                 "fault reorder",
+                                                 "fault reply lost",
+                                                 "fault request doubled",
+                                                 "fault request lost",
+                                                 "fault slow disk",
+                                                 "fault slow kill",
+                                                 "fault swizzle-clog",
+                                                 "fault user's preparation fails",
+                                                 "fence command fails",
+                                                 "fence command succeeds",
+                                                 "request repeated",
+                                                 "request repeated long after",
+                                                 "request refused",
+                                                 "job (new) -> queued",
+                                                 "job queued -> preparing",
+                                                 "job queued -> failed",
+                                                 "job preparing -> starting",
+                                                 "job preparing -> stopping",
+                                                 "job starting -> running",
+                                                 "job starting -> stopping",
+                                                 "job running -> stopping",
+                                                 "job stopping -> queued",
+                                                 "job stopping -> succeeded",
+                                                 "job stopping -> failed",
+                                                 "node (new) -> unassigned",
+                                                 "node unassigned -> preparing",
+                                                 "node preparing -> idle",
+                                                 "node idle -> running",
+                                                 "node running -> idle",
+                                                 "node running -> leaving",
+                                                 "node idle -> leaving",
+                                                 "node leaving -> unassigned",
+                                                 "holding (new) -> preparing",
+                                                 "holding preparing -> ready",
+                                                 "holding preparing -> failed",
+                                                 "holding ready -> running",
+                                                 "holding running -> exited",
+                                                 "holding running -> lost",
+                                                 "holding running -> stopping",
+                                                 "holding exited -> stopping",
+                                                 "holding stopping -> (released)"};
   return names;
 }
 

@@ -70,7 +70,9 @@ void Users::confirm_off(const std::string& node, std::function<void()> done) {
 
 // ---- The run ----
 
-void Users::start() { set_up(0); }
+void Users::start() {
+  set_up(0);
+}
 
 void Users::set_up(std::size_t step) {
   const auto next = [this, step] { set_up(step + 1); };
@@ -175,8 +177,10 @@ void Users::something_impossible() {
     job.spec.node_count = 0;
     return ask(std::move(job));
   }
-  if (which == 1) return ask(core::SubmitJob{{"g", "w", "e", "lost"}, {"g", "w", "nowhere"}, draw_spec(x_clusters[0]), {}, "u"});
-  if (which == 2) return ask(core::CreateCluster{ref_of(x_clusters[0]), {.vm_size = "another", .target_node_count = 1}});
+  if (which == 1)
+    return ask(core::SubmitJob{{"g", "w", "e", "lost"}, {"g", "w", "nowhere"}, draw_spec(x_clusters[0]), {}, "u"});
+  if (which == 2)
+    return ask(core::CreateCluster{ref_of(x_clusters[0]), {.vm_size = "another", .target_node_count = 1}});
   if (which == 3) return ask(core::TerminateJob{{"g", "w", "e", "never-was"}});
   if (which == 4) return ask(core::ResizeCluster{{"g", "w", "nowhere"}, 3, core::DeallocationOption::requeue});
   ask(core::FenceNode{"never-joined", true});

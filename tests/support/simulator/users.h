@@ -20,7 +20,8 @@ struct ClusterPlan {
 
 class Users {
  public:
-  Users(World& world, Oracle& oracle, const Rates& rates, ControllerHost& controller, std::vector<ClusterPlan> clusters);
+  Users(World& world, Oracle& oracle, const Rates& rates, ControllerHost& controller,
+        std::vector<ClusterPlan> clusters);
 
   void start();
   // From now on nothing new; clusters get their full size again and what can never run is terminated.

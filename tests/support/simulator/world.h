@@ -23,7 +23,7 @@ struct Options {
   std::uint32_t jobs = 200;
   std::uint64_t events = 10'000;  // at least so many before the run may end
   Mode mode = Mode::safety;
-  bool trace = false;             // print every line of the trace
+  bool trace = false;  // print every line of the trace
   // core::check_invariants runs after every event of the controller up to this many nodes, above it now and then.
   std::uint32_t full_check_nodes = 400;
 };
@@ -54,7 +54,9 @@ using Coverage = std::map<std::string, std::uint64_t>;
 
 class World {
  public:
-  explicit World(const Options& options) : options(options), random(options.seed) { trace.print_to_stdout(options.trace); }
+  explicit World(const Options& options) : options(options), random(options.seed) {
+    trace.print_to_stdout(options.trace);
+  }
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
