@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cctype>
 
+#include "cli/show_parts.h"
 #include "common/time.h"
 
 namespace trainyard::cli {
-namespace {
 
 using google::protobuf::Timestamp;
 using google::protobuf::util::TimeUtil;
@@ -31,26 +31,22 @@ Json sorted(const Json& object) {
   return out;
 }
 
+std::string arm_id(const std::string& group, const std::string& workspace) {
+  return fmt::format("/subscriptions/trainyard/resourceGroups/{}/providers/Microsoft.BatchAI/workspaces/{}", group,
+                     workspace);
+}
+
+std::string state_of(const std::string& provisioning, const std::string& state) {
+  return provisioning == "deleting" ? provisioning : state;
+}
+
+namespace {
+
 template <class Map>
 Json tags_of(const Map& tags) {
   Json out = Json::object();
   for (const auto& [name, value] : tags) out[name] = value;
   return out.empty() ? Json(nullptr) : sorted(out);
-}
-
-Json named_values(const google::protobuf::RepeatedPtrField<v1::NamedValue>& values) {
-  Json out = Json::array();
-  for (const auto& item : values) out.push_back({{"name", item.name()}, {"value", item.value()}});
-  return out;
-}
-
-Json null_if_empty(Json value) {
-  return value.empty() ? Json(nullptr) : value;
-}
-
-std::string arm_id(const std::string& group, const std::string& workspace) {
-  return fmt::format("/subscriptions/trainyard/resourceGroups/{}/providers/Microsoft.BatchAI/workspaces/{}", group,
-                     workspace);
 }
 
 std::vector<std::string> split(const std::string& text, char by) {
@@ -69,140 +65,9 @@ std::string lower(std::string text) {
   return text;
 }
 
-const char* priority_name(v1::Priority priority) {
-  if (priority == v1::PRIORITY_LOW) return "low";
-  return priority == v1::PRIORITY_HIGH ? "high" : "normal";
-}
-
 const char* deallocation_name(v1::DeallocationOption option) {
   if (option == v1::DEALLOCATION_OPTION_TERMINATE) return "terminate";
   return option == v1::DEALLOCATION_OPTION_WAIT_FOR_JOB_COMPLETION ? "waitforjobcompletion" : "requeue";
-}
-
-Json process_count(const v1::JobSpec& spec) {
-  return spec.process_count() > 0 ? Json(spec.process_count()) : Json(nullptr);
-}
-
-void add_toolkits(const v1::JobSpec& spec, Json& out) {
-  for (const char* other : {"caffe2Settings", "caffeSettings", "chainerSettings", "cntkSettings", "customMpiSettings",
-                            "customToolkitSettings", "horovodSettings", "pyTorchSettings", "tensorFlowSettings"}) {
-    out[other] = nullptr;
-  }
-  if (spec.toolkit() == v1::TOOLKIT_HOROVOD) {
-    out["horovodSettings"] = {{"commandLineArgs", or_null(spec.command_line_args())},
-                              {"processCount", process_count(spec)},
-                              {"pythonInterpreterPath", or_null(spec.python_interpreter_path())},
-                              {"pythonScriptFilePath", spec.python_script_file_path()}};
-  } else if (spec.toolkit() == v1::TOOLKIT_CUSTOM_MPI) {
-    out["customMpiSettings"] = {{"commandLine", spec.command_line()}, {"processCount", process_count(spec)}};
-  } else if (spec.toolkit() == v1::TOOLKIT_CUSTOM) {
-    out["customToolkitSettings"] = {{"commandLine", spec.command_line()}};
-  }
-}
-
-Json mounts_of(const v1::JobSpec& spec) {
-  if (spec.azure_file_shares().empty()) return nullptr;
-  Json shares = Json::array();
-  for (const auto& share : spec.azure_file_shares()) {
-    shares.push_back({{"accountName", share.account_name()},
-                      {"azureFileUrl", share.azure_file_url()},
-                      {"credentials", {{"accountKey", nullptr}, {"accountKeySecretReference", nullptr}}},
-                      {"directoryMode", share.directory_mode().empty() ? "0777" : share.directory_mode()},
-                      {"fileMode", share.file_mode().empty() ? "0777" : share.file_mode()},
-                      {"relativeMountPath", share.relative_mount_path()}});
-  }
-  return {{"azureBlobFileSystems", nullptr},
-          {"azureFileShares", shares},
-          {"fileServers", nullptr},
-          {"unmanagedFileSystems", nullptr}};
-}
-
-Json execution_info(const v1::Job& job) {
-  if (!job.has_execution_info()) return nullptr;
-  const auto& info = job.execution_info();
-  Json errors = Json::array();
-  for (const auto& error : info.errors()) {
-    errors.push_back({{"code", error.code()},
-                      {"details", null_if_empty(named_values(error.details()))},
-                      {"message", error.message()}});
-  }
-  return {{"endTime", when(info.has_end_time(), info.end_time())},
-          {"errors", null_if_empty(std::move(errors))},
-          {"exitCode", info.has_exit_code() ? Json(info.exit_code()) : Json(nullptr)},
-          {"startTime", when(info.has_start_time(), info.start_time())}};
-}
-
-Json recovery_of(const v1::Recovery& recovery) {
-  const auto duration = [](bool set, const google::protobuf::Duration& value) {
-    return set ? Json(format_duration(TimeUtil::DurationToMilliseconds(value))) : Json(nullptr);
-  };
-  Json out;
-  out["gangAbortAfter"] = duration(recovery.has_gang_abort_after(), recovery.gang_abort_after());
-  out["grace"] = duration(recovery.has_grace(), recovery.grace());
-  out["lease"] = recovery.lease_forever() ? Json("forever") : duration(recovery.has_lease(), recovery.lease());
-  out["maxRequeues"] = recovery.has_max_requeues() ? recovery.max_requeues() : 1;
-  out["onNodeLoss"] = recovery.on_node_loss() == v1::Recovery::ON_NODE_LOSS_FAIL ? "fail" : "requeue";
-  out["rerunAfter"] = recovery.rerun_after() == v1::Recovery::RERUN_AFTER_GANG_BROKEN ? "gangBroken" : "fenced";
-  return out;
-}
-
-Json directories_in(const v1::JobSpec& spec) {
-  Json out = Json::array();
-  for (const auto& item : spec.input_directories()) out.push_back({{"id", item.id()}, {"path", item.path()}});
-  return null_if_empty(std::move(out));
-}
-
-Json directories_out(const v1::JobSpec& spec) {
-  Json out = Json::array();
-  for (const auto& item : spec.output_directories()) {
-    out.push_back({{"id", item.id()}, {"pathPrefix", item.path_prefix()}, {"pathSuffix", or_null(item.path_suffix())}});
-  }
-  return null_if_empty(std::move(out));
-}
-
-Json receipts_of(const v1::Job& job) {
-  Json out = Json::array();
-  for (const auto& item : job.receipts()) {
-    out.push_back({{"directoriesRemoved", item.directories_removed()},
-                   {"mountsRemoved", item.mounts_removed()},
-                   {"node", item.node()},
-                   {"processesKilled", item.processes_killed()},
-                   {"tookMs", TimeUtil::DurationToMilliseconds(item.took())}});
-  }
-  return out;
-}
-
-void add_spec(const v1::Job& job, Json& out) {
-  const v1::JobSpec& spec = job.spec();
-  constexpr long long kDefaultLimitSeconds = 7LL * 24 * 3600;
-  const long long limit = spec.has_max_wall_clock_time() ? spec.max_wall_clock_time().seconds() : kDefaultLimitSeconds;
-  const ClusterPlace cluster = cluster_of(job);
-  out["cluster"] = {{"id", cluster.id()}, {"resourceGroup", cluster.group}};
-  out["constraints"] = {{"maxWallClockTime", spoken_duration(limit)}};
-  out["containerSettings"] = nullptr;
-  if (!spec.image().empty()) {
-    out["containerSettings"] = {
-        {"imageSourceRegistry", {{"credentials", nullptr}, {"image", spec.image()}, {"serverUrl", nullptr}}},
-        {"shmSize", nullptr}};
-  }
-  out["environmentVariables"] = null_if_empty(named_values(spec.environment_variables()));
-  out["inputDirectories"] = directories_in(spec);
-  out["jobPreparation"] = nullptr;
-  if (!spec.job_preparation_command_line().empty()) {
-    out["jobPreparation"] = {{"commandLine", spec.job_preparation_command_line()}};
-  }
-  out["mountVolumes"] = mounts_of(spec);
-  out["nodeCount"] = spec.node_count();
-  out["outputDirectories"] = directories_out(spec);
-  out["recovery"] = recovery_of(spec.recovery());
-  out["schedulingPriority"] = priority_name(spec.scheduling_priority());
-  out["secrets"] = nullptr;
-  out["stdOutErrPathPrefix"] = spec.std_out_err_path_prefix();
-  add_toolkits(spec, out);
-}
-
-std::string state_of(const std::string& provisioning, const std::string& state) {
-  return provisioning == "deleting" ? provisioning : state;
 }
 
 std::string last_segment(const std::string& path) {
@@ -351,52 +216,6 @@ Row Kind<v1::Cluster>::row(const v1::Cluster& item) {
           std::to_string(counts.preparing_node_count()),
           std::to_string(counts.leaving_node_count()),
           std::to_string(counts.unusable_node_count())};
-}
-
-std::vector<std::string> Kind<v1::Job>::columns() {
-  return {"Name", "Cluster", "Cluster RG", "Cluster Workspace", "Tool", "Nodes", "State", "Exit code", "Reason"};
-}
-Json Kind<v1::Job>::json(const v1::Job& item) {
-  Json out;
-  out["attempt"] = item.attempt();
-  out["cleanupReceipts"] = receipts_of(item);
-  out["creationTime"] = when(item.has_creation_time(), item.creation_time());
-  out["executionInfo"] = execution_info(item);
-  out["executionState"] = item.execution_state();
-  out["executionStateTransitionTime"] =
-      when(item.has_execution_state_transition_time(), item.execution_state_transition_time());
-  out["experimentName"] = item.experiment();
-  out["id"] = item.id().empty() ? arm_id(item.resource_group(), item.workspace()) + "/experiments/" +
-                                      item.experiment() + "/jobs/" + item.name()
-                                : item.id();
-  out["jobOutputDirectoryPathSegment"] = or_null(item.job_output_directory_path_segment());
-  out["name"] = item.name();
-  out["nodes"] = Json(std::vector<std::string>(item.nodes().begin(), item.nodes().end()));
-  out["number"] = item.number();
-  out["phase"] = item.phase();
-  out["provisioningState"] = item.provisioning_state();
-  out["reason"] = or_null(item.reason());
-  out["requeues"] = item.requeues();
-  out["resourceGroup"] = item.resource_group();
-  out["toolType"] = item.tool_type();
-  out["type"] = "Microsoft.BatchAI/workspaces/experiments/jobs";
-  out["warnings"] = Json(std::vector<std::string>(item.warnings().begin(), item.warnings().end()));
-  out["workspace"] = item.workspace();
-  add_spec(item, out);
-  return sorted(out);
-}
-Row Kind<v1::Job>::row(const v1::Job& item) {
-  const ClusterPlace cluster = cluster_of(item);
-  const auto& info = item.execution_info();
-  return {item.name(),
-          cluster.name,
-          cluster.group,
-          cluster.workspace,
-          item.tool_type(),
-          std::to_string(item.spec().node_count()),
-          state_of(item.provisioning_state(), item.execution_state()),
-          info.has_exit_code() ? std::to_string(info.exit_code()) : "",
-          item.reason()};
 }
 
 std::vector<std::string> Kind<v1::FileEntry>::columns() {

@@ -191,7 +191,7 @@ class AgentCore {
   Settings x_settings;
   std::string x_node_name, x_epoch, x_store_generation;
   Inventory x_inventory;
-  std::uint64_t x_revision = 0;        // newest accepted: spooled before it is acted on, lower ones are refused
+  std::uint64_t x_revision = 0;  // newest accepted: spooled before it is acted on, lower ones are refused
   // Newest that this life of the agent acted on: what reports echo. 0 after a restart, because the crash may have come
   // between spooling a revision and acting on it; the controller then sends its orders again.
   std::uint64_t x_acted_revision = 0;

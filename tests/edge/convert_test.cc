@@ -130,6 +130,10 @@ TEST_CASE("one bad input, one clear error that names the field") {
       CHECK(error_of(spec).starts_with("properties.mountVolumes.azureFileShares[0].relativeMountPath: "));
     }
   }
+}
+
+TEST_CASE("one bad name or value, one clear error that names the field") {
+  auto spec = tutorial_job();
   SECTION("a cluster that is no name") {
     spec.set_cluster("a/b");
     CHECK(error_of(spec).starts_with("properties.cluster: "));

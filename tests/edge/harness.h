@@ -360,43 +360,7 @@ class FakeAgent {
         break;
       }
       case v1::FileOperation::KIND_READ: {
-        std::uint64_t offset = operation.offset();
-        bool finish = !operation.follow();
-        std::thread listener;
-        std::atomic<bool> finish_heard = finish;
-        if (!finish) {
-          listener = std::thread([&stream, &finish_heard] {
-            v1::FileRequest part;
-            while (stream.Read(&part)) finish_heard = finish_heard || part.finish();
-            finish_heard = true;
-          });
-        }
-        for (;;) {
-          finish = finish_heard;
-          std::string bytes;
-          {
-            const std::lock_guard lock(x_disk->mutex);
-            const auto found = x_disk->files.find(path);
-            if (found == x_disk->files.end() && finish) {
-              done.mutable_done()->set_code(grpc::StatusCode::NOT_FOUND);
-              done.mutable_done()->set_message("no such file");
-            } else if (found != x_disk->files.end() && offset < found->second.size()) {
-              bytes = found->second.substr(offset, 64 * 1024);
-            }
-          }
-          if (!bytes.empty()) {
-            v1::FileReply part;
-            part.set_data(bytes);
-            offset += bytes.size();
-            if (!stream.Write(part)) break;
-          } else if (finish) {
-            break;
-          } else {
-            std::this_thread::sleep_for(std::chrono::milliseconds(5));
-          }
-        }
-        stream.Write(done);
-        if (listener.joinable()) listener.join();
+        send_file(stream, operation, path, done);
         return;
       }
       case v1::FileOperation::KIND_LIST: {
@@ -416,6 +380,47 @@ class FakeAgent {
         break;
     }
     stream.Write(done);
+  }
+
+  // From the wanted offset; a follower is sent what comes until it says that the job has ended.
+  void send_file(FileStream& stream, const v1::FileOperation& operation, const std::string& path, v1::FileReply& done) {
+    std::uint64_t offset = operation.offset();
+    bool finish = !operation.follow();
+    std::thread listener;
+    std::atomic<bool> finish_heard = finish;
+    if (!finish) {
+      listener = std::thread([&stream, &finish_heard] {
+        v1::FileRequest part;
+        while (stream.Read(&part)) finish_heard = finish_heard || part.finish();
+        finish_heard = true;
+      });
+    }
+    for (;;) {
+      finish = finish_heard;
+      std::string bytes;
+      {
+        const std::lock_guard lock(x_disk->mutex);
+        const auto found = x_disk->files.find(path);
+        if (found == x_disk->files.end() && finish) {
+          done.mutable_done()->set_code(grpc::StatusCode::NOT_FOUND);
+          done.mutable_done()->set_message("no such file");
+        } else if (found != x_disk->files.end() && offset < found->second.size()) {
+          bytes = found->second.substr(offset, 64 * 1024);
+        }
+      }
+      if (!bytes.empty()) {
+        v1::FileReply part;
+        part.set_data(bytes);
+        offset += bytes.size();
+        if (!stream.Write(part)) break;
+      } else if (finish) {
+        break;
+      } else {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+    }
+    stream.Write(done);
+    if (listener.joinable()) listener.join();
   }
 
   const std::string x_name, x_address;

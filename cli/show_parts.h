@@ -1,0 +1,18 @@
+// Small pieces that every kind's JSON is made of. Pure; only show.cc and show_job.cc use them.
+#pragma once
+
+#include <google/protobuf/timestamp.pb.h>
+
+#include <string>
+
+#include "cli/output.h"
+
+namespace trainyard::cli {
+
+Json when(bool set, const google::protobuf::Timestamp& time);  // null when unset
+Json or_null(const std::string& text);                         // null when empty
+Json sorted(const Json& object);                               // keys in order, as Batch AI's command line printed them
+std::string arm_id(const std::string& group, const std::string& workspace);
+std::string state_of(const std::string& provisioning, const std::string& state);  // "deleting" wins
+
+}  // namespace trainyard::cli
