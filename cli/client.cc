@@ -140,9 +140,6 @@ void Client::reconnect() {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetMaxReceiveMessageSize(kLargestAnswerBytes);
   x_channel = grpc::CreateCustomChannel(target_of(x_endpoint.controller), x_credentials, arguments);
@@ -185,6 +182,8 @@ bool Patience::again(const grpc::Status& status, Clock::time_point begun) {
                limit.count());
   }
   std::this_thread::sleep_for(x_pause);
+  // gRPC's own second try on a channel that failed comes after seconds, behind TLS sometimes never: begin afresh.
+  if (!x_client.reached()) x_client.reconnect();
   x_pause = std::min(x_pause * 2, std::chrono::milliseconds(500));
   return true;
 }

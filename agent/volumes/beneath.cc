@@ -66,7 +66,7 @@ Status make_share_directory(const std::string& path) {
   const std::string place = account.substr(0, account.find_last_of('/'));
   if (::access(account.c_str(), F_OK) != 0) {
     if (place.empty() || ::access(place.c_str(), F_OK) != 0) {
-      return Error{Code::failed_precondition, "the share " + path + " cannot be made: " + place +
+      return Error{Code::not_found, "the share " + path + " cannot be made: " + place +
                                                   " does not exist on this node (is it mounted? See `storage` in the "
                                                   "controller's configuration)"};
     }

@@ -288,7 +288,7 @@ TEST_CASE("a share that cannot be mounted fails the preparation with Batch AI's 
   Bench bench;
   auto order = job(bench.node, "echo never");
   auto launch = std::make_shared<Launch>(*order.launch);
-  launch->volumes[0].source = bench.node.directory() + "/absent";
+  launch->volumes[0].source = bench.node.directory() + "/absent/account/share";
   order.launch = launch;
   bench.controller.order({order});
   const auto failed = bench.controller.holding_where("failed", kJob, in_state(HoldingState::failed));

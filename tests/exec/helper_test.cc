@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <utility>
 
 #include "agent/exec/files.h"
@@ -205,6 +206,17 @@ TEST_CASE("a volume is mounted and unmounted by its kind's mounter") {
   REQUIRE(run_until(io, [&] { return outcome.has_value(); }));
   CHECK(outcome->error().code == Code::not_found);
   CHECK(outcome->error().message.find("/nowhere") != std::string::npos);
+}
+
+TEST_CASE("a share's directory is made below a place that exists, and never the place itself") {
+  TempDir place;
+  CHECK(helper({"list", "--share", place / "account/share", "."}).exit_code == 0);
+  CHECK(std::filesystem::is_directory(place / "account/share"));
+  const auto absent = helper({"list", "--share", place / "unmounted/account/share", "."});
+  CHECK(code_of(absent) == Code::not_found);
+  CHECK(absent.error.find("is it mounted?") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(place / "unmounted"));
+  CHECK(code_of(helper({"list", place / "account/other", "."})) == Code::not_found);
 }
 
 TEST_CASE("a file system that never answers costs the deadline and nothing else") {
