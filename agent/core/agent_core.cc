@@ -100,7 +100,9 @@ void AgentCore::on(const OrdersArrived& input) {
     x_tombstones.clear();
   }
   if (would_start_expired(orders)) {
-    x_waiting_orders = orders;
+    // They may be as old as the silence (read after a freeze, say), and what they give long be fenced. The controller
+    // sends its present ones when it sees that these were not echoed.
+    x_dropped_orders = true;
     return;
   }
   if (new_store || orders.revision > x_revision) {
@@ -215,6 +217,7 @@ void AgentCore::on(const ReportAcknowledged& input) {
   x_acked_send_ms = std::max(x_acked_send_ms, found->second);
   x_change_acknowledged = x_change_acknowledged || input.sequence >= x_changed_sequence;
   x_sent_ms.erase(x_sent_ms.begin(), std::next(found));
+  if (std::exchange(x_dropped_orders, false)) x_changed = true;  // ask for the present ones at once
   persist_renewed_lease();
 }
 
@@ -341,7 +344,11 @@ void AgentCore::report_if_due() {
 
 void AgentCore::resume_spool() {
   x_resumed = true;
-  for (const auto& [id, held] : x_holdings) {
+  for (auto& [id, held] : x_holdings) {
+    if (x_tombstones.contains(id) && !ended(held.state)) {
+      stop(held, 0);  // the crash came between spooling the tombstone and acting on it
+      continue;
+    }
     if (held.state == HoldingState::preparing) x_actions.push_back(Prepare{id});
     if (held.state == HoldingState::stopping) {
       x_actions.push_back(Stop{id, x_tombstones.contains(id) ? 0 : grace_of(held)});

@@ -209,9 +209,10 @@ class AgentCore {
   std::uint64_t x_changed_sequence = 0;  // of the first report with the newest change
   bool x_change_acknowledged = false;
   bool x_resumed = false;
-  // Orders that cannot be acted on yet: of a new store while something of the old one lives, or whose holdings' leases
-  // would be over before they begin because no report was acknowledged for long.
+  // Orders of a new store, while something of the old one lives.
   std::optional<Orders> x_waiting_orders;
+  // Orders came whose leases would be over before they begin, because no report was acknowledged for long.
+  bool x_dropped_orders = false;
   std::vector<Action> x_actions;  // of the step under way
 };
 

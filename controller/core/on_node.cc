@@ -179,8 +179,9 @@ void take_holdings(Engine& e, NodeId id, const Report& report) {
     reported.insert(holding.id);
     if (e.state.holdings.contains({id, holding.id})) {
       take_holding(e, {id, holding.id}, holding);
-    } else if (holding.state != HoldingState::clean) {
-      strays = newest;
+    } else {
+      strays = strays || (newest && holding.state != HoldingState::clean);
+      // What is stopping goes on by itself; a clean one is forgotten when the node hears again that it is not listed.
       unknown = unknown || holding.state != HoldingState::stopping;
     }
   }

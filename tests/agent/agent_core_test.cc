@@ -401,7 +401,7 @@ TEST_CASE("orders of another store wait until nothing of the old one lives") {
   CHECK(node.state() == HoldingState::preparing);
 }
 
-TEST_CASE("orders whose leases would be over before they begin wait for an acknowledgement") {
+TEST_CASE("orders whose leases would be over before they begin are not taken, and asked for again once in contact") {
   Node node(false);
   node.now += 60'000;  // long without a controller
   node.step(LinkUp{});
@@ -410,6 +410,31 @@ TEST_CASE("orders whose leases would be over before they begin wait for an ackno
   CHECK(node.core->holdings().empty());
   CHECK(node.core->revision() == 0);
   node.step(ReportAcknowledged{sequence});
+  CHECK(node.core->holdings().empty());  // they may be as old as the silence
+  REQUIRE(node.did<SendReport>() != nullptr);
+  CHECK(node.did<SendReport>()->report.orders_revision == 0);
+  node.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare)})});
   CHECK(node.state() == HoldingState::preparing);
   CHECK(node.core->revision() == 1);
+}
+
+TEST_CASE("a restarted agent echoes no orders that it may not have acted on") {
+  Node node;
+  node.run_job();
+  const std::uint64_t known = node.core->revision();
+  node.restart();
+  node.step(LinkUp{});
+  CHECK(node.core->revision() == known);
+  REQUIRE(node.did<SendReport>() != nullptr);
+  CHECK(node.did<SendReport>()->report.orders_revision == 0);
+}
+
+TEST_CASE("a crash between a tombstone and the stop it asks for does not let the job live on") {
+  Node node;
+  node.run_job();
+  node.spool.tombstones.push_back(kJob);  // spooled; the holding still says running
+  node.restart();
+  REQUIRE(node.did<Stop>() != nullptr);
+  CHECK(node.did<Stop>()->grace_ms == 0);
+  CHECK(node.state() == HoldingState::stopping);
 }
