@@ -52,6 +52,8 @@ class Machine {
   bool agent_running() const { return x_agent != nullptr; }
   bool agent_listens() const { return x_agent != nullptr && !x_paused && !x_frozen; }
   TimeMs agent_since_ms() const { return x_agent_since_ms; }
+  // Of the newest orders its agent knows. REQUIRES: agent_running()
+  std::uint64_t agent_revision() const { return x_agent->revision(); }
   bool idle() const;  // no processes, nothing held
 
   void power_on(bool spool_lost);

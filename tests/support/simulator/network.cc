@@ -19,6 +19,10 @@ Network::Network(World& world, const Rates& rates, std::vector<std::unique_ptr<M
 void Network::agent_started(NodeIndex node) {
   // Late orders: written to the stream of an earlier life, delivered to this one.
   for (Orders& orders : std::exchange(x_links[node].late_orders, {})) {
+    // To the same epoch only what is older than the orders it knows: newer ones of a dead stream cannot come, since a
+    // stream is read in order and ends with its connection.
+    const Machine& machine = *x_machines[node];
+    if (orders.node_epoch == machine.epoch() && orders.revision >= machine.agent_revision()) continue;
     const bool before_it_connects = x_random.chance(600);
     x_world.after(x_random.between(0, before_it_connects ? 40 : 3'000), [this, node, orders = std::move(orders)] {
       x_world.hit("fault late orders");
@@ -130,7 +134,9 @@ void Network::down(NodeIndex node, std::variant<Orders, core::Acknowledge> messa
     if (link.late_orders.size() >= kLateKept) link.late_orders.erase(link.late_orders.begin());
     link.late_orders.push_back(std::get<Orders>(message));
   }
-  carry(node, false, [this, node, message = std::move(message)] { deliver_down(node, message); });
+  carry(node, false, [this, node, connection = link.connection, message = std::move(message)] {
+    if (connection == x_links[node].connection) deliver_down(node, message);
+  });
 }
 
 void Network::deliver_down(NodeIndex node, const std::variant<Orders, core::Acknowledge>& message) {

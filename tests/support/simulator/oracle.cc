@@ -139,6 +139,11 @@ void Oracle::head_exited(AttemptId id, std::int32_t code, ExitReason reason) {
 
 void Oracle::committing(const core::Changes& changes, const Disk& disk) {
   cover(changes, disk);
+  for (const core::TimelineLine& line : changes.timeline) {
+    if (x_world.options.trace) {
+      fmt::print("{:>10}    {}: {}: {}: {}\n", x_world.now_ms(), line.who, line.subject, line.what, line.why);
+    }
+  }
   for (const core::Job& job : changes.jobs) {
     const auto before = disk.jobs.find(job.id);
     check_job(job, before == disk.jobs.end() ? nullptr : &before->second, changes, disk);
@@ -194,7 +199,8 @@ void Oracle::check_end(const core::Job& job) {
   for (std::uint32_t attempt = 1; attempt <= job.attempt; ++attempt) {
     const auto node = node_where_live(AttemptId{job.id, attempt});
     // A deleted job does not wait for unreachable nodes; its holdings there stay as orphans.
-    if (node && !job.deleting && (x_jobs[job.id].fenced_rerun || attempt == job.attempt)) {
+    // Nor does one that accepts gangBroken wait for them before it is queued again, where it may be cancelled.
+    if (node && !job.deleting && x_jobs[job.id].fenced_rerun) {
       x_world.fail(
           fmt::format("P5: {} is {} while attempt {} lives on node {}", text(job), name_of(job.state), attempt, *node));
     }
