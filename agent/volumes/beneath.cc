@@ -67,8 +67,8 @@ Status make_share_directory(const std::string& path) {
   if (::access(account.c_str(), F_OK) != 0) {
     if (place.empty() || ::access(place.c_str(), F_OK) != 0) {
       return Error{Code::not_found, "the share " + path + " cannot be made: " + place +
-                                                  " does not exist on this node (is it mounted? See `storage` in the "
-                                                  "controller's configuration)"};
+                                        " does not exist on this node (is it mounted? See `storage` in the "
+                                        "controller's configuration)"};
     }
     if (::mkdir(account.c_str(), 0755) != 0 && errno != EEXIST) return system_error("cannot create " + account, errno);
     ::chmod(account.c_str(), 0755);
