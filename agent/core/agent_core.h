@@ -154,6 +154,8 @@ class AgentCore {
   const std::map<AttemptId, HeldAttempt>& holdings() const { return x_holdings; }
   const std::set<AttemptId>& tombstones() const { return x_tombstones; }
   std::uint64_t revision() const { return x_revision; }
+  // Leases count from here: the send time of the newest report known to be acknowledged.
+  TimeMs acked_send_ms() const { return x_acked_send_ms; }
   // True when a peer launch of this attempt may start here now: held, phase run, not stopping.
   bool accepts_launch(AttemptId id) const;
 

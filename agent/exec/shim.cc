@@ -122,6 +122,8 @@ Status write_shim_spec(const std::string& directory, const ShimSpec& spec) {
                    {"cgroup", spec.cgroup},
                    {"stdout_path", spec.stdout_path},
                    {"stderr_path", spec.stderr_path},
+                   {"lease_path", spec.lease_path},
+                   {"lease_ms", spec.lease_ms},
                    {"uid", spec.uid},
                    {"gid", spec.gid}};
   // A user's text need not be UTF-8; what is not is replaced, in arguments as in values.
@@ -141,6 +143,8 @@ Result<ShimSpec> read_shim_spec(const std::string& directory) {
     spec.cgroup = value.value("cgroup", std::string());
     spec.stdout_path = value.value("stdout_path", std::string());
     spec.stderr_path = value.value("stderr_path", std::string());
+    spec.lease_path = value.value("lease_path", std::string());
+    spec.lease_ms = value.value("lease_ms", kForever);
     spec.uid = value.value("uid", 0U);
     spec.gid = value.value("gid", 0U);
     if (spec.argv.empty()) return Error{Code::invalid_argument, directory + "/spec.json: argv is empty"};

@@ -37,6 +37,10 @@ struct ShimSpec {
   std::string cgroup;
   std::string stdout_path, stderr_path;  // absolute, appended; the same path twice merges them; empty: in the directory
   std::uint32_t uid = 0, gid = 0;        // 0: stay root (lab); jobs get uids with a later issue
+  // When CLOCK_BOOTTIME passes what `lease_path` says (lease_file.h) + lease_ms, the shim kills the payload by itself:
+  // the agent, which does the same, may be gone. lease_ms kForever: never.
+  std::string lease_path;
+  DurationMs lease_ms = kForever;
 };
 
 struct ShimExit {

@@ -16,7 +16,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
+#include "agent/exec/lease_file.h"
 #include "agent/exec/shim.h"
 
 extern char** environ;
@@ -248,13 +250,27 @@ void reap(Shim& shim) {
   }
 }
 
+// How long to wait until the lease may be over; -1: for ever. Ends the payload when it is over: repeated each second,
+// as what was forked meanwhile may have escaped a kill without cgroups.
+int lease_timeout_ms(const Shim& shim) {
+  constexpr int kAgainMs = 1'000, kLongestMs = 60'000;
+  if (shim.spec.lease_ms == kForever) return -1;
+  const auto renewed_ms = read_lease_file(shim.spec.lease_path);
+  if (!renewed_ms) return kLongestMs;
+  const DurationMs left_ms = *renewed_ms + shim.spec.lease_ms - boottime_ms();
+  if (left_ms > 0) return static_cast<int>(std::min<DurationMs>(left_ms, kLongestMs));
+  if (!shim.spec.cgroup.empty()) Cgroup(shim.spec.cgroup).kill();
+  if (!shim.exited) ::kill(shim.child_pid, SIGKILL);
+  return kAgainMs;
+}
+
 void supervise(Shim& shim, int signals) {
   bool told_to_end = false;
   while (!shim.exited || ((shim.outputs[0].pipe.valid() || shim.outputs[1].pipe.valid()) && !told_to_end)) {
     // poll() skips descriptors of -1: pipes at their end.
     pollfd waiting[3] = {
         {signals, POLLIN, 0}, {shim.outputs[0].pipe.get(), POLLIN, 0}, {shim.outputs[1].pipe.get(), POLLIN, 0}};
-    if (::poll(waiting, 3, -1) < 0) continue;
+    if (::poll(waiting, 3, lease_timeout_ms(shim)) < 0) continue;
     for (int i = 0; i < 2; ++i) {
       if (waiting[i + 1].revents != 0) copy_piece(shim, shim.outputs[i]);
     }

@@ -124,6 +124,7 @@ void AgentLoop::drain() {
     x_inputs.pop_front();
     if (const auto* arrived = std::get_if<OrdersArrived>(&input.body)) x_waiting_cluster = arrived->orders.cluster;
     execute(x_core.step(input));
+    tell_shims_the_lease();
   }
   x_draining = false;
   schedule_tick();
@@ -135,6 +136,11 @@ void AgentLoop::execute(const std::vector<Action>& actions) {
     std::visit([this](const auto& body) { carry_out(body); }, action);
   }
   follow_phases();
+}
+
+// A lease that is not told ends early, never late: the attempt is then lost, not doubled.
+void AgentLoop::tell_shims_the_lease() {
+  if (const auto told = x_spool.write_lease(x_core.acked_send_ms()); !told) spdlog::error("{}", told.error().message);
 }
 
 // Everything that the step wants kept goes to the disk in one write, before any of its other actions.

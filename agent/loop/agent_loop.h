@@ -48,6 +48,7 @@ class AgentLoop {
   void drain();
   void execute(const std::vector<Action>& actions);
   void spool(const std::vector<Action>& actions);
+  void tell_shims_the_lease();
   void carry_out(const Prepare& action);
   void carry_out(const StartHead& action);
   void carry_out(const Stop& action);

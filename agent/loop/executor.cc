@@ -75,6 +75,7 @@ Executor::Executor(ExecutorContext& context, Place place, const HeldAttempt& hel
       x_place(std::move(place)),
       x_id(held.id),
       x_member(held.member),
+      x_lease_ms(held.lease_ms),
       x_gpu_uuids(held.gpu_uuids),
       x_launch(held.launch ? held.launch : std::make_shared<const Launch>()),
       x_paths(paths_of(context, x_place, held.id)),
@@ -275,6 +276,8 @@ ShimSpec Executor::process(const std::string& script) const {
   spec.environment = job_environment(*x_launch, x_member, x_gpu_uuids, x_paths, x_context.facts);
   spec.working_directory = x_paths.job_temp;
   spec.cgroup = x_place.job_cgroup();
+  spec.lease_path = lease_path(x_context);
+  spec.lease_ms = x_lease_ms;
   return spec;
 }
 

@@ -70,6 +70,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   Place x_place;
   AttemptId x_id;
   std::uint32_t x_member = 0;
+  DurationMs x_lease_ms = kForever;
   std::vector<std::string> x_gpu_uuids;
   std::shared_ptr<const Launch> x_launch;
   HoldingPaths x_paths;

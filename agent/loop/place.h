@@ -24,6 +24,11 @@ struct ExecutorContext {
   Mounter* mounter = nullptr;
 };
 
+// Where the shims look for the lease.
+inline std::string lease_path(const ExecutorContext& context) {
+  return context.spool_dir + "/lease";
+}
+
 struct Place {
   std::string name;
   std::string spool;   // shims, logs on their way, markers

@@ -99,6 +99,9 @@ Result<SpoolDirectory> SpoolDirectory::open(const std::string& path, const std::
                                                 "; stop it first, or give this one a spool_dir of its own"};
   }
   if (auto loaded = spool.load(); !loaded) return loaded.error();
+  auto lease = LeaseFile::open(path + "/lease");
+  if (!lease) return lease.error();
+  spool.x_lease = std::move(lease).value();
   return spool;
 }
 

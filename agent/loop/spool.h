@@ -3,6 +3,7 @@
 //   lock         flock(2) as long as the agent lives: a second agent on the same spool is refused
 //   generation   random, drawn once when the spool is made; part of the epoch
 //   state.json   orders seen, holdings, tombstones, lease: replaced whole (fsync, rename), one write per step
+//   lease        what the shims know of the lease (lease_file.h)
 //   holdings/<name>/   of one attempt: directories of its shims, its logs on the way to the share, small markers
 //
 // Loop thread only. The spool is on a local disk of the node; a write that fails ends the process (by the caller).
@@ -13,6 +14,7 @@
 
 #include "agent/core/agent_core.h"
 #include "agent/exec/files.h"
+#include "agent/exec/lease_file.h"
 #include "common/result.h"
 
 namespace trainyard::agent {
@@ -42,6 +44,8 @@ class SpoolDirectory {
   Spool for_core() const;
 
   Status save(const std::map<AttemptId, HeldAttempt>& holdings);
+  // For the shims; costs nothing when it did not change.
+  Status write_lease(TimeMs acknowledged_send_ms) { return x_lease.write(acknowledged_send_ms); }
 
  private:
   SpoolDirectory() = default;
@@ -49,6 +53,7 @@ class SpoolDirectory {
 
   std::string x_path, x_boot, x_generation;
   UniqueFd x_lock;
+  LeaseFile x_lease;
   SpoolRecord x_record;
   std::vector<HeldAttempt> x_holdings;
 };
