@@ -43,6 +43,7 @@ struct Shim {
   ShimExit exit;
   std::uint64_t written_dropped = 0;  // as exit.json says
   std::int64_t ended_boottime_ms = 0;
+  std::int64_t lease_check_ms = 0;  // CLOCK_BOOTTIME at which the lease file is read next
   Output outputs[2];
 };
 
@@ -251,17 +252,22 @@ void reap(Shim& shim) {
 }
 
 // How long to wait until the lease may be over; -1: for ever. Ends the payload when it is over: repeated each second,
-// as what was forked meanwhile may have escaped a kill without cgroups.
-int lease_timeout_ms(const Shim& shim) {
-  constexpr int kAgainMs = 1'000, kLongestMs = 60'000;
+// as what was forked meanwhile may have escaped a kill without cgroups. A renewal only moves the end away, so the file
+// is read when the end it told last is reached, not at every piece of output.
+int lease_timeout_ms(Shim& shim) {
+  constexpr std::int64_t kAgainMs = 1'000, kLongestMs = 60'000;
   if (shim.spec.lease_ms == kForever) return -1;
-  const auto renewed_ms = read_lease_file(shim.spec.lease_path);
-  if (!renewed_ms) return kLongestMs;
-  const DurationMs left_ms = *renewed_ms + shim.spec.lease_ms - boottime_ms();
-  if (left_ms > 0) return static_cast<int>(std::min<DurationMs>(left_ms, kLongestMs));
-  if (!shim.spec.cgroup.empty()) Cgroup(shim.spec.cgroup).kill();
-  if (!shim.exited) ::kill(shim.child_pid, SIGKILL);
-  return kAgainMs;
+  const std::int64_t now_ms = boottime_ms();
+  if (now_ms >= shim.lease_check_ms) {
+    const auto renewed_ms = read_lease_file(shim.spec.lease_path);
+    const std::int64_t left_ms = renewed_ms ? *renewed_ms + shim.spec.lease_ms - now_ms : kLongestMs;
+    if (left_ms <= 0) {
+      if (!shim.spec.cgroup.empty()) Cgroup(shim.spec.cgroup).kill();
+      if (!shim.exited) ::kill(shim.child_pid, SIGKILL);
+    }
+    shim.lease_check_ms = now_ms + (left_ms <= 0 ? kAgainMs : std::min(left_ms, kLongestMs));
+  }
+  return static_cast<int>(shim.lease_check_ms - now_ms);
 }
 
 void supervise(Shim& shim, int signals) {
