@@ -83,14 +83,10 @@ grpc::ServerUnaryReactor* WorkspacesService::ListWorkspaces(grpc::CallbackServer
                                                             const v1::ListWorkspacesRequest* request,
                                                             v1::ListWorkspacesResponse* response) {
   return x_context.read(context, [request, response](const core::State& state, TimeMs) {
-    std::optional<GroupId> only;
-    if (!request->resource_group().empty()) {
-      const auto group = core::find_group(state, request->resource_group());
-      if (!group) return to_grpc(group.error());
-      only = *group;
-    }
+    const auto only = wanted_group(state, request->resource_group());
+    if (!only) return to_grpc(only.error());
     for (const auto& [path, id] : state.workspace_by_path) {
-      if (!only || state.workspaces.at(id).group == *only) show(state, id, *response->add_workspaces());
+      if (!*only || state.workspaces.at(id).group == **only) show(state, id, *response->add_workspaces());
     }
     return grpc::Status::OK;
   });

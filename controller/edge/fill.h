@@ -2,6 +2,7 @@
 // to a repeated request names something that is gone by now. On the loop's thread.
 #pragma once
 
+#include "controller/core/lookup.h"
 #include "controller/core/view.h"
 #include "controller/edge/context.h"
 #include "proto/convert.h"
@@ -40,6 +41,14 @@ template <class IdType, class Message>
 grpc::Status answer(const core::State& state, const Result<IdType>& id, Message& message) {
   if (!id) return to_grpc(id.error());
   return show(state, *id, message) ? grpc::Status::OK : gone();
+}
+
+// The group that a list is narrowed to; none when the request names none.
+inline Result<std::optional<GroupId>> wanted_group(const core::State& state, const std::string& name) {
+  if (name.empty()) return std::optional<GroupId>();
+  const auto group = core::find_group(state, name);
+  if (!group) return group.error();
+  return std::optional<GroupId>(*group);
 }
 
 // Checks the names of a path in order; the first mistake is the answer.

@@ -65,14 +65,10 @@ grpc::ServerUnaryReactor* VolumesService::ListAccounts(grpc::CallbackServerConte
                                                        const v1::ListAccountsRequest* request,
                                                        v1::ListAccountsResponse* response) {
   return x_context.read(context, [request, response](const core::State& state, TimeMs) {
-    std::optional<GroupId> only;
-    if (!request->resource_group().empty()) {
-      const auto group = core::find_group(state, request->resource_group());
-      if (!group) return to_grpc(group.error());
-      only = *group;
-    }
+    const auto only = wanted_group(state, request->resource_group());
+    if (!only) return to_grpc(only.error());
     for (const auto& [name, id] : state.account_by_name) {
-      if (!only || state.accounts.at(id).group == *only) show(state, id, *response->add_accounts());
+      if (!*only || state.accounts.at(id).group == **only) show(state, id, *response->add_accounts());
     }
     return grpc::Status::OK;
   });
