@@ -175,6 +175,7 @@ bool Patience::again(const grpc::Status& status, Clock::time_point begun) {
   if (now - x_started + x_pause > limit) return false;
   if (!x_said) {
     x_said = true;
+    hide_progress();
     fmt::print(stderr, "trainyard: {}; trying again for up to {:g} s\n",
                code == grpc::StatusCode::UNAVAILABLE && !x_client.reached()
                    ? "the controller at " + x_client.x_endpoint.controller + " does not answer"

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/progress.h"
 #include "common/result.h"
 
 namespace trainyard::cli {
@@ -71,6 +72,7 @@ inline constexpr std::chrono::seconds kCallLimit{60};
 template <class Stub, class Request, class Response>
 Result<Response> Client::call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                               const Request& request) {
+  const Progress progress("waiting for the controller at " + x_endpoint.controller);
   Patience patience(*this);
   for (;;) {
     Stub stub(x_channel);

@@ -100,17 +100,11 @@ int list(Program& program, const Options& options) {
 }
 
 int resize(Program& program, const Options& options) {
-  const auto deallocation = deallocation_option_named(options.deallocation);
-  if (!deallocation) {
-    return program.fail(Error{Code::invalid_argument,
-                              "--node-deallocation-option: must be requeue, terminate or "
-                              "waitforjobcompletion, got \"" +
-                                  options.deallocation + "\""});
-  }
   auto request = request_for<v1::ResizeClusterRequest>(options.place);
   request.set_request_id(new_request_id());
   request.set_target_node_count(options.target);
-  request.set_node_deallocation_option(*deallocation);
+  // One of the words that the flag takes.
+  request.set_node_deallocation_option(deallocation_option_named(options.deallocation).value());
   const auto cluster = program.ask(&Stub::ResizeCluster, request);
   return cluster ? program.print(show_one(*cluster)) : program.exit_code();
 }
@@ -136,8 +130,9 @@ void add_create(CLI::App& clusters, Program& program, const std::shared_ptr<Opti
       [=, &program] { return create(program, *options, (*target)->count() > 0); });
   add_group_flag(command, options->place.group);
   add_workspace_flag(command, options->place.workspace);
-  command.add_option("-n,--name,-c,--cluster", options->place.name, "Name of the cluster")->required();
-  command.add_option("-f,--config-file", options->config_file,
+  command.add_option("-n,--name,--cluster", options->place.name, "Name of the cluster")->required();
+  // -c named the file in the older command line; everywhere else it is the cluster.
+  command.add_option("-f,--config-file,-c,--config", options->config_file,
                      "JSON file with properties as in Batch AI; flags win over it");
   command.add_option("-s,--vm-size", options->flags.vm_size, "Flavour of its nodes, e.g. Standard_NC6");
   *target = command.add_option("-t,--target", options->target, "How many nodes it should have");
@@ -175,14 +170,17 @@ void add_cluster_commands(CLI::App& app, Program& program) {
                                        [=, &program] { return resize(program, *options); });
   add_place(resizing);
   resizing.add_option("-t,--target", options->target, "Nodes wanted")->required();
-  resizing.add_option("--node-deallocation-option", options->deallocation,
-                      "Jobs of leaving nodes: requeue (default), terminate or waitforjobcompletion");
+  resizing
+      .add_option("--node-deallocation-option", options->deallocation,
+                  "What becomes of the jobs of leaving nodes [requeue]")
+      ->check(CLI::IsMember({"requeue", "terminate", "waitforjobcompletion"}, CLI::ignore_case));
   CLI::App& deleting = program.command(clusters, "delete", "End a cluster's jobs and give its nodes back",
                                        "trainyard cluster delete -g mygroup -w batchaidev -n nc6cluster -y",
                                        [=, &program] { return remove(program, *options); });
   add_place(deleting);
   program.add_confirmation(deleting);
-  for (const char* later : {"auto-scale", "file", "node"}) program.refuse_command(clusters, later);
+  add_cluster_node_commands(clusters, program);
+  for (const char* later : {"auto-scale", "file"}) program.refuse_command(clusters, later);
 }
 
 }  // namespace trainyard::cli

@@ -11,22 +11,30 @@ void add_experiment_commands(CLI::App& app, Program& program);
 void add_cluster_commands(CLI::App& app, Program& program);
 void add_job_commands(CLI::App& app, Program& program);
 void add_job_file_commands(CLI::App& job, Program& program);  // job file list | stream
+void add_job_node_commands(CLI::App& job, Program& program);  // job node list
+void add_cluster_node_commands(CLI::App& cluster, Program& program);
 void add_storage_commands(CLI::App& app, Program& program);
 void add_node_commands(CLI::App& app, Program& program);
+void add_configure_command(CLI::App& app, Program& program);
+void add_completion_command(CLI::App& app, Program& program);
 
 // Where a thing is; the flags differ a little per noun.
 struct Place {
   std::string group, workspace, experiment, name;
 };
 
+// Required, unless the user keeps a default (cli/settings.h).
 inline CLI::Option* add_group_flag(CLI::App& command, std::string& group) {
-  return command.add_option("-g,--resource-group", group, "Resource group")->required();
+  CLI::Option* option = command.add_option("-g,--resource-group", group, "Resource group");
+  return option->required(!use_setting(*option, "group", group));
 }
 inline CLI::Option* add_workspace_flag(CLI::App& command, std::string& workspace) {
-  return command.add_option("-w,--workspace", workspace, "Workspace")->required();
+  CLI::Option* option = command.add_option("-w,--workspace", workspace, "Workspace");
+  return option->required(!use_setting(*option, "workspace", workspace));
 }
 inline CLI::Option* add_experiment_flag(CLI::App& command, std::string& experiment) {
-  return command.add_option("-e,--experiment", experiment, "Experiment")->required();
+  CLI::Option* option = command.add_option("-e,--experiment", experiment, "Experiment");
+  return option->required(!use_setting(*option, "experiment", experiment));
 }
 
 // "a=b c=d" into a protobuf map; an error names the word that is not of that form.

@@ -34,6 +34,17 @@ int list(Program& program) {
   return groups ? program.print(show_all(groups->groups())) : program.exit_code();
 }
 
+// As Azure's command line: true or false, and either is a success.
+int exists(Program& program, const Options& options) {
+  auto client = program.client();
+  if (!client) return program.fail(client.error());
+  v1::GetGroupRequest request;
+  request.set_name(options.name);
+  const auto group = (*client)->call(&Stub::GetGroup, request);
+  if (!group && group.error().code != Code::not_found) return program.fail(group.error());
+  return program.print(Answer{Json(group.ok()), Table{{"Result"}, {{group.ok() ? "True" : "False"}}}});
+}
+
 int remove(Program& program, const Options& options) {
   if (!program.confirmed()) return program.exit_code();
   v1::DeleteGroupRequest request;
@@ -62,6 +73,8 @@ void add_group_commands(CLI::App& app, Program& program) {
   creating.add_option("--tags", options->tags, "NAME=VALUE ...");
   add_name(program.command(groups, "show", "Show a group", "trainyard group show -n batchai.horovod",
                            [=, &program] { return show(program, *options); }));
+  add_name(program.command(groups, "exists", "Whether there is a group", "trainyard group exists -n batchai.horovod",
+                           [=, &program] { return exists(program, *options); }));
   program.command(groups, "list", "List the groups", "trainyard group list -o table",
                   [&program] { return list(program); });
   CLI::App& deleting = program.command(groups, "delete", "End and delete everything in a group; files on shares stay",
@@ -69,6 +82,7 @@ void add_group_commands(CLI::App& app, Program& program) {
                                        [=, &program] { return remove(program, *options); });
   add_name(deleting);
   program.add_confirmation(deleting);
+  program.refuse_command(groups, "update");
 }
 
 }  // namespace trainyard::cli

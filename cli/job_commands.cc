@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/job_file.h"
 #include "cli/json_fields.h"
+#include "cli/progress.h"
 #include "cli/show.h"
 #include "trainyard/v1/jobs.grpc.pb.h"
 
@@ -122,15 +123,16 @@ int terminate(Program& program, const Options& options) {
   return program.print(show_one(*job));
 }
 
-// What `job wait` exits with: as the job did; -1 becomes 255, as in Batch AI.
+// What `job wait` exits with: as the job did; without an exit code -1, which a shell sees as 255, as in Batch AI.
 int exit_code_of(const v1::Job& job) {
   if (job.execution_state() == "succeeded") return kDone;
   const auto& info = job.execution_info();
   const int code = info.has_exit_code() ? info.exit_code() & 0xff : 0;
-  return code == 0 ? static_cast<int>(kRequestFailed) : code;
+  return code == 0 ? static_cast<int>(kUnknownJobExit) : code;
 }
 
 int ended(const v1::Job& job) {
+  hide_progress();
   for (const auto& error : job.execution_info().errors()) {
     fmt::print(stderr, "{}: {}\n", error.code(), error.message());
     for (const auto& detail : error.details()) fmt::print(stderr, "  {}: {}\n", detail.name(), detail.value());
@@ -144,6 +146,7 @@ int wait(Program& program, const Options& options) {
   auto client = program.client();
   if (!client) return program.fail(client.error());
   Patience patience(**client);
+  Progress progress("waiting for job " + options.place.name);
   std::string said;
   for (;;) {
     const auto begun = Patience::Clock::now();
@@ -157,7 +160,8 @@ int wait(Program& program, const Options& options) {
       any = true;
       patience.progress();
       const std::string line = progress_of(job);
-      if (line != said) fmt::print(stderr, "{}: {}\n", options.place.name, line);
+      if (line != said) progress.remark(options.place.name + ": " + line);
+      progress.say(options.place.name + ": " + line);
       said = line;
       if (has_ended(job)) return ended(job);
     }
@@ -195,9 +199,9 @@ void add_create(CLI::App& jobs, Program& program, const std::shared_ptr<Options>
                       "--storage-account-name mystorageaccount",
                       [=, &program] { return create(program, *options); });
   add_place(command, options);
-  command.add_option("-f,--config-file", options->config_file, "The job: JSON with properties as in Batch AI")
+  command.add_option("-f,--config-file,--config", options->config_file, "The job: JSON with properties as in Batch AI")
       ->required();
-  command.add_option("-c,--cluster", options->cluster,
+  command.add_option("-c,--cluster,-r,--cluster-name", options->cluster,
                      "Cluster to run on: a name in the workspace, GROUP/WORKSPACE/NAME, or an id");
   command.add_option("--storage-account-name", options->storage_account_name,
                      "Replaces <AZURE_BATCHAI_STORAGE_ACCOUNT> [$AZURE_BATCHAI_STORAGE_ACCOUNT]");
@@ -235,13 +239,14 @@ void add_job_commands(CLI::App& app, Program& program) {
                                       "trainyard job wait -g mygroup -w batchaidev -e cifar -n cifar_1",
                                       [=, &program] { return wait(program, *options); });
   add_place(waiting, options);
-  waiting.add_option("--interval", options->interval_s, "Accepted; changes are seen as they happen");
+  waiting.add_option("--interval", options->interval_s, "Accepted, and not needed: changes are seen as they happen")
+      ->check(CLI::NonNegativeNumber);
   add_place(program.command(jobs, "timeline", "What happened to a job, oldest first",
                             "trainyard job timeline -g mygroup -w batchaidev -e cifar -n cifar_1 -o table",
                             [=, &program] { return timeline(program, *options); }),
             options);
   add_job_file_commands(jobs, program);
-  program.refuse_command(jobs, "node");
+  add_job_node_commands(jobs, program);
 }
 
 }  // namespace trainyard::cli

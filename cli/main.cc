@@ -5,12 +5,17 @@ namespace {
 
 constexpr const char* kFooter =
     "Exit codes:\n"
-    "  0  done\n"
-    "  1  the controller refused the request, or it failed; `job wait`: see below\n"
-    "  2  the command line is wrong, or asks for something that is not supported yet\n"
-    "  3  not found\n"
-    "  4  the controller cannot be reached\n"
-    "  `job wait` exits with the job's own exit code when the job failed (1 when it has none).\n"
+    "  0    done\n"
+    "  1    the controller refused the request, or it failed; also: a question was answered with no\n"
+    "  2    the command line is wrong (--query too), or asks for something that is not supported yet\n"
+    "  3    not found\n"
+    "  4    the controller cannot be reached\n"
+    "  130  interrupted with Ctrl-C\n"
+    "  `job wait` exits with the job's own exit code when the job failed (255 when it has none).\n"
+    "\n"
+    "Defaults for -g, -w, -e, -o and the controller: `trainyard configure`. What wins: flag, environment\n"
+    "($TRAINYARD_GROUP, ...), ~/.config/trainyard/config, built in.\n"
+    "Completion in your shell: `trainyard completion --help`.\n"
     "\n"
     "Example:\n"
     "  trainyard job list -g mygroup -w myworkspace -e myexperiment -o table\n";
@@ -32,6 +37,8 @@ int main(int argc, char** argv) {
   add_job_commands(app, program);
   add_storage_commands(app, program);
   add_node_commands(app, program);
+  add_configure_command(app, program);
+  add_completion_command(app, program);
   for (const char* later : {"file-server", "list-usages"}) program.refuse_command(app, later);
   return program.run(argc, argv, app);
 }

@@ -50,8 +50,10 @@ void add_node_commands(CLI::App& app, Program& program) {
       program.command(nodes, "list", "List nodes with their state and what runs there", "trainyard node list -o table",
                       [=, &program] { return list(program, *options); });
   listing.add_option("-c,--cluster", options->cluster, "Only this cluster's");
-  listing.add_option("-g,--resource-group", options->group, "Resource group of the cluster");
-  listing.add_option("-w,--workspace", options->workspace, "Workspace of the cluster");
+  use_setting(*listing.add_option("-g,--resource-group", options->group, "Resource group of the cluster"), "group",
+              options->group);
+  use_setting(*listing.add_option("-w,--workspace", options->workspace, "Workspace of the cluster"), "workspace",
+              options->workspace);
   CLI::App& showing = program.command(nodes, "show", "Show a node", "trainyard node show n1",
                                       [=, &program] { return show(program, *options); });
   showing.add_option("-n,--name,name", options->name, "Name of the node")->required();

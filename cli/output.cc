@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
+
+#include "cli/yaml.h"
 
 namespace trainyard::cli {
 namespace {
@@ -37,13 +40,18 @@ std::string one_line(const std::string& text) {
   return out;
 }
 
+std::string text_of(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// As Azure's command line writes them: the words are Python's.
 std::string scalar(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_null()) return "None";
-  return value.dump();
+  if (value.is_boolean()) return value.get<bool>() ? "True" : "False";
+  return text_of(value);
 }
 
-// Inside a row: lists as their length and objects as nothing, so that the number of columns does not depend on them.
 std::string tsv_cell(const Json& value) {
   if (value.is_array()) return std::to_string(value.size());
   if (value.is_object()) return "";
@@ -51,6 +59,7 @@ std::string tsv_cell(const Json& value) {
 }
 
 std::string tsv_line(const Json& value) {
+  if (value.is_boolean()) return value.dump() + "\n";  // alone on a line: small, as there
   if (!value.is_structured()) return tsv_cell(value) + "\n";
   std::string line;
   bool first = true;
@@ -60,6 +69,42 @@ std::string tsv_line(const Json& value) {
     line += tsv_cell(cell);
   }
   return line + "\n";
+}
+
+Json in_order_of_names(const Json& value) {
+  if (value.is_array()) {
+    Json out = Json::array();
+    for (const Json& item : value) out.push_back(in_order_of_names(item));
+    return out;
+  }
+  if (!value.is_object()) return value;
+  std::map<std::string, const Json*> items;
+  for (auto item = value.begin(); item != value.end(); ++item) items.emplace(item.key(), &*item);
+  Json out = Json::object();
+  for (const auto& [key, item] : items) out.push_back({key, in_order_of_names(*item)});
+  return out;
+}
+
+void write_coloured(const Json& value, std::size_t indent, std::string& out) {
+  constexpr const char* kName = "\x1b[94m";
+  constexpr const char* kText = "\x1b[33m";
+  constexpr const char* kOther = "\x1b[36m";
+  constexpr const char* kPlain = "\x1b[0m";
+  if (!value.is_structured() || value.empty()) {
+    const char* colour = value.is_structured() ? "" : value.is_string() ? kText : kOther;
+    out += colour + text_of(value) + (*colour == '\0' ? "" : kPlain);
+    return;
+  }
+  out += value.is_object() ? "{" : "[";
+  for (auto item = value.begin(); item != value.end(); ++item) {
+    out += item == value.begin() ? "\n" : ",\n";
+    out.append(indent + 2, ' ');
+    if (value.is_object()) out += kName + text_of(item.key()) + kPlain + ": ";
+    write_coloured(*item, indent + 2, out);
+  }
+  out += "\n";
+  out.append(indent, ' ');
+  out += value.is_object() ? "}" : "]";
 }
 
 std::string heading(const std::string& key) {
@@ -107,6 +152,12 @@ std::string render_json(const Json& value) {
   return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+std::string render_coloured_json(const Json& value) {
+  std::string out;
+  write_coloured(value, 0, out);
+  return out + "\n";
+}
+
 Table table_of(const Json& value) {
   const Json rows = value.is_array() ? value : value.is_null() ? Json::array() : Json::array({value});
   Table table;
@@ -131,7 +182,8 @@ Table table_of(const Json& value) {
     if (row.is_object()) {
       for (const std::string& key : keys) {
         const auto found = row.find(key);
-        cells.push_back(found == row.end() || found->is_null() ? "" : scalar(*found));
+        const bool shown = found != row.end() && !found->is_null() && !found->is_structured();
+        cells.push_back(shown ? scalar(*found) : "");
       }
     } else if (row.is_array()) {
       for (const Json& cell : row) cells.push_back(cell.is_null() ? "" : scalar(cell));
@@ -145,13 +197,16 @@ Table table_of(const Json& value) {
   return table;
 }
 
-Result<std::string> render(const Answer& answer, const std::string& format, const std::string& query) {
-  if (query.empty() && format == "table") return render_table(answer.table);
-  auto value = apply_query(answer.value, query);
-  if (!value) return value.error();
-  if (format == "table") return render_table(table_of(*value));
-  if (format == "tsv") return render_tsv(*value);
-  return render_json(*value);
+Result<std::string> render(const Answer& answer, const Style& style) {
+  if (style.query.empty() && style.format == "table") return render_table(answer.table);
+  const auto found = apply_query(in_order_of_names(answer.value), style.query);
+  if (!found) return found.error();
+  if (style.format == "none") return std::string();
+  if (style.format == "table") return render_table(table_of(*found));
+  if (style.format == "tsv") return render_tsv(*found);
+  const Json value = in_order_of_names(*found);
+  if (style.format == "yaml") return render_yaml(value);
+  return style.format == "jsonc" && style.colours ? render_coloured_json(value) : render_json(value);
 }
 
 }  // namespace trainyard::cli

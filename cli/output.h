@@ -1,5 +1,5 @@
-// How answers are written: JSON (indented, as a script expects it), a table for people, or tab-separated values. Pure:
-// each returns the whole text, with its last newline.
+// How answers are written: JSON (indented, as a script expects it), YAML, a table for people, or tab-separated values.
+// Pure: each returns the whole text, with its last newline.
 #pragma once
 
 #include <string>
@@ -10,25 +10,36 @@
 
 namespace trainyard::cli {
 
+inline const std::vector<std::string> kOutputFormats = {"json", "jsonc", "table", "tsv", "yaml", "none"};
+
 // Cells are text; numbers are flagged per column by their look, and stand right, as in Batch AI's tables.
 struct Table {
   std::vector<std::string> columns;
   std::vector<std::vector<std::string>> rows;
 };
 
-// What a command answers: the value for json, tsv and --query, and the table for people.
+// What a command answers: the value for --query and all formats but table, and the table for people.
 struct Answer {
   Json value;
   Table table;
 };
 
 std::string render_table(const Table& table);  // empty when there are no rows
+// A row per item of a list, its fields beside each other. Lists in a row are shown as their length, objects as nothing:
+// the number of columns does not depend on them.
 std::string render_tsv(const Json& value);
 std::string render_json(const Json& value);
+std::string render_coloured_json(const Json& value);  // with a terminal's escape sequences
 // A table of any JSON, for --query with -o table.
 Table table_of(const Json& value);
 
-// `format`: json | table | tsv.
-Result<std::string> render(const Answer& answer, const std::string& format, const std::string& query);
+struct Style {
+  std::string format = "json";  // one of kOutputFormats
+  std::string query;
+  bool colours = false;  // jsonc has them only then
+};
+// Fields of objects come in the order of their names; in tables and tsv as --query names them. The only errors are the
+// query's.
+Result<std::string> render(const Answer& answer, const Style& style);
 
 }  // namespace trainyard::cli

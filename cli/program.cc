@@ -1,6 +1,7 @@
 #include "cli/program.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -10,6 +11,10 @@
 #include <iterator>
 #include <thread>
 
+#include "cli/command_line.h"
+#include "cli/progress.h"
+#include "cli/settings.h"
+
 namespace trainyard::cli {
 namespace {
 
@@ -18,20 +23,24 @@ int exit_code_of(Code code) {
   return code == Code::unavailable ? kUnreachable : kRequestFailed;
 }
 
-// The innermost command that was named, e.g. for "see `trainyard job create --help`".
-const CLI::App* innermost(const CLI::App& app) {
-  const CLI::App* at = &app;
-  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
-  return at;
-}
-
-std::string full_name(const CLI::App* app) {
-  std::string name = app->get_name();
-  for (app = app->get_parent(); app != nullptr; app = app->get_parent()) name = app->get_name() + " " + name;
-  return name;
+// Colours only where they are seen and wanted (no-color.org).
+bool wants_colours() {
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* terminal = std::getenv("TERM");
+  return isatty(STDOUT_FILENO) != 0 && (no_color == nullptr || *no_color == '\0') &&
+         (terminal == nullptr || std::string_view(terminal) != "dumb");
 }
 
 }  // namespace
+
+bool use_setting(CLI::Option& option, const std::string& setting, std::string& target) {
+  option.envname(find_setting(setting)->variable);
+  const std::string value = user_settings().get(setting);
+  if (value.empty()) return false;
+  target = value;
+  option.default_str(value);
+  return true;
+}
 
 CLI::App& Program::group(CLI::App& parent, const std::string& name, const std::string& what) {
   CLI::App* group = parent.add_subcommand(name, what);
@@ -42,30 +51,44 @@ CLI::App& Program::group(CLI::App& parent, const std::string& name, const std::s
 
 CLI::App& Program::command(CLI::App& parent, const std::string& name, const std::string& what,
                            const std::string& example, std::function<int()> run) {
+  CLI::App& command = plain_command(parent, name, what, example, std::move(run));
+  add_common(command);
+  return command;
+}
+
+CLI::App& Program::plain_command(CLI::App& parent, const std::string& name, const std::string& what,
+                                 const std::string& example, std::function<int()> run) {
   CLI::App* command = parent.add_subcommand(name, what);
   command->set_help_flag("-h,--help", "Show this help");
   command->footer("Example:\n  " + example + "\n");
-  command->final_callback([this, run = std::move(run)] { x_action = run; });
-  add_common(*command);
+  // With this callback CLI11 reads the environment for the command that was named only: otherwise other commands'
+  // options would take their variables, and with them the place of this one's flags.
+  command->parse_complete_callback([this, run = std::move(run)] { x_action = run; });
   return *command;
 }
 
 void Program::add_common(CLI::App& command) {
   const std::string group = "Common";
-  command.add_option("-o,--output", x_output, "json (default), table or tsv")
-      ->check(CLI::IsMember({"json", "table", "tsv"}, CLI::ignore_case))
-      ->group(group);
-  command.add_option("--query", x_query, "Part of the answer, e.g. executionState, [0].name, [].{n:name}")
-      ->group(group);
-  command.add_option("--controller", x_endpoint.controller, "host:port of the controller [127.0.0.1:7470]")
-      ->envname("TRAINYARD_CONTROLLER")
-      ->group(group);
-  command.add_option("--ca", x_endpoint.ca, "The operator's CA certificate")->envname("TRAINYARD_CA")->group(group);
-  command.add_option("--cert", x_endpoint.certificate, "Your certificate")->envname("TRAINYARD_CERT")->group(group);
-  command.add_option("--key", x_endpoint.key, "Your certificate's key")->envname("TRAINYARD_KEY")->group(group);
+  const auto add = [&](const char* names, std::string& target, const std::string& what, const char* setting) {
+    CLI::Option* option = command.add_option(names, target, what)->group(group);
+    if (setting != nullptr) use_setting(*option, setting, target);
+    return option;
+  };
+  add("-o,--output", x_output, "How to answer [json]; jsonc: coloured on a terminal", "output")
+      ->check(CLI::IsMember(kOutputFormats, CLI::ignore_case));
+  add("--query", x_query, "Part of the answer, as JMESPath: executionState, [?name=='a'].{n:name}, length(@)", nullptr);
+  add("--controller", x_endpoint.controller, "host:port of the controller [127.0.0.1:7470]", "controller");
+  add("--ca", x_endpoint.ca, "The operator's CA certificate", "ca");
+  add("--cert", x_endpoint.certificate, "Your certificate", "cert");
+  add("--key", x_endpoint.key, "Your certificate's key", "key");
   command.add_option("--retry-for", x_endpoint.retry_for_s, "Seconds to go on when the controller is away [20]")
       ->check(CLI::NonNegativeNumber)
       ->group(group);
+}
+
+CLI::App& Program::hidden(CLI::App& command) {
+  command.group("");
+  return command;
 }
 
 void Program::refuse_flags(CLI::App& command, std::initializer_list<const char*> flags) {
@@ -90,8 +113,7 @@ void Program::refuse_command(CLI::App& parent, const std::string& name) {
   command->set_help_flag();
   command->allow_extras();
   command->prefix_command();
-  command->final_callback(
-      [this, command] { x_refused = full_name(command->get_parent()) + " " + command->get_name(); });
+  command->final_callback([this, command] { x_refused = full_name_of(*command); });
 }
 
 void Program::add_confirmation(CLI::App& command) {
@@ -100,6 +122,14 @@ void Program::add_confirmation(CLI::App& command) {
 }
 
 int Program::run(int argc, char** argv, CLI::App& app) {
+  const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  if (words.size() >= 2 && words[0] == kCompleteLine && words[1] == "--") {
+    for (const Candidate& each : complete(app, {words.begin() + 2, words.end()})) {
+      fmt::print("{}\t{}\n", each.word, each.what);
+    }
+    return kDone;
+  }
+  for (const std::string& warning : user_settings().warnings()) fmt::print(stderr, "trainyard: warning: {}\n", warning);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -109,26 +139,28 @@ int Program::run(int argc, char** argv, CLI::App& app) {
     std::cout << version.what() << "\n";
     return kDone;
   } catch (const CLI::ParseError& error) {
-    // A refused flag is the better news: its command may well lack others because of it.
-    if (!x_refused.empty()) {
-      fmt::print(stderr, "trainyard: not supported yet: {}\n", x_refused);
-      return kUsage;
-    }
-    std::string message = error.what();
-    while (message.ends_with('\n')) message.pop_back();
-    fmt::print(stderr, "trainyard: {}; see `{} --help`\n", message, full_name(innermost(app)));
-    return kUsage;
+    return parse_failed(app, error, words);
   }
-  if (!x_refused.empty()) {
-    fmt::print(stderr, "trainyard: not supported yet: {}\n", x_refused);
-    return kUsage;
-  }
+  if (!x_refused.empty()) return usage(Error{Code::unimplemented, "not supported yet: " + x_refused});
   // Said before the request goes out: a mistyped --query must not follow a create that went through.
-  if (const auto checked = apply_query(Json(nullptr), x_query); !checked) {
-    fmt::print(stderr, "trainyard: {}\n", checked.error().message);
-    return kUsage;
-  }
+  if (const auto checked = check_query(x_query); !checked) return usage(checked.error());
+  catch_interrupts();
   return x_action ? x_action() : static_cast<int>(kUsage);
+}
+
+int Program::parse_failed(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& words) {
+  // A refused flag is the better news: its command may well lack others because of it.
+  if (!x_refused.empty()) return usage(Error{Code::unimplemented, "not supported yet: " + x_refused});
+  const Walk walk = walk_words(app, words);
+  std::string message = unknown_word(walk);
+  if (message.empty()) {
+    message = error.what();
+    while (message.ends_with('\n')) message.pop_back();
+    if (const Setting* setting = required_setting(message); setting != nullptr) {
+      message += fmt::format(" (or a default: `trainyard configure --defaults {}=NAME`)", setting->name);
+    }
+  }
+  return usage(Error{Code::invalid_argument, fmt::format("{}; see `{} --help`", message, full_name_of(*walk.command))});
 }
 
 Result<Client*> Program::client() {
@@ -141,14 +173,21 @@ Result<Client*> Program::client() {
 }
 
 int Program::fail(const Error& error) {
+  hide_progress();
   fmt::print(stderr, "trainyard: {}\n", error.message);
   x_exit_code = exit_code_of(error.code);
   return x_exit_code;
 }
 
+int Program::usage(const Error& error) {
+  fail(error);
+  return x_exit_code = kUsage;
+}
+
 int Program::print(const Answer& answer) {
-  const auto text = render(answer, CLI::detail::to_lower(x_output), x_query);
-  if (!text) return fail(text.error());
+  const auto text = render(answer, Style{CLI::detail::to_lower(x_output), x_query, wants_colours()});
+  if (!text) return usage(Error{text.error().code, text.error().message + " (the request itself was carried out)"});
+  hide_progress();
   std::fwrite(text->data(), 1, text->size(), stdout);
   if (std::fflush(stdout) != 0) return fail(Error{Code::internal, "cannot write the answer to standard output"});
   return kDone;
@@ -173,26 +212,18 @@ bool Program::confirmed() {
 }
 
 bool Program::wait_until(const std::string& what, const std::function<Result<bool>(std::string& detail)>& gone) {
-  using Clock = std::chrono::steady_clock;
-  const auto started = Clock::now();
-  auto spoke = started;
+  Progress progress("waiting for " + what);
+  set_interrupt_note("what was asked of the controller goes on");
   std::chrono::milliseconds pause(10);
-  std::string said;
   for (;;) {
     std::string detail;
     const auto now_gone = gone(detail);
-    if (!now_gone) {
-      fail(now_gone.error());
-      return false;
+    if (!now_gone || *now_gone) {
+      set_interrupt_note(nullptr);
+      if (!now_gone) fail(now_gone.error());
+      return now_gone.ok();
     }
-    if (*now_gone) return true;
-    const auto now = Clock::now();
-    const std::string line = "waiting for " + what + (detail.empty() ? "" : ": " + detail);
-    if (now - started > std::chrono::seconds(1) && (line != said || now - spoke > std::chrono::seconds(30))) {
-      fmt::print(stderr, "{} ({} s)\n", line, std::chrono::duration_cast<std::chrono::seconds>(now - started).count());
-      said = line;
-      spoke = now;
-    }
+    progress.say("waiting for " + what + (detail.empty() ? "" : ": " + detail));
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds(500));
   }

@@ -12,7 +12,11 @@
 
 namespace trainyard::cli {
 
-enum ExitCode { kDone = 0, kRequestFailed = 1, kUsage = 2, kNotFound = 3, kUnreachable = 4 };
+enum ExitCode { kDone = 0, kRequestFailed = 1, kUsage = 2, kNotFound = 3, kUnreachable = 4, kUnknownJobExit = 255 };
+
+// Gives an option the user's default: the variable of the environment, then the file of `trainyard configure`, which
+// `target` gets now. False: neither of the two kinds is kept in the file, so the flag may be required.
+bool use_setting(CLI::Option& option, const std::string& setting, std::string& target);
 
 class Program {
  public:
@@ -21,6 +25,11 @@ class Program {
   // A command, with the common flags, --help and its example. `run` is called after parsing.
   CLI::App& command(CLI::App& parent, const std::string& name, const std::string& what, const std::string& example,
                     std::function<int()> run);
+  // The same without the common flags: what it answers is not for -o and --query.
+  CLI::App& plain_command(CLI::App& parent, const std::string& name, const std::string& what,
+                          const std::string& example, std::function<int()> run);
+  // Leaves a command out of help and completion: a spelling for old scripts. Returns it.
+  static CLI::App& hidden(CLI::App& command);
   // Flags and commands of Batch AI that Trainyard does not carry out yet: known by name, refused by name.
   void refuse_flags(CLI::App& command, std::initializer_list<const char*> flags);
   void refuse_command(CLI::App& parent, const std::string& name);
@@ -36,14 +45,15 @@ class Program {
   std::optional<Response> ask(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                               const Request& request);
 
-  int fail(const Error& error);  // prints it, returns its exit code
+  int fail(const Error& error);   // prints it, returns its exit code
+  int usage(const Error& error);  // the same for what is wrong with the command line
   int print(const Answer& answer);
   int exit_code() const { return x_exit_code; }
   // "Are you sure ... (y/n): " unless -y. False: said no, or no terminal; the error is printed.
   bool confirmed();
   bool waits() const { return !x_no_wait; }
 
-  // Asks `gone` now and then until it is true, and says on stderr after a second what it waits for. False on an error,
+  // Asks `gone` now and then until it is true; on a terminal says after a second what it waits for. False on an error,
   // which is printed. `gone` gets a place to put what is still missing.
   bool wait_until(const std::string& what, const std::function<Result<bool>(std::string& detail)>& gone);
 
@@ -51,6 +61,7 @@ class Program {
 
  private:
   void add_common(CLI::App& command);
+  int parse_failed(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& words);
 
   Endpoint x_endpoint;
   std::string x_output = "json", x_query;

@@ -1,310 +1,196 @@
 #include "cli/query.h"
 
-#include <fmt/format.h>
-
-#include <cctype>
-#include <memory>
+#include <algorithm>
+#include <optional>
 #include <vector>
+
+#include "cli/jmespath/functions.h"
+#include "cli/jmespath/syntax.h"
 
 namespace trainyard::cli {
 namespace {
 
-struct Step;
-using Chain = std::vector<Step>;
-using Pipeline = std::vector<Chain>;  // each stage gets the one before's whole result
+using jmespath::Node;
+using jmespath::Token;
 
-struct Step {
-  enum class Kind { field, index, project, flatten, filter, list, hash } kind = Kind::field;
-  std::string name;                     // field
-  long index = 0;                       // index
-  std::vector<Pipeline> parts;          // list, hash; filter: the left side
-  std::vector<std::string> part_names;  // hash
-  Json literal;                         // filter: the right side
-  bool equal = true;                    // filter: == or !=
-};
-
-Json run(const Pipeline& pipeline, const Json& value);
-
-Json field_of(const Json& value, const std::string& name) {
-  if (!value.is_object()) return nullptr;
-  const auto found = value.find(name);
-  return found == value.end() ? Json(nullptr) : Json(*found);
-}
-
-Json index_of(const Json& value, long index) {
+Json item_at(const Json& value, std::int64_t index) {
   if (!value.is_array()) return nullptr;
-  const long size = static_cast<long>(value.size());
-  const long at = index < 0 ? size + index : index;
+  const auto size = static_cast<std::int64_t>(value.size());
+  const std::int64_t at = index < 0 ? size + index : index;
   return at >= 0 && at < size ? Json(value[static_cast<std::size_t>(at)]) : Json(nullptr);
 }
 
-Json chain_result(const Chain& chain, std::size_t from, std::size_t to, const Json& value);
-
-// The rest of the chain for each item; nulls are dropped, as in JMESPath.
-Json projected(const Chain& chain, std::size_t from, std::size_t to, const Json& items) {
+// As Python has it: bounds beyond the ends are the ends.
+Json slice_of(const Json& value, const Node& node) {
+  if (!value.is_array()) return nullptr;
+  const auto size = static_cast<std::int64_t>(value.size());
+  const std::int64_t step = node.bounds[2].value_or(1);
+  const std::int64_t low = step > 0 ? 0 : -1, high = step > 0 ? size : size - 1;
+  const auto bound = [&](const std::optional<std::int64_t>& given, std::int64_t otherwise) {
+    if (!given) return otherwise;
+    return std::clamp(*given < 0 ? *given + size : *given, low, high);
+  };
+  const std::int64_t start = bound(node.bounds[0], step > 0 ? low : high);
+  const std::int64_t stop = bound(node.bounds[1], step > 0 ? high : low);
   Json out = Json::array();
-  for (const Json& item : items) {
-    Json result = chain_result(chain, from, to, item);
-    if (!result.is_null()) out.push_back(std::move(result));
+  for (std::int64_t at = start; step > 0 ? at < stop : at > stop; at += step) {
+    out.push_back(value[static_cast<std::size_t>(at)]);
   }
   return out;
 }
 
 Json flattened(const Json& items) {
+  if (!items.is_array()) return nullptr;
   Json out = Json::array();
   for (const Json& item : items) {
-    if (item.is_array()) {
-      for (const Json& inner : item) out.push_back(inner);
-    } else {
+    if (!item.is_array()) {
       out.push_back(item);
+      continue;
     }
+    for (const Json& inner : item) out.push_back(inner);
   }
   return out;
 }
 
-Json filtered(const Step& step, const Json& items) {
-  Json out = Json::array();
-  for (const Json& item : items) {
-    if ((run(step.parts[0], item) == step.literal) == step.equal) out.push_back(item);
+Json compared(Token::Kind comparator, const Json& left, const Json& right) {
+  if (comparator == Token::Kind::equal) return jmespath::equal(left, right);
+  if (comparator == Token::Kind::not_equal) return !jmespath::equal(left, right);
+  const bool ordered = (left.is_number() && right.is_number()) || (left.is_string() && right.is_string());
+  if (!ordered) return nullptr;
+  switch (comparator) {
+    case Token::Kind::less:
+      return left < right;
+    case Token::Kind::less_equal:
+      return left <= right;
+    case Token::Kind::greater:
+      return left > right;
+    default:
+      return left >= right;
   }
-  return out;
 }
 
-Json picked(const Step& step, const Json& value) {
-  if (value.is_null()) return nullptr;
-  Json out = step.kind == Step::Kind::list ? Json::array() : Json::object();
-  for (std::size_t at = 0; at < step.parts.size(); ++at) {
-    Json part = run(step.parts[at], value);
-    if (step.kind == Step::Kind::list) {
-      out.push_back(std::move(part));
-    } else {
-      out[step.part_names[at]] = std::move(part);
-    }
-  }
-  return out;
-}
-
-Json chain_result(const Chain& chain, std::size_t from, std::size_t to, const Json& value) {
-  // A flatten takes the whole result of what stands before it, projections included.
-  for (std::size_t at = to; at-- > from;) {
-    if (chain[at].kind != Step::Kind::flatten) continue;
-    const Json left = chain_result(chain, from, at, value);
-    return left.is_array() ? projected(chain, at + 1, to, flattened(left)) : Json(nullptr);
-  }
-  Json now = value;
-  for (std::size_t at = from; at < to; ++at) {
-    const Step& step = chain[at];
-    switch (step.kind) {
-      case Step::Kind::field:
-        now = field_of(now, step.name);
-        break;
-      case Step::Kind::index:
-        now = index_of(now, step.index);
-        break;
-      case Step::Kind::list:
-      case Step::Kind::hash:
-        now = picked(step, now);
-        break;
-      case Step::Kind::project:
-        return now.is_array() ? projected(chain, at + 1, to, now) : Json(nullptr);
-      case Step::Kind::filter:
-        return now.is_array() ? projected(chain, at + 1, to, filtered(step, now)) : Json(nullptr);
-      case Step::Kind::flatten:
-        break;
-    }
-  }
-  return now;
-}
-
-Json run(const Pipeline& pipeline, const Json& value) {
-  Json now = value;
-  for (const Chain& chain : pipeline) now = chain_result(chain, 0, chain.size(), now);
-  return now;
-}
-
-// Recursive descent; the first error stops it. Depth is limited so that a hostile expression cannot overflow the stack.
-class Parser {
+// The first error ends it: what is evaluated after that does not count.
+class Evaluator {
  public:
-  explicit Parser(const std::string& text) : x_text(text) {}
+  explicit Evaluator(const std::string& text) : x_text(text) {}
 
-  Result<Pipeline> parse() {
-    Pipeline pipeline = parse_pipeline();
-    if (x_error.empty() && !at_end()) fail("unexpected");
-    if (!x_error.empty()) return Error{Code::invalid_argument, x_error};
-    return pipeline;
+  Result<Json> run(const Node& node, const Json& value) {
+    Json out = visit(node, value);
+    if (x_error) return *x_error;
+    return out;
   }
 
  private:
-  Pipeline parse_pipeline() {
-    Pipeline pipeline;
-    if (++x_depth > 50) fail("nested too deeply");
-    do {
-      pipeline.push_back(parse_chain());
-    } while (x_error.empty() && take("|"));
-    --x_depth;
-    return pipeline;
+  Json visit(const Node& node, const Json& value) {
+    switch (node.kind) {
+      case Node::Kind::current:
+        return value;
+      case Node::Kind::field: {
+        const auto found = value.is_object() ? value.find(node.text) : value.end();
+        return found == value.end() ? Json(nullptr) : Json(*found);
+      }
+      case Node::Kind::index:
+        return item_at(value, node.number);
+      case Node::Kind::slice:
+        return slice_of(value, node);
+      case Node::Kind::sequence:
+        return visit(node.children[1], visit(node.children[0], value));
+      case Node::Kind::flatten:
+        return flattened(visit(node.children[0], value));
+      case Node::Kind::project:
+      case Node::Kind::project_values:
+      case Node::Kind::project_filter:
+        return projected(node, visit(node.children[0], value));
+      case Node::Kind::pick_list:
+      case Node::Kind::pick_hash:
+        return picked(node, value);
+      case Node::Kind::either: {
+        Json left = visit(node.children[0], value);
+        return jmespath::truthy(left) ? left : visit(node.children[1], value);
+      }
+      case Node::Kind::both: {
+        Json left = visit(node.children[0], value);
+        return jmespath::truthy(left) ? visit(node.children[1], value) : left;
+      }
+      case Node::Kind::negation:
+        return !jmespath::truthy(visit(node.children[0], value));
+      case Node::Kind::compare:
+        return compared(node.comparator, visit(node.children[0], value), visit(node.children[1], value));
+      case Node::Kind::literal:
+        return node.value;
+      case Node::Kind::call:
+        return called(node, value);
+      case Node::Kind::reference:
+        break;  // only arguments: called() takes them
+    }
+    return nullptr;
   }
 
-  Chain parse_chain() {
-    Chain chain;
-    bool first = true;
-    while (x_error.empty()) {
-      if (peek() == '[') {
-        parse_bracket(chain, first);
-      } else if (first || take(".")) {
-        if (take("@")) {
-          if (!first) fail("unexpected @");
-        } else if (peek() == '[') {
-          parse_bracket(chain, true);  // x.[a, b]
-        } else if (peek() == '{') {
-          parse_hash(chain);
-        } else {
-          parse_field(chain);
-        }
+  // Nulls are dropped, as JMESPath has it.
+  Json projected(const Node& node, const Json& items) {
+    const bool values = node.kind == Node::Kind::project_values;
+    if (values ? !items.is_object() : !items.is_array()) return nullptr;
+    Json out = Json::array();
+    for (const Json& item : items) {
+      if (node.kind == Node::Kind::project_filter && !jmespath::truthy(visit(node.children[2], item))) continue;
+      Json result = visit(node.children[1], item);
+      if (!result.is_null()) out.push_back(std::move(result));
+      if (x_error) break;
+    }
+    return out;
+  }
+
+  Json picked(const Node& node, const Json& value) {
+    if (value.is_null()) return nullptr;
+    Json out = node.kind == Node::Kind::pick_list ? Json::array() : Json::object();
+    for (std::size_t at = 0; at < node.children.size(); ++at) {
+      Json part = visit(node.children[at], value);
+      if (node.kind == Node::Kind::pick_list) {
+        out.push_back(std::move(part));
       } else {
-        break;
+        out[node.names[at]] = std::move(part);
       }
-      first = false;
     }
-    return chain;
+    return out;
   }
 
-  void parse_field(Chain& chain) {
-    Step step;
-    step.name = identifier();
-    if (peek() == '(') return fail("functions are not supported:");
-    chain.push_back(std::move(step));
-  }
-
-  std::string identifier() {
-    skip_space();
-    std::string name;
-    if (x_at < x_text.size() && x_text[x_at] == '"') {
-      const auto end = x_text.find('"', x_at + 1);
-      if (end == std::string::npos) {
-        fail("the quote is not closed");
-        return {};
-      }
-      name = x_text.substr(x_at + 1, end - x_at - 1);
-      x_at = end + 1;
-      return name;
+  Json called(const Node& node, const Json& value) {
+    std::vector<jmespath::Argument> arguments;
+    for (const Node& child : node.children) {
+      const bool reference = child.kind == Node::Kind::reference;
+      arguments.push_back(reference ? jmespath::Argument{nullptr, &child.children[0]}
+                                    : jmespath::Argument{visit(child, value), nullptr});
+      if (x_error) return nullptr;
     }
-    while (x_at < x_text.size() && (std::isalnum(static_cast<unsigned char>(x_text[x_at])) || x_text[x_at] == '_')) {
-      name += x_text[x_at++];
-    }
-    if (name.empty() || std::isdigit(static_cast<unsigned char>(name[0]))) fail("expected a field's name");
-    return name;
-  }
-
-  // `may_list`: here [a, b] picks fields rather than indexing what stands before.
-  void parse_bracket(Chain& chain, bool may_list) {
-    take("[");
-    Step step;
-    if (take("]")) {
-      step.kind = Step::Kind::flatten;
-    } else if (take("*")) {
-      step.kind = Step::Kind::project;
-      expect("]");
-    } else if (take("?")) {
-      parse_filter(step);
-    } else if (peek() == '-' || std::isdigit(static_cast<unsigned char>(peek()))) {
-      parse_index(step);
-    } else if (may_list) {
-      step.kind = Step::Kind::list;
-      do {
-        step.parts.push_back(parse_pipeline());
-      } while (x_error.empty() && take(","));
-      expect("]");
-    } else {
-      return fail("expected an index, *, or ?filter");
-    }
-    chain.push_back(std::move(step));
-  }
-
-  void parse_index(Step& step) {
-    step.kind = Step::Kind::index;
-    std::string digits = take("-") ? "-" : "";
-    while (x_at < x_text.size() && std::isdigit(static_cast<unsigned char>(x_text[x_at])) && digits.size() < 10) {
-      digits += x_text[x_at++];
-    }
-    if (digits.empty() || digits == "-") return fail("expected an index");
-    step.index = std::stol(digits);
-    expect("]");
-  }
-
-  void parse_filter(Step& step) {
-    step.kind = Step::Kind::filter;
-    step.parts.push_back(parse_pipeline());
-    if (take("!=")) {
-      step.equal = false;
-    } else {
-      expect("==");
-    }
-    const char quote = peek();
-    if (quote != '\'' && quote != '`') return fail("expected 'text' or `json`");
-    const auto end = x_text.find(quote, x_at + 1);
-    if (end == std::string::npos) return fail("the quote is not closed");
-    const std::string body = x_text.substr(x_at + 1, end - x_at - 1);
-    x_at = end + 1;
-    step.literal = quote == '\'' ? Json(body) : Json::parse(body, nullptr, false);
-    if (step.literal.is_discarded()) return fail("between ` must be JSON");
-    expect("]");
-  }
-
-  void parse_hash(Chain& chain) {
-    take("{");
-    Step step;
-    step.kind = Step::Kind::hash;
-    do {
-      step.part_names.push_back(identifier());
-      expect(":");
-      step.parts.push_back(parse_pipeline());
-    } while (x_error.empty() && take(","));
-    expect("}");
-    chain.push_back(std::move(step));
-  }
-
-  void skip_space() {
-    while (x_at < x_text.size() && std::isspace(static_cast<unsigned char>(x_text[x_at]))) ++x_at;
-  }
-  bool at_end() {
-    skip_space();
-    return x_at == x_text.size();
-  }
-  char peek() {
-    skip_space();
-    return x_at < x_text.size() ? x_text[x_at] : '\0';
-  }
-  bool take(const std::string& token) {
-    skip_space();
-    if (x_text.compare(x_at, token.size(), token) != 0) return false;
-    x_at += token.size();
-    return true;
-  }
-  void expect(const std::string& token) {
-    if (!take(token)) fail("expected " + token);
-  }
-  void fail(const std::string& what) {
-    if (!x_error.empty()) return;
-    const std::string rest = x_at < x_text.size() ? "\"" + x_text.substr(x_at, 30) + "\"" : "the end";
-    x_error =
-        fmt::format("--query: {} at {} of \"{}\" (supported: a.b, [0], [*].a, [].a, [?a=='x'], [a,b], {{x:a}}, |)",
-                    what, rest, x_text);
+    const auto apply = [this](const Node& reference, const Json& item) { return run(reference, item); };
+    auto result = jmespath::call(*jmespath::find_function(node.text), arguments, apply);
+    if (result) return std::move(*result);
+    if (!x_error) x_error = jmespath::fault(jmespath::kInvalidType, x_text, node.at, result.error().message);
+    return nullptr;
   }
 
   const std::string& x_text;
-  std::size_t x_at = 0;
-  int x_depth = 0;
-  std::string x_error;
+  std::optional<Error> x_error;
 };
+
+bool is_blank(const std::string& expression) {
+  return expression.find_first_not_of(" \t\r\n") == std::string::npos;
+}
 
 }  // namespace
 
+Status check_query(const std::string& expression) {
+  if (is_blank(expression)) return {};
+  const auto parsed = jmespath::parse(expression);
+  if (!parsed) return parsed.error();
+  return {};
+}
+
 Result<Json> apply_query(const Json& value, const std::string& expression) {
-  if (expression.find_first_not_of(" \t") == std::string::npos) return value;
-  const auto pipeline = Parser(expression).parse();
-  if (!pipeline) return pipeline.error();
-  return run(*pipeline, value);
+  if (is_blank(expression)) return value;
+  const auto parsed = jmespath::parse(expression);
+  if (!parsed) return parsed.error();
+  return Evaluator(expression).run(*parsed, value);
 }
 
 }  // namespace trainyard::cli

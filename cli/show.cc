@@ -136,6 +136,7 @@ Json Kind<v1::Workspace>::json(const v1::Workspace& item) {
   out["location"] = or_null(item.location());
   out["name"] = item.name();
   out["provisioningState"] = item.provisioning_state();
+  out["provisioningStateTransitionTime"] = provisioned_at(item);
   out["resourceGroup"] = item.resource_group();
   out["tags"] = tags_of(item.tags());
   out["type"] = "Microsoft.BatchAI/workspaces";
@@ -155,6 +156,7 @@ Json Kind<v1::Experiment>::json(const v1::Experiment& item) {
   out["id"] = item.id().empty() ? id : item.id();
   out["name"] = item.name();
   out["provisioningState"] = item.provisioning_state();
+  out["provisioningStateTransitionTime"] = provisioned_at(item);
   out["resourceGroup"] = item.resource_group();
   out["type"] = "Microsoft.BatchAI/workspaces/experiments";
   out["workspace"] = item.workspace();
@@ -187,6 +189,7 @@ Json Kind<v1::Cluster>::json(const v1::Cluster& item) {
                             {"runningNodeCount", counts.running_node_count()},
                             {"unusableNodeCount", counts.unusable_node_count()}};
   out["provisioningState"] = item.provisioning_state();
+  out["provisioningStateTransitionTime"] = provisioned_at(item);
   out["reason"] = or_null(item.reason());
   out["resourceGroup"] = item.resource_group();
   out["scaleSettings"] = {{"autoScale", nullptr},

@@ -151,7 +151,7 @@ void add_spec(const v1::Job& job, Json& out) {
 }  // namespace
 
 std::vector<std::string> Kind<v1::Job>::columns() {
-  return {"Name", "Cluster", "Cluster RG", "Cluster Workspace", "Tool", "Nodes", "State", "Exit code", "Reason"};
+  return {"Name", "Cluster", "Cluster RG", "Cluster Workspace", "Tool", "Nodes", "State", "Exit code"};
 }
 Json Kind<v1::Job>::json(const v1::Job& item) {
   Json out;
@@ -172,6 +172,7 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["number"] = item.number();
   out["phase"] = item.phase();
   out["provisioningState"] = item.provisioning_state();
+  out["provisioningStateTransitionTime"] = provisioned_at(item);
   out["reason"] = or_null(item.reason());
   out["requeues"] = item.requeues();
   out["resourceGroup"] = item.resource_group();
@@ -192,8 +193,7 @@ Row Kind<v1::Job>::row(const v1::Job& item) {
           item.tool_type(),
           std::to_string(item.spec().node_count()),
           state_of(item.provisioning_state(), item.execution_state()),
-          info.has_exit_code() ? std::to_string(info.exit_code()) : "",
-          item.reason()};
+          info.has_exit_code() ? std::to_string(info.exit_code()) : ""};
 }
 
 }  // namespace trainyard::cli

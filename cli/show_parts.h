@@ -13,6 +13,11 @@ Json when(bool set, const google::protobuf::Timestamp& time);  // null when unse
 Json or_null(const std::string& text);                         // null when empty
 Json sorted(const Json& object);                               // keys in order, as Batch AI's command line printed them
 std::string arm_id(const std::string& group, const std::string& workspace);
+// When it became "succeeded": things are made at once. Null while it is being deleted.
+template <class Message>
+Json provisioned_at(const Message& item) {
+  return when(item.has_creation_time() && item.provisioning_state() == "succeeded", item.creation_time());
+}
 std::string state_of(const std::string& provisioning, const std::string& state);  // "deleting" wins
 
 }  // namespace trainyard::cli

@@ -75,7 +75,8 @@ void add_workspace_commands(CLI::App& app, Program& program) {
   CLI::App& listing =
       program.command(workspaces, "list", "List workspaces", "trainyard workspace list -g mygroup -o table",
                       [=, &program] { return list(program, *options); });
-  listing.add_option("-g,--resource-group", options->place.group, "Only this group's");
+  use_setting(*listing.add_option("-g,--resource-group", options->place.group, "Only this group's"), "group",
+              options->place.group);
   CLI::App& deleting = program.command(
       workspaces, "delete", "Delete a workspace with its clusters, experiments and jobs",
       "trainyard workspace delete -g mygroup -n batchaidev -y", [=, &program] { return remove(program, *options); });

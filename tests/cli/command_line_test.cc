@@ -1,46 +1,7 @@
 // The program itself, as a process: flags, refusals, exit codes. Nothing here needs a controller.
-#include <sys/wait.h>
-#include <unistd.h>
+#include "tests/cli/run_program.h"
 
-#include <catch2/catch.hpp>
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <string>
-
-namespace {
-
-struct Ran {
-  int code = -1;
-  std::string text;  // stdout and stderr
-};
-
-std::string program() {
-  const char* path = std::getenv("TRAINYARD_PROGRAM");
-  return path == nullptr ? "" : path;
-}
-
-// Nobody listens on port 1 of loopback.
-Ran run(const std::string& arguments) {
-  Ran ran;
-  const std::string line = "TRAINYARD_CONTROLLER=127.0.0.1:1 '" + program() + "' " + arguments + " </dev/null 2>&1";
-  std::FILE* pipe = popen(line.c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  char buffer[4096];
-  for (std::size_t got = 0; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) ran.text.append(buffer, got);
-  const int status = pclose(pipe);
-  ran.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return ran;
-}
-
-bool have_program() {
-  if (!program().empty()) return true;
-  WARN("skipped: TRAINYARD_PROGRAM is not set (ctest sets it)");
-  return false;
-}
-
-}  // namespace
+using namespace trainyard::cli::test;
 
 TEST_CASE("deleting asks, and without a terminal refuses") {
   if (!have_program()) return;
@@ -51,6 +12,17 @@ TEST_CASE("deleting asks, and without a terminal refuses") {
     INFO(line);
     CHECK(ran.code == 1);
     CHECK_THAT(ran.text, Catch::Contains("use -y"));
+  }
+}
+
+TEST_CASE("exit codes are in the help") {
+  if (!have_program()) return;
+  const Ran help = run("--help");
+  CHECK(help.code == 0);
+  for (const char* line :
+       {"  0    done", "  1    the controller refused", "  2    the command line is wrong", "  3    not found",
+        "  4    the controller cannot be reached", "  130  interrupted", "255 when it has none"}) {
+    CHECK_THAT(help.text, Catch::Contains(line));
   }
 }
 
@@ -85,7 +57,7 @@ TEST_CASE("flags and commands that come later are refused by name") {
 
 TEST_CASE("wrong command lines are exit code 2 and say where to look") {
   if (!have_program()) return;
-  for (const char* line : {"", "job", "job frobnicate", "cluster show", "group list --output yaml", "group list --nope",
+  for (const char* line : {"", "job", "job frobnicate", "cluster show", "group list --output xml", "group list --nope",
                            "cluster resize -g g -w w -n c --target four", "group list --query 'a['"}) {
     const Ran ran = run(line);
     INFO(line << ": " << ran.text);
@@ -102,6 +74,7 @@ TEST_CASE("every command has help with an example") {
   for (const char* line : {"group create",
                            "group show",
                            "group list",
+                           "group exists",
                            "group delete",
                            "workspace create",
                            "workspace show",
@@ -116,6 +89,7 @@ TEST_CASE("every command has help with an example") {
                            "cluster list",
                            "cluster resize",
                            "cluster delete",
+                           "cluster node list",
                            "job create",
                            "job show",
                            "job list",
@@ -125,15 +99,26 @@ TEST_CASE("every command has help with an example") {
                            "job timeline",
                            "job file list",
                            "job file stream",
+                           "job node list",
                            "storage account create",
                            "storage account list",
                            "storage share create",
                            "storage share list",
+                           "storage share exists",
                            "storage directory create",
+                           "storage directory list",
+                           "storage directory exists",
+                           "storage directory delete",
                            "storage file upload",
                            "storage file download",
                            "storage file list",
                            "storage file delete",
+                           "storage file exists",
+                           "storage file upload-batch",
+                           "storage file download-batch",
+                           "storage file delete-batch",
+                           "configure",
+                           "completion",
                            "node list",
                            "node show",
                            "node fence"}) {
@@ -146,9 +131,8 @@ TEST_CASE("every command has help with an example") {
 
 TEST_CASE("job files are checked before the controller is asked") {
   if (!have_program()) return;
-  char folder[] = "/tmp/trainyard_cli_test_XXXXXX";
-  REQUIRE(mkdtemp(folder) != nullptr);
-  const std::string file = std::string(folder) + "/job.json";
+  const Folder folder;
+  const std::string file = folder / "job.json";
   const std::string create = "job create -g g -w w -e e -n n -c c -f ";
   CHECK_THAT(run(create + file).text, Catch::Contains("cannot be read"));
   std::ofstream(file) << "{";
@@ -156,5 +140,4 @@ TEST_CASE("job files are checked before the controller is asked") {
   CHECK(run(create + file).code == 1);
   std::ofstream(file) << std::string(5 * 1024 * 1024, ' ');
   CHECK_THAT(run(create + file).text, Catch::Contains("more than 4 MB"));
-  std::filesystem::remove_all(folder);
 }

@@ -14,9 +14,9 @@ using google::protobuf::util::TimeUtil;
 
 namespace {
 
-std::string query(const std::string& json, const std::string& expression) {
-  const auto result = apply_query(Json::parse(json), expression);
-  return result ? result->dump() : "error";
+std::string rendered(const std::string& json, const std::string& format, const std::string& query = "") {
+  const auto text = render(Answer{Json::parse(json), Table{}}, Style{format, query});
+  return text ? *text : text.error().message;
 }
 
 v1::Cluster tutorial_cluster() {
@@ -51,30 +51,6 @@ v1::Job waiting_job() {
 
 }  // namespace
 
-TEST_CASE("queries pick what JMESPath would") {
-  const std::string data = R"({"a": {"b": [{"n": "x", "c": 1}, {"n": "y"}], "deep": [[1, 2], [3]]}, "t": true})";
-  CHECK(query(data, "a.b[0].n") == "\"x\"");
-  CHECK(query(data, "a.b[-1].n") == "\"y\"");
-  CHECK(query(data, "a.b[*].n") == R"(["x","y"])");
-  CHECK(query(data, "a.b[].c") == "[1]");
-  CHECK(query(data, "a.deep[]") == "[1,2,3]");
-  CHECK(query(data, "a.deep[*][0]") == "[1,3]");
-  CHECK(query(data, "a.b[?n=='y']") == R"([{"n":"y"}])");
-  CHECK(query(data, "a.b[?c!=`1`].n | [0]") == "\"y\"");
-  CHECK(query(data, "a.b[].{name: n, count: c}") == R"([{"name":"x","count":1},{"name":"y","count":null}])");
-  CHECK(query(data, "a.b[0].[c, n]") == R"([1,"x"])");
-  CHECK(query(data, "[t, a.b[0].c]") == "[true,1]");
-  CHECK(query(data, "\"t\"") == "true");
-  CHECK(query(data, "missing.x[0]") == "null");
-  CHECK(query(data, "@.t") == "true");
-  CHECK(query("[[{\"a\":1}],[{\"a\":2}]]", "[].a") == "[1,2]");
-  for (const char* bad :
-       {"a.", "a b", "length(a)", "a[", "a[x]", "[?a]", "a[0:1]", ".a", "a..b", "{a}", "\"a", "a |"}) {
-    CHECK(query(data, bad) == "error");
-  }
-  CHECK(query(data, std::string(1000, '[')) == "error");
-}
-
 TEST_CASE("the tutorial's cluster table") {
   CHECK(
       render_table(show_one(tutorial_cluster()).table) ==
@@ -87,25 +63,23 @@ TEST_CASE("the tutorial's cluster table") {
 }
 
 TEST_CASE("node counts as the tutorial asks for them") {
-  const auto text = render(show_one(tutorial_cluster()), "json", "nodeStateCounts");
+  const auto text = render(show_one(tutorial_cluster()), {"json", "nodeStateCounts"});
   REQUIRE(text.ok());
   CHECK(*text ==
         "{\n  \"idleNodeCount\": 4,\n  \"leavingNodeCount\": 0,\n  \"preparingNodeCount\": 0,\n"
         "  \"runningNodeCount\": 0,\n  \"unusableNodeCount\": 0\n}\n");
-  CHECK(*render(show_one(tutorial_cluster()), "tsv", "nodeStateCounts") == "4\t0\t0\t0\t0\n");
+  CHECK(*render(show_one(tutorial_cluster()), {"tsv", "nodeStateCounts"}) == "4\t0\t0\t0\t0\n");
 }
 
 TEST_CASE("a job's state and why it waits") {
   const Answer answer = show_one(waiting_job());
-  CHECK(*render(answer, "json", "executionState") == "\"queued\"\n");
-  CHECK(*render(answer, "tsv", "executionState") == "queued\n");
-  CHECK(*render(answer, "table", "executionState") == "Result\n--------\nqueued\n");
+  CHECK(*render(answer, {"json", "executionState"}) == "\"queued\"\n");
+  CHECK(*render(answer, {"tsv", "executionState"}) == "queued\n");
+  CHECK(*render(answer, {"table", "executionState"}) == "Result\n--------\nqueued\n");
   CHECK(render_table(answer.table) ==
-        "Name     Cluster     Cluster RG    Cluster Workspace    Tool       Nodes  State    Exit code    Reason\n"
-        "-------  ----------  ------------  -------------------  -------  -------  -------  -----------  "
-        "------------------------------------------------------------------------\n"
-        "cifar_2  nc6cluster  g             w                    horovod        4  queued                needs 4 idle "
-        "nodes of nc6cluster; 2 idle, 1 running cifar_1, 1 preparing\n");
+        "Name     Cluster     Cluster RG    Cluster Workspace    Tool       Nodes  State    Exit code\n"
+        "-------  ----------  ------------  -------------------  -------  -------  -------  -----------\n"
+        "cifar_2  nc6cluster  g             w                    horovod        4  queued\n");
 }
 
 TEST_CASE("a job shows every field of Batch AI, unset ones as null") {
@@ -131,6 +105,175 @@ TEST_CASE("a job shows every field of Batch AI, unset ones as null") {
   CHECK(shown["executionInfo"]["startTime"].is_null());
 }
 
+TEST_CASE("every field of Batch AI's models is shown, unset ones as null") {
+  const auto fields = [](const Json& value, std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+      INFO(name);
+      CHECK(value.contains(name));
+    }
+  };
+  v1::Workspace workspace;
+  fields(Kind<v1::Workspace>::json(workspace),
+         {"id", "name", "type", "location", "tags", "creationTime", "provisioningState",
+          "provisioningStateTransitionTime", "resourceGroup"});
+  v1::Experiment experiment;
+  fields(Kind<v1::Experiment>::json(experiment), {"id", "name", "type", "creationTime", "provisioningState",
+                                                  "provisioningStateTransitionTime", "resourceGroup"});
+  const Json cluster = Kind<v1::Cluster>::json(tutorial_cluster());
+  fields(cluster, {"id", "name", "type", "vmSize", "vmPriority", "scaleSettings", "virtualMachineConfiguration",
+                   "nodeSetup", "userAccountSettings", "subnet", "creationTime", "provisioningState",
+                   "provisioningStateTransitionTime", "allocationState", "allocationStateTransitionTime", "errors",
+                   "currentNodeCount", "nodeStateCounts", "resourceGroup"});
+  fields(cluster["scaleSettings"], {"manual", "autoScale"});
+  fields(cluster["userAccountSettings"], {"adminUserName", "adminUserPassword", "adminUserSshPublicKey"});
+  const Json job = Kind<v1::Job>::json(waiting_job());
+  fields(job, {"id",
+               "name",
+               "type",
+               "schedulingPriority",
+               "cluster",
+               "mountVolumes",
+               "nodeCount",
+               "containerSettings",
+               "toolType",
+               "cntkSettings",
+               "pyTorchSettings",
+               "tensorFlowSettings",
+               "caffeSettings",
+               "caffe2Settings",
+               "chainerSettings",
+               "customToolkitSettings",
+               "customMpiSettings",
+               "horovodSettings",
+               "jobPreparation",
+               "jobOutputDirectoryPathSegment",
+               "stdOutErrPathPrefix",
+               "inputDirectories",
+               "outputDirectories",
+               "environmentVariables",
+               "secrets",
+               "constraints",
+               "creationTime",
+               "provisioningState",
+               "provisioningStateTransitionTime",
+               "executionState",
+               "executionStateTransitionTime",
+               "executionInfo",
+               "resourceGroup"});
+  fields(Kind<v1::FileEntry>::json(v1::FileEntry()),
+         {"name", "fileType", "downloadUrl", "contentLength", "lastModified"});
+}
+
+TEST_CASE("tables have Batch AI's columns") {
+  using Columns = std::vector<std::string>;
+  CHECK(Kind<v1::Workspace>::columns() == Columns{"Name", "Resource Group", "Location", "State"});
+  CHECK(Kind<v1::Cluster>::columns() == Columns{"Name", "Resource Group", "Workspace", "VM Size", "State", "Idle",
+                                                "Running", "Preparing", "Leaving", "Unusable"});
+  CHECK(Kind<v1::Experiment>::columns() == Columns{"Name", "Resource Group", "Workspace", "State"});
+  CHECK(Kind<v1::Job>::columns() ==
+        Columns{"Name", "Cluster", "Cluster RG", "Cluster Workspace", "Tool", "Nodes", "State", "Exit code"});
+  CHECK(Kind<v1::FileEntry>::columns() == Columns{"Name", "Type", "Size", "Modified"});
+  v1::Job job = waiting_job();
+  job.set_provisioning_state("deleting");
+  CHECK(Kind<v1::Job>::row(job)[6] == "deleting");
+}
+
+TEST_CASE("json and yaml in the order of the names, tables and tsv in the order of the query") {
+  const std::string data = R"([{"b": 1, "a": {"d": null, "c": [true]}}, {"b": 2, "a": null}])";
+  CHECK(rendered(data, "json", "[0]") ==
+        "{\n  \"a\": {\n    \"c\": [\n      true\n    ],\n    \"d\": null\n  },\n  \"b\": 1\n}\n");
+  CHECK(rendered(data, "jsonc", "[0].b") == "1\n");
+  CHECK(rendered(data, "none") == "");
+  CHECK(rendered(data, "table", "[].{z: b, y: a.c[0]}") ==
+        "  Z  Y\n---  ----\n"
+        "  1  True\n"
+        "  2\n");
+  CHECK(rendered(data, "tsv", "[].{z: b, y: a.c[0]}") == "1\tTrue\n2\tNone\n");
+  CHECK(rendered(data, "tsv", "[].[b, a.c]") == "1\t1\n2\tNone\n");
+  CHECK(rendered(data, "tsv", "[].b") == "1\n2\n");
+  CHECK(rendered(data, "tsv", "[0].a.c[0]") == "true\n");
+  CHECK(rendered(data, "tsv", "[0].missing") == "");
+  CHECK(rendered(data, "json", "[0].missing") == "null\n");
+  CHECK(rendered(data, "table", "[].b") == "  Result\n--------\n       1\n       2\n");
+  CHECK(rendered(data, "table", "[].[b, b]") ==
+        "  Column1    Column2\n---------  ---------\n        1          1\n        2          2\n");
+  CHECK(rendered(data, "table", "[?b>`7`]") == "");
+  CHECK_THAT(rendered(data, "table", "length(@, @)"), Catch::StartsWith("--query: invalid-arity"));
+}
+
+TEST_CASE("coloured JSON is the same JSON with colours") {
+  const Answer answer{Json::parse(R"({"a": ["x", 1, null, {}, []], "b": {"c": true}})"), Table{}};
+  const std::string coloured = *render(answer, Style{"jsonc", "", true});
+  CHECK_THAT(coloured, Catch::Contains("\x1b[94m\"a\"\x1b[0m: [") && Catch::Contains("\x1b[33m\"x\"\x1b[0m"));
+  std::string plain;
+  for (std::size_t at = 0; at < coloured.size(); ++at) {
+    if (coloured[at] == '\x1b')
+      at = coloured.find('m', at);
+    else
+      plain += coloured[at];
+  }
+  CHECK(plain == render_json(answer.value));
+  CHECK(*render(answer, Style{"jsonc", "", false}) == render_json(answer.value));
+}
+
+TEST_CASE("yaml as Azure's command line prints it") {
+  CHECK(rendered(R"({"name": "j", "none": null, "n": 4, "f": 2.5, "yes": true, "empty": [], "nothing": {},
+                     "list": ["a", {"x": 1, "y": [1, 2]}, [3, [4]]], "in": {"deep": {"er": "b"}}})",
+                 "yaml") ==
+        "empty: []\nf: 2.5\nin:\n  deep:\n    er: b\nlist:\n- a\n- x: 1\n  y:\n  - 1\n  - 2\n- - 3\n  - - 4\nn: "
+        "4\nname: j\n"
+        "none: null\nnothing: {}\n'yes': true\n");
+  const auto word = [](const std::string& text) { return rendered(Json(text).dump(), "yaml"); };
+  for (const char* plain :
+       {"queued", "7 days, 0:00:00", "0:00:00", "a:b", "a#b", "-x", "x-", "https://a.file.core.windows.net/s", "0x",
+        "1.2.3", "-", "a'b", "a\"b", "10.0.0.1", "grüße", "$AZ_X/y", "1 2"}) {
+    const bool dash = std::string(plain) == "-";
+    CHECK(word(plain) == (dash ? std::string("'-'\n") : std::string(plain) + "\n...\n"));
+  }
+  for (const char* quoted : {"",
+                             " x",
+                             "x ",
+                             "true",
+                             "No",
+                             "null",
+                             "~",
+                             "12",
+                             "-1.5",
+                             "1e3x: y",
+                             "2018-07-25T17:57:21.000Z",
+                             "2018-07-25",
+                             "0777",
+                             "a: b",
+                             "a:",
+                             "a #b",
+                             "#a",
+                             "[a",
+                             "{a",
+                             "&a",
+                             "*a",
+                             "!a",
+                             "|",
+                             ">",
+                             "%a",
+                             "@a",
+                             "`a",
+                             ".5",
+                             "1_000",
+                             "0x1F",
+                             "=",
+                             "<<",
+                             "---",
+                             "? a",
+                             "- a"}) {
+    CHECK(word(quoted) == "'" + std::string(quoted) + "'\n");
+  }
+  CHECK(word("it's: so") == "'it''s: so'\n");
+  CHECK(word("two\nlines\t\x1b[31m\x7f") == "\"two\\nlines\\t\\x1B[31m\\x7F\"\n");
+  CHECK(rendered("[]", "yaml") == "[]\n");
+  CHECK(rendered("null", "yaml") == "null\n...\n");
+  CHECK(rendered("[1]", "yaml", "[0]") == "1\n...\n");
+}
+
 TEST_CASE("files in the tutorial's table") {
   google::protobuf::RepeatedPtrField<v1::FileEntry> files;
   v1::FileEntry* file = files.Add();
@@ -150,7 +293,7 @@ TEST_CASE("files in the tutorial's table") {
 TEST_CASE("nothing in a cell breaks a line or commands a terminal") {
   const std::string table = render_table(Table{{"Name"}, {{"a\nb\x1b[31mc"}}});
   CHECK(table == "Name\n---------\na b [31mc\n");
-  CHECK(render_tsv(Json::parse(R"([["a\tb", null, [1, 2], {"x": 1}, 2.5, true]])")) == "a b\tNone\t2\t\t2.5\ttrue\n");
+  CHECK(render_tsv(Json::parse(R"([["a\tb", null, [1, 2], {"x": 1}, 2.5, true]])")) == "a b\tNone\t2\t\t2.5\tTrue\n");
   CHECK(render_tsv(nullptr) == "");
   CHECK(render_table(show_all(google::protobuf::RepeatedPtrField<v1::Job>()).table) == "");
 }

@@ -139,7 +139,7 @@ TEST_CASE("job wait outlives broken streams and exits as the job did") {
   CHECK(exit_code("succeeded", 0) == 0);
   CHECK(exit_code("failed", 7) == 7);
   CHECK(exit_code("failed", -1) == 255);
-  CHECK(exit_code("failed", 0) == 1);
+  CHECK(exit_code("failed", 0) == 255);
 }
 
 TEST_CASE("a create that is sent again carries the same request id") {
