@@ -24,15 +24,13 @@ complete -o default -F _trainyard trainyard
 constexpr const char* kZsh = R"SCRIPT(#compdef trainyard
 # Completion of trainyard for zsh. To load it: source <(trainyard completion zsh), or save it as _trainyard in a folder of $fpath.
 _trainyard() {
-  local -a found
-  local line word
-  for line in "${(@f)$("${(Q)words[1]}" complete-line -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}"; do
-    [[ -n $line ]] || continue
-    word=${line%%$'\t'*}
-    found+=("${word//:/\\:}:${line#*$'\t'}")
-  done
+  local tab=$'\t'
+  local -a lines found
+  lines=("${(@f)$(${(Q)words[1]} complete-line -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+  lines=(${lines:#})
+  found=(${${lines//:/\\:}/$tab/:})
   if (( $#found )); then
-    _describe -o trainyard found
+    _describe trainyard found
   else
     _files
   fi

@@ -101,15 +101,13 @@ TEST_CASE("completion: zsh") {
   // The real completion system on a pseudo terminal: type, press Tab, read what is on the line.
   const Folder own;
   std::ofstream(own / "script") << R"(zmodload zsh/zpty
-zpty -b shell "PATH=$1:$PATH PS1= TERM=dumb zsh -f"
-say() { zpty -w shell "$1" }
-say 'autoload -U compinit && compinit -u -D; source <(trainyard completion zsh); echo read''y'
+zpty shell "PATH=$1:$PATH PS1= TERM=dumb zsh -f -i"
+zpty -w shell 'autoload -U compinit && compinit -u -D; source <(trainyard completion zsh); echo read""y'
 zpty -r shell seen '*ready*'
 zpty -w -n shell $'trainyard job te\t'
-zpty -r -m shell seen '*terminate*' && print found
-zpty -w -n shell $'\C-u'$'trainyard job list -o ta\t'
-zpty -r -m shell seen '*table*' && print found
-zpty -d shell
+zpty -r shell seen '*job terminate*' && print found
+zpty -w -n shell $'\C-utrainyard job list -o ta\t'
+zpty -r shell seen '*list -o table*' && print found
 )";
   const auto ran = run_shell("timeout 20 zsh -f '" + (own / "script") + "' '" + folder + "' 2>&1");
   CHECK(ran.text == "found\nfound\n");
