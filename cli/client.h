@@ -72,7 +72,7 @@ inline constexpr std::chrono::seconds kCallLimit{60};
 template <class Stub, class Request, class Response>
 Result<Response> Client::call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                               const Request& request) {
-  const Progress progress("waiting for the controller at " + x_endpoint.controller);
+  const ProgressLine progress("waiting for the controller at " + x_endpoint.controller);
   Patience patience(*this);
   for (;;) {
     Stub stub(x_channel);

@@ -45,7 +45,7 @@ std::string first_sentence(const std::string& text) {
   return text.substr(0, std::min(text.find(';'), text.find(". ")));
 }
 
-// Hidden commands and options are for old scripts; nobody needs to be led to them.
+// Refused commands and options are hidden: nobody needs to be led to them.
 bool is_shown(const CLI::App& command) {
   return !command.get_group().empty();
 }

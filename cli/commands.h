@@ -14,6 +14,7 @@ void add_job_file_commands(CLI::App& job, Program& program);  // job file list |
 void add_job_node_commands(CLI::App& job, Program& program);  // job node list
 void add_cluster_node_commands(CLI::App& cluster, Program& program);
 void add_storage_commands(CLI::App& app, Program& program);
+void add_share_commands(CLI::App& app, Program& program);  // more of storage share | directory | file: after the former
 void add_node_commands(CLI::App& app, Program& program);
 void add_configure_command(CLI::App& app, Program& program);
 void add_completion_command(CLI::App& app, Program& program);

@@ -146,7 +146,7 @@ int wait(Program& program, const Options& options) {
   auto client = program.client();
   if (!client) return program.fail(client.error());
   Patience patience(**client);
-  Progress progress("waiting for job " + options.place.name);
+  ProgressLine progress("waiting for job " + options.place.name);
   std::string said;
   for (;;) {
     const auto begun = Patience::Clock::now();

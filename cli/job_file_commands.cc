@@ -144,37 +144,25 @@ int stream(Program& program, const Options& options) {
 void add_job_file_commands(CLI::App& job, Program& program) {
   CLI::App& files = program.group(job, "file", "Files of a job: logs and outputs");
   auto options = std::make_shared<Options>();
-  const auto add_place = [&](CLI::App& command, const char* job_flags) {
+  const auto add_place = [&](CLI::App& command) {
     add_group_flag(command, options->place.group);
     add_workspace_flag(command, options->place.workspace);
     add_experiment_flag(command, options->place.experiment);
-    command.add_option(job_flags, options->place.name, "Name of the job")->required();
+    command.add_option("-j,--job,-n,--name", options->place.name, "Name of the job")->required();
     command.add_option("-d,--output-directory-id", options->directory_id,
                        "stdouterr (default), or an id of the job's outputDirectories");
     command.add_option("-p,--path", options->path, "Directory below it [.]");
     program.refuse_flags(command, {"--expiry"});
   };
-  const auto add_list = [&](CLI::App& parent, const std::string& name) {
-    return &program.command(parent, name, "List a job's files",
+  add_place(program.command(files, "list", "List a job's files",
                             "trainyard job file list -g mygroup -w batchaidev -e cifar -j cifar_1 -o table",
-                            [=, &program] { return list(program, *options); });
-  };
-  const auto add_stream = [&](CLI::App& parent, const std::string& name) {
-    return &program.command(parent, name,
-                            "Write a file of a job to standard output, as it grows, until the job has ended",
-                            "trainyard job file stream -g mygroup -w batchaidev -e cifar -j cifar_1 -f stdout.txt",
-                            [=, &program] { return stream(program, *options); });
-  };
-  add_place(*add_list(files, "list"), "-j,--job,-n,--name");
-  CLI::App& streaming = *add_stream(files, "stream");
-  add_place(streaming, "-j,--job,-n,--name");
+                            [=, &program] { return list(program, *options); }));
+  CLI::App& streaming =
+      program.command(files, "stream", "Write a file of a job to standard output, as it grows, until the job has ended",
+                      "trainyard job file stream -g mygroup -w batchaidev -e cifar -j cifar_1 -f stdout.txt",
+                      [=, &program] { return stream(program, *options); });
+  add_place(streaming);
   streaming.add_option("-f,--file-name", options->file_name, "File to follow, e.g. stdout.txt")->required();
-  // As the older command line spelt them; there -n was the file's name when streaming.
-  CLI::App& old_list = program.hidden(*add_list(job, "list-files"));
-  add_place(old_list, "-n,--name,-j,--job,--job-name");
-  CLI::App& old_stream = program.hidden(*add_stream(job, "stream-file"));
-  add_place(old_stream, "-j,--job,--job-name");
-  old_stream.add_option("-n,--name,-f,--file-name", options->file_name, "File to follow, e.g. stdout.txt")->required();
 }
 
 }  // namespace trainyard::cli

@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
   add_cluster_commands(app, program);
   add_job_commands(app, program);
   add_storage_commands(app, program);
+  add_share_commands(app, program);
   add_node_commands(app, program);
   add_configure_command(app, program);
   add_completion_command(app, program);

@@ -55,35 +55,25 @@ int list_of_job(Program& program, const Place& place) {
 void add_cluster_node_commands(CLI::App& cluster, Program& program) {
   CLI::App& nodes = program.group(cluster, "node", "Nodes of a cluster");
   auto place = std::make_shared<Place>();
-  const auto add = [&](CLI::App& parent, const char* name) {
-    CLI::App& command = program.command(parent, name, "List a cluster's nodes with their addresses",
-                                        "trainyard cluster node list -g mygroup -w batchaidev -c nc6cluster -o table",
-                                        [=, &program] { return list_of_cluster(program, *place); });
-    add_group_flag(command, place->group);
-    add_workspace_flag(command, place->workspace);
-    command.add_option("-c,--cluster,-n,--name", place->name, "Name of the cluster")->required();
-    return &command;
-  };
-  add(nodes, "list");
-  program.hidden(*add(cluster, "list-nodes"));  // as the older command line spelt it
+  CLI::App& command = program.command(nodes, "list", "List a cluster's nodes with their addresses",
+                                      "trainyard cluster node list -g mygroup -w batchaidev -c nc6cluster -o table",
+                                      [=, &program] { return list_of_cluster(program, *place); });
+  add_group_flag(command, place->group);
+  add_workspace_flag(command, place->workspace);
+  command.add_option("-c,--cluster,-n,--name", place->name, "Name of the cluster")->required();
   program.refuse_command(nodes, "exec");
 }
 
 void add_job_node_commands(CLI::App& job, Program& program) {
   CLI::App& nodes = program.group(job, "node", "Nodes that a job runs on");
   auto place = std::make_shared<Place>();
-  const auto add = [&](CLI::App& parent, const char* name) {
-    CLI::App& command = program.command(parent, name, "List a job's nodes with their addresses, the first rank's first",
-                                        "trainyard job node list -g mygroup -w batchaidev -e cifar -j cifar_1 -o table",
-                                        [=, &program] { return list_of_job(program, *place); });
-    add_group_flag(command, place->group);
-    add_workspace_flag(command, place->workspace);
-    add_experiment_flag(command, place->experiment);
-    command.add_option("-j,--job,-n,--name", place->name, "Name of the job")->required();
-    return &command;
-  };
-  add(nodes, "list");
-  program.hidden(*add(job, "list-nodes"));
+  CLI::App& command = program.command(nodes, "list", "List a job's nodes with their addresses, the first rank's first",
+                                      "trainyard job node list -g mygroup -w batchaidev -e cifar -j cifar_1 -o table",
+                                      [=, &program] { return list_of_job(program, *place); });
+  add_group_flag(command, place->group);
+  add_workspace_flag(command, place->workspace);
+  add_experiment_flag(command, place->experiment);
+  command.add_option("-j,--job,-n,--name", place->name, "Name of the job")->required();
   program.refuse_command(nodes, "exec");
 }
 

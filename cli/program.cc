@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "cli/command_line.h"
+#include "cli/old_spellings.h"
 #include "cli/progress.h"
 #include "cli/settings.h"
 
@@ -86,11 +87,6 @@ void Program::add_common(CLI::App& command) {
       ->group(group);
 }
 
-CLI::App& Program::hidden(CLI::App& command) {
-  command.group("");
-  return command;
-}
-
 void Program::refuse_flags(CLI::App& command, std::initializer_list<const char*> flags) {
   for (const char* flag : flags) {
     const std::string names = flag;
@@ -122,7 +118,7 @@ void Program::add_confirmation(CLI::App& command) {
 }
 
 int Program::run(int argc, char** argv, CLI::App& app) {
-  const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  const std::vector<std::string> words = in_new_spelling({argv + std::min(argc, 1), argv + argc});
   if (words.size() >= 2 && words[0] == kCompleteLine && words[1] == "--") {
     for (const Candidate& each : complete(app, {words.begin() + 2, words.end()})) {
       fmt::print("{}\t{}\n", each.word, each.what);
@@ -131,7 +127,7 @@ int Program::run(int argc, char** argv, CLI::App& app) {
   }
   for (const std::string& warning : user_settings().warnings()) fmt::print(stderr, "trainyard: warning: {}\n", warning);
   try {
-    app.parse(argc, argv);
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // CLI11 takes the last word first
   } catch (const CLI::CallForHelp&) {
     std::cout << app.help();  // goes down to the command that was named
     return kDone;
@@ -212,7 +208,7 @@ bool Program::confirmed() {
 }
 
 bool Program::wait_until(const std::string& what, const std::function<Result<bool>(std::string& detail)>& gone) {
-  Progress progress("waiting for " + what);
+  ProgressLine progress("waiting for " + what);
   set_interrupt_note("what was asked of the controller goes on");
   std::chrono::milliseconds pause(10);
   for (;;) {

@@ -28,8 +28,6 @@ class Program {
   // The same without the common flags: what it answers is not for -o and --query.
   CLI::App& plain_command(CLI::App& parent, const std::string& name, const std::string& what,
                           const std::string& example, std::function<int()> run);
-  // Leaves a command out of help and completion: a spelling for old scripts. Returns it.
-  static CLI::App& hidden(CLI::App& command);
   // Flags and commands of Batch AI that Trainyard does not carry out yet: known by name, refused by name.
   void refuse_flags(CLI::App& command, std::initializer_list<const char*> flags);
   void refuse_command(CLI::App& parent, const std::string& name);

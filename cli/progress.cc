@@ -22,7 +22,7 @@ std::atomic<const char*> g_note{nullptr};
 std::atomic<bool> g_has_partial{false};
 char g_partial[4096];
 
-bool g_showing = false;  // there is a Progress
+bool g_showing = false;  // there is a ProgressLine
 
 void write_text(const char* text) {
   [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, text, std::strlen(text));
@@ -61,13 +61,13 @@ std::string fitting(const std::string& text, const std::string& end) {
 
 }  // namespace
 
-Progress::Progress(std::string text, bool wanted) : x_text(std::move(text)) {
+ProgressLine::ProgressLine(std::string text, bool wanted) : x_text(std::move(text)) {
   if (!wanted || g_showing || ::isatty(STDERR_FILENO) == 0) return;
   g_showing = true;
   x_thread = std::thread([this] { run(); });
 }
 
-Progress::~Progress() {
+ProgressLine::~ProgressLine() {
   if (!x_thread.joinable()) return;
   {
     const std::lock_guard lock(x_mutex);
@@ -79,12 +79,12 @@ Progress::~Progress() {
   g_showing = false;
 }
 
-void Progress::say(std::string text) {
+void ProgressLine::say(std::string text) {
   const std::lock_guard lock(x_mutex);
   x_text = std::move(text);
 }
 
-void Progress::remark(const std::string& sentence) {
+void ProgressLine::remark(const std::string& sentence) {
   const std::lock_guard lock(x_mutex);
   hide_progress();
   fmt::print(stderr, "{}\n", sentence);
@@ -94,7 +94,7 @@ void hide_progress() {
   if (g_line_shown.exchange(false)) write_text(kErase);
 }
 
-void Progress::run() {
+void ProgressLine::run() {
   using Clock = std::chrono::steady_clock;
   const auto started = Clock::now();
   std::unique_lock lock(x_mutex);
@@ -118,6 +118,8 @@ std::string spoken_size(unsigned long long bytes) {
 
 void catch_interrupts() {
   struct sigaction action {};
+  // In the background of a script it is ignored, and stays so.
+  if (::sigaction(SIGINT, nullptr, &action) != 0 || action.sa_handler == SIG_IGN) return;
   action.sa_handler = interrupted;
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);

@@ -11,12 +11,12 @@ namespace trainyard::cli {
 
 // "TEXT (N s)" from the first second until it is destroyed. Of nested ones only the outermost shows. Made and used by
 // one thread; a thread of its own writes.
-class Progress {
+class ProgressLine {
  public:
-  explicit Progress(std::string text, bool wanted = true);
-  ~Progress();
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
+  explicit ProgressLine(std::string text, bool wanted = true);
+  ~ProgressLine();
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
 
   void say(std::string text);                // the line from now on
   void remark(const std::string& sentence);  // a line that stays, terminal or not

@@ -1,4 +1,5 @@
 // The program itself, as a process: flags, refusals, exit codes. Nothing here needs a controller.
+#include "cli/old_spellings.h"
 #include "tests/cli/run_program.h"
 
 using namespace trainyard::cli::test;
@@ -13,6 +14,26 @@ TEST_CASE("deleting asks, and without a terminal refuses") {
     CHECK(ran.code == 1);
     CHECK_THAT(ran.text, Catch::Contains("use -y"));
   }
+}
+
+TEST_CASE("lines of the older command line become today's") {
+  using Words = std::vector<std::string>;
+  const auto now = trainyard::cli::in_new_spelling;
+  CHECK(now({"job", "list-files", "--job-name", "j", "-d", "x"}) ==
+        Words{"job", "file", "list", "--job", "j", "-d", "x"});
+  CHECK(now({"job", "stream-file", "-j", "j", "-n", "stderr.txt"}) ==
+        Words{"job", "file", "stream", "-j", "j", "-f", "stderr.txt"});
+  CHECK(now({"job", "stream-file", "--job-name=j", "--name=a b"}) ==
+        Words{"job", "file", "stream", "--job=j", "--file-name=a b"});
+  CHECK(now({"cluster", "list-nodes", "-n", "c"}) == Words{"cluster", "node", "list", "-n", "c"});
+  CHECK(now({"job", "list-nodes", "-n", "j"}) == Words{"job", "node", "list", "-n", "j"});
+  CHECK(now({"job", "file", "list", "-n", "j"}) == Words{"job", "file", "list", "-n", "j"});
+  CHECK(now({"job"}) == Words{"job"});
+  CHECK(now({}).empty());
+  if (!have_program()) return;
+  CHECK_THAT(run("job stream-file --help").text, Catch::Contains("trainyard job file stream -g"));
+  CHECK_THAT(run("job create -g g -w w -e e -n j -r c --config /none").text, Catch::Contains("/none: cannot be read"));
+  CHECK_THAT(run("cluster create -g g -w w -n c -c /none").text, Catch::Contains("/none: cannot be read"));
 }
 
 TEST_CASE("exit codes are in the help") {

@@ -26,8 +26,8 @@ struct Ran {
 // Runs the program against `port`; its stderr goes to the test's.
 Ran run(int port, const std::string& arguments) {
   Ran ran;
-  const std::string line = "TRAINYARD_CONTROLLER=127.0.0.1:" + std::to_string(port) + " '" +
-                           std::getenv("TRAINYARD_PROGRAM") + "' " + arguments + " </dev/null";
+  const std::string line = "TRAINYARD_CONFIG_DIR=/nonexistent TRAINYARD_CONTROLLER=127.0.0.1:" + std::to_string(port) +
+                           " '" + std::getenv("TRAINYARD_PROGRAM") + "' " + arguments + " </dev/null";
   std::FILE* pipe = popen(line.c_str(), "r");
   if (pipe == nullptr) return ran;
   char buffer[4096];
