@@ -12,6 +12,7 @@
 #include "proto/names.h"
 #include "trainyard/v1/clusters.pb.h"
 #include "trainyard/v1/experiments.pb.h"
+#include "trainyard/v1/file_servers.pb.h"
 #include "trainyard/v1/groups.pb.h"
 #include "trainyard/v1/nodes.pb.h"
 #include "trainyard/v1/volumes.pb.h"
@@ -31,6 +32,8 @@ Result<core::DeallocationOption> from_proto(v1::DeallocationOption option);
 Status check_location(const std::string& location);
 Result<core::Tags> tags_from_proto(const google::protobuf::Map<std::string, std::string>& tags);
 
+Result<core::FileServerSpec> from_proto(const v1::FileServerSpec& message);
+
 void to_proto(const core::Group& row, v1::Group& message);
 void to_proto(const core::Workspace& row, const std::string& group, v1::Workspace& message);
 void to_proto(const core::Experiment& row, const core::WorkspaceRef& home, v1::Experiment& message);
@@ -39,5 +42,6 @@ void to_proto(const core::ClusterView& view, v1::Cluster& message);
 void to_proto(const core::NodeView& view, v1::Node& message);
 void to_proto(const core::Account& row, const std::string& group, v1::Account& message);
 void to_proto(const core::Share& row, const std::string& account, v1::Share& message);
+void to_proto(const core::FileServer& row, const core::WorkspaceRef& home, v1::FileServer& message);
 
 }  // namespace trainyard

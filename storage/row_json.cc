@@ -193,6 +193,30 @@ std::string inventory_text(const Inventory& inventory) {
   return dump(inventory);
 }
 
+std::string file_server_body_text(const core::FileServer& row) {
+  const core::FileServerSpec& spec = row.spec;
+  return dump({{"vmSize", spec.vm_size},
+               {"diskSizeInGB", spec.disk_size_gb},
+               {"diskCount", spec.disk_count},
+               {"storageAccountType", spec.storage_account_type},
+               {"cachingType", spec.caching_type},
+               {"adminUserName", spec.admin_user_name},
+               {"adminUserSshPublicKey", spec.admin_user_ssh_public_key}});
+}
+
+Status read_file_server_body(const std::string& text, core::FileServer& into) {
+  return parse(text, [&](const json& body) {
+    core::FileServerSpec& spec = into.spec;
+    read(body, "vmSize", spec.vm_size);
+    read(body, "diskSizeInGB", spec.disk_size_gb);
+    read(body, "diskCount", spec.disk_count);
+    read(body, "storageAccountType", spec.storage_account_type);
+    read(body, "cachingType", spec.caching_type);
+    read(body, "adminUserName", spec.admin_user_name);
+    read(body, "adminUserSshPublicKey", spec.admin_user_ssh_public_key);
+  });
+}
+
 std::string job_spec_text(const core::Job& job) {
   TextWriter body;
   body.verbatim("spec", job_spec_json(job.spec ? *job.spec : JobSpec{}));

@@ -49,6 +49,10 @@ CREATE TABLE timeline (sequence INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, who
 CREATE INDEX timeline_of_subject ON timeline (subject_key, sequence);
 CREATE TABLE quarantine (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, table_name TEXT NOT NULL,
   row_key TEXT NOT NULL, reason TEXT NOT NULL, row_json TEXT NOT NULL) STRICT;
+)sql",
+                                     R"sql(
+CREATE TABLE file_servers (id INTEGER PRIMARY KEY, workspace INTEGER NOT NULL, name TEXT NOT NULL, address TEXT NOT NULL,
+  export_path TEXT NOT NULL, created_ms INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
 )sql"};
 
 }  // namespace

@@ -115,6 +115,7 @@ struct Engine {
   Marks<HoldingKey> holdings;
   Marks<AccountId> accounts;
   Marks<ShareId> shares;
+  Marks<FileServerId> file_servers;
   Marks<std::string> requests;
   std::vector<TimelineLine> timeline;
   std::vector<Action> actions;
@@ -173,6 +174,9 @@ void vanish_if_empty(Engine&, GroupId);
 void vanish_if_empty(Engine&, WorkspaceId);
 void vanish_if_empty(Engine&, ExperimentId);
 
+// on_file_server.cc
+void erase_file_servers(Engine&, const std::string& workspace_path, const std::string& why);
+
 // on_node.cc
 void on_report(Engine&, const Report&);
 void on_same(Engine&, const NodeSame&);
@@ -206,6 +210,10 @@ Result<Subject> apply(Engine&, const DeleteJob&);
 Result<Subject> apply(Engine&, const CreateAccount&);
 Result<Subject> apply(Engine&, const CreateShare&);
 Result<Subject> apply(Engine&, const FenceNode&);
+Result<Subject> apply(Engine&, const UpdateGroup&);
+Result<Subject> apply(Engine&, const UpdateWorkspace&);
+Result<Subject> apply(Engine&, const CreateFileServer&);
+Result<Subject> apply(Engine&, const DeleteFileServer&);
 
 // lookup.cc: names to ids; an error names what is missing and where.
 Result<GroupId> find_group(const State&, const std::string& name);
@@ -213,6 +221,7 @@ Result<WorkspaceId> find_workspace(const State&, const std::string& group, const
 Result<ExperimentId> find_experiment(const State&, const ExperimentRef&);
 Result<ClusterId> find_cluster(const State&, const ClusterRef&);
 Result<JobId> find_job(const State&, const JobRef&);
+Result<FileServerId> find_file_server(const State&, const FileServerRef&);
 template <class Value>
 std::vector<Value> ids_below(const std::map<std::string, Value>& index, const std::string& path) {
   std::vector<Value> found;

@@ -110,6 +110,13 @@ core::Changes full_changes(std::uint64_t n) {
   c.holdings = {holding};
   c.accounts = {{{7}, {1}, "account", "eastus", "Standard_LRS", "/srv/a", 18}};
   c.shares = {{{8}, {7}, "logs", 19}};
+  c.file_servers = {{{9},
+                     {2},
+                     "nfs",
+                     {"Standard_DS2", 10, 2, "Premium_LRS", "readonly", "demo", "ssh-rsa AAAA"},
+                     "10.0.0.5",
+                     "/srv/nfs",
+                     20}};
   c.requests = {{"6f1c", "finger", 20, 5, "no such thing", "job:6"}};
   c.timeline = {{n, 21, "user", "job:6 g/w/e/job_6", "queued -> preparing", "4 nodes were idle"}};
   return c;
@@ -150,6 +157,7 @@ void require_holds(const core::Tables& tables, const core::Changes& rows) {
   REQUIRE(tables.holdings == rows.holdings);
   REQUIRE(tables.accounts == rows.accounts);
   REQUIRE(tables.shares == rows.shares);
+  REQUIRE(tables.file_servers == rows.file_servers);
   REQUIRE(tables.requests == rows.requests);
   REQUIRE(tables.jobs.size() == rows.jobs.size());
   for (std::size_t i = 0; i < rows.jobs.size(); ++i) REQUIRE(same(tables.jobs[i], rows.jobs[i]));
