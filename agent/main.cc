@@ -127,7 +127,7 @@ Result<UniqueFd> lock_directory(const std::string& path, const std::string& what
 Status make_parents(const std::string& path) {
   for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     if (auto made = make_local_directories({path.substr(0, slash)}); !made) return made;
-    if (slash == std::string::npos) return make_local_directories({path + "/jobs", path + "/mounts"});
+    if (slash == std::string::npos) return make_local_directories({path + "/jobs"});
   }
 }
 
@@ -150,6 +150,7 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
     }
   }
   if (auto made = make_parents(config.work_dir); !made) return made;
+  if (auto made = make_mount_root(context); !made) return made;
   return Cgroup(context.cgroup_base).create();
 }
 
