@@ -76,6 +76,7 @@ Place place_of(const ExecutorContext& context, const std::string& name) {
   return {.name = name,
           .spool = context.spool_dir + "/holdings/" + name,
           .job = is_setup_name(name) ? cluster_directory(context) : context.work_dir + "/jobs/" + name,
+          .run = context.run_dir + "/" + name,
           .cgroup = context.cgroup_base + "/" + name};
 }
 
@@ -87,14 +88,16 @@ HoldingPaths paths_of(const ExecutorContext& context, const Place& place, Attemp
           .shared_job_temp = place.job + "/shared",
           .hostfile = place.job + "/hostfile",
           .home = place.job + "/home",
-          .socket = place.job + "/run/launch.socket",
+          .run = place.run,
+          .socket = place.run + "/launch.socket",
           .rsh_program = context.rsh_program,
           .id = id};
 }
 
 std::vector<std::string> names_found(const ExecutorContext& context) {
   std::set<std::string> names;
-  for (const std::string& parent : {context.spool_dir + "/holdings", context.work_dir + "/jobs", context.cgroup_base}) {
+  for (const std::string& parent :
+       {context.spool_dir + "/holdings", context.work_dir + "/jobs", context.run_dir, context.cgroup_base}) {
     for (const std::string& name : subdirectories(parent)) {
       if (is_attempt_name(name) || is_setup_name(name)) names.insert(name);
     }
