@@ -155,7 +155,8 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   for (const std::string& directory : {config.work_dir, config.run_dir}) {
     if (auto made = make_parents(directory); !made) return made;
   }
-  if (auto made = make_local_directories({config.work_dir + "/jobs", config.work_dir + "/mounts"}); !made) return made;
+  if (auto made = make_local_directories({config.work_dir + "/jobs"}); !made) return made;
+  if (auto made = make_mount_root(context); !made) return made;
   return Cgroup(context.cgroup_base).create();
 }
 

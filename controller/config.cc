@@ -149,6 +149,8 @@ Status read_timing(const json& timing, Config& config) {
   reader.positive("gang_abort_after_ms", config.timing.gang_abort_after_ms);
   reader.positive("kill_time_ms", config.timing.kill_time_ms);
   reader.positive("prepare_limit_ms", config.timing.prepare_limit_ms);
+  reader.positive("setup_retry_ms", config.timing.setup_retry_ms);
+  reader.positive("setup_retry_longest_ms", config.timing.setup_retry_longest_ms);
   reader.positive("heartbeat_ms", config.heartbeat_ms);
   return reader.finish();
 }

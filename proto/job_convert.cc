@@ -120,6 +120,8 @@ Status toolkit_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   return {};
 }
 
+}  // namespace
+
 // ---- Lists ----
 
 Result<FileShareMount> mount_from_proto(const std::string& field, const v1::AzureFileShare& message) {
@@ -144,6 +146,8 @@ Result<FileShareMount> mount_from_proto(const std::string& field, const v1::Azur
   mount.directory_mode = std::move(directory_mode).value();
   return mount;
 }
+
+namespace {
 
 // Two mounts at one place, or one inside the other, would hide files.
 bool overlaps(const std::string& left, const std::string& right) {
@@ -208,25 +212,35 @@ Status directories_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   return {};
 }
 
-Status environment_from_proto(const v1::JobSpec& message, JobSpec& spec) {
-  if (const Status status = check_count("environmentVariables", message.environment_variables_size()); !status)
-    return status;
+}  // namespace
+
+Result<std::vector<NamedValue>> variables_from_proto(
+    const std::string& field, const google::protobuf::RepeatedPtrField<v1::NamedValue>& message) {
+  if (const Status status = check_count(field, message.size()); !status) return status.error();
+  std::vector<NamedValue> variables;
   std::set<std::string> names;
-  for (int i = 0; i < message.environment_variables_size(); ++i) {
-    const auto& item = message.environment_variables(i);
-    const std::string field = fmt::format("environmentVariables[{}]", i);
-    if (item.name().empty()) return invalid(field + ".name", "is missing");
+  for (const v1::NamedValue& item : message) {
+    const std::string at = fmt::format("{}[{}]", field, variables.size());
+    if (item.name().empty()) return invalid(at + ".name", "is missing");
     if (!identifier(item.name()) || (item.name()[0] >= '0' && item.name()[0] <= '9')) {
-      return invalid(field + ".name", fmt::format("\"{}\" is not a variable's name: use letters, digits and '_', no "
-                                                  "digit first",
-                                                  item.name().substr(0, 100)));
+      return invalid(at + ".name", fmt::format("\"{}\" is not a variable's name: use letters, digits and '_', no "
+                                               "digit first",
+                                               item.name().substr(0, 100)));
     }
-    if (!names.insert(item.name()).second) {
-      return invalid(field + ".name", fmt::format("\"{}\" is given twice", item.name()));
-    }
-    if (const Status status = check_text(field + ".value", item.value()); !status) return status;
-    spec.environment.push_back({item.name(), item.value()});
+    if (!names.insert(item.name()).second)
+      return invalid(at + ".name", fmt::format("\"{}\" is given twice", item.name()));
+    if (const Status status = check_text(at + ".value", item.value()); !status) return status.error();
+    variables.push_back({item.name(), item.value()});
   }
+  return variables;
+}
+
+namespace {
+
+Status environment_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+  auto variables = variables_from_proto("environmentVariables", message.environment_variables());
+  if (!variables) return variables.error();
+  spec.environment = std::move(variables).value();
   return {};
 }
 
@@ -355,14 +369,7 @@ void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec&
   message.set_std_out_err_path_prefix(spec.std_out_err_path_prefix);
   message.set_job_preparation_command_line(spec.preparation_command_line);
   message.set_image(spec.image);
-  for (const FileShareMount& mount : spec.file_shares) {
-    auto& out = *message.add_azure_file_shares();
-    out.set_account_name(mount.account_name);
-    out.set_azure_file_url(mount.azure_file_url);
-    out.set_relative_mount_path(mount.relative_mount_path);
-    out.set_file_mode(mount.file_mode);
-    out.set_directory_mode(mount.directory_mode);
-  }
+  for (const FileShareMount& mount : spec.file_shares) to_proto(mount, *message.add_azure_file_shares());
   for (const InputDirectory& directory : spec.input_directories) {
     auto& out = *message.add_input_directories();
     out.set_id(directory.id);
@@ -410,16 +417,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     if (row.started_ms != 0) set_time(row.started_ms, *info.mutable_start_time());
     if (row.ended_ms != 0) set_time(row.ended_ms, *info.mutable_end_time());
     if (row.exit_code) info.set_exit_code(*row.exit_code);
-    for (const NodeError& error : row.errors) {
-      auto& out = *info.add_errors();
-      out.set_code(error.code);
-      out.set_message(error.message);
-      for (const NamedValue& detail : error.details) {
-        auto& named = *out.add_details();
-        named.set_name(detail.name);
-        named.set_value(detail.value);
-      }
-    }
+    for (const NodeError& error : row.errors) to_proto(error, *info.add_errors());
   }
   message.set_attempt(row.attempt);
   message.set_requeues(row.requeues);
@@ -433,6 +431,24 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     set_duration(receipt.took_ms, *out.mutable_took());
   }
   for (const std::string& warning : row.warnings) message.add_warnings(warning);
+}
+
+void to_proto(const FileShareMount& mount, v1::AzureFileShare& message) {
+  message.set_account_name(mount.account_name);
+  message.set_azure_file_url(mount.azure_file_url);
+  message.set_relative_mount_path(mount.relative_mount_path);
+  message.set_file_mode(mount.file_mode);
+  message.set_directory_mode(mount.directory_mode);
+}
+
+void to_proto(const NodeError& error, v1::JobError& message) {
+  message.set_code(error.code);
+  message.set_message(error.message);
+  for (const NamedValue& detail : error.details) {
+    auto& named = *message.add_details();
+    named.set_name(detail.name);
+    named.set_value(detail.value);
+  }
 }
 
 void to_proto(const core::TimelineLine& line, v1::TimelineLine& message) {

@@ -105,9 +105,9 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_cluster,
           upsert_sql("clusters", {"id", "workspace", "name", "vm_size", "vm_priority", "target_node_count",
                                   "node_deallocation_option", "admin_user_name", "admin_user_ssh_public_key",
-                                  "resizing", "created_ms", "allocation_changed_ms", "deleting"}));
+                                  "resizing", "created_ms", "allocation_changed_ms", "deleting", "body"}));
   prepare(w.x_node, upsert_sql("nodes", {"id", "name", "cluster", "state", "reason", "state_changed_ms", "epoch",
-                                         "former_epochs", "revision", "awaited_revision", "inventory"}));
+                                         "former_epochs", "revision", "awaited_revision", "inventory", "body"}));
   prepare(w.x_job_insert, insert_sql("jobs", kJobColumns));
   prepare(w.x_job_update, job_update_sql());
   prepare(w.x_spec, upsert_sql("job_specs", {"job", "body"}));
@@ -170,14 +170,14 @@ int RowWriter::upsert(const core::Changes& changes) {
     return x_cluster.run(row.id.value, row.workspace.value, row.name, spec.vm_size, stored_name(spec.vm_priority),
                          spec.target_node_count, stored_name(spec.node_deallocation_option), spec.admin_user_name,
                          spec.admin_user_ssh_public_key, row.resizing, row.created_ms, row.allocation_changed_ms,
-                         row.deleting);
+                         row.deleting, cluster_body_text(row));
   });
   code = each(code, changes.nodes, [&](const core::Node& row) {
     std::optional<std::uint64_t> cluster;
     if (row.cluster) cluster = row.cluster->value;
     return x_node.run(row.id.value, row.name, cluster, stored_name(row.state), row.reason, row.state_changed_ms,
                       row.epoch, strings_text(row.former_epochs), row.revision, row.awaited_revision,
-                      inventory_text(row.inventory));
+                      inventory_text(row.inventory), node_body_text(row));
   });
   code = each(code, changes.holdings, [&](const core::Holding& row) {
     return x_holding.run(row.node.value, row.id.job.value, row.id.attempt, row.job_name, row.node_epoch, row.member,

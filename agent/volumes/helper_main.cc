@@ -51,6 +51,7 @@ const std::map<std::string, Verb>& verbs() {
       {"remove", {helper::remove, 1}},
       {"ship-log", {helper::ship_log, 3}},
       {"rotate-stdouterr", {helper::rotate_stdouterr, 3}},
+      {"keep-earlier", {helper::keep_earlier, 4}},
   };
   return table;
 }

@@ -115,8 +115,8 @@ void Core::apply_plan(const Plan& plan, TimeMs now_ms) {
   e.now = std::max(now_ms, e.state.meta.last_now_ms);
   e.state.meta.last_now_ms = e.now;
   e.who = "controller";
-  for (const Withdrawal& withdrawal : plan.withdrawals)
-    withdraw(e, withdrawal.node, "the cluster has more than its target");
+  for (const Retarget& change : plan.retargets) retarget(e, change);
+  for (const Withdrawal& withdrawal : plan.withdrawals) withdraw(e, withdrawal, "the cluster has more than its target");
   for (const Assignment& assignment : plan.assignments) assign(e, assignment);
   for (const Placement& placement : plan.placements) place(e, placement);
   e.settle();

@@ -75,6 +75,16 @@ Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
   for (const auto& [key, holding] : state.holdings) {
     if (holding.confirm_revision != 0 && current(state, holding)) edit(key).confirm_revision = bump(key.first);
   }
+  // A row whose part of a set-up could not be read is set up anew.
+  for (const auto& [id, node] : state.nodes) {
+    const bool wanted = node.cluster && state.setups.contains(*node.cluster);
+    if (!node.cluster || (node.setup_run != 0) == wanted) continue;
+    begin_setup(*this, id);
+    edit(id).awaited_revision = bump(id);
+    if (node.state == NodeState::idle || node.state == NodeState::unusable) {
+      set_node_state(*this, id, NodeState::preparing, "its row was damaged");
+    }
+  }
   settle();
 }
 

@@ -63,11 +63,19 @@ struct DeleteExperiment {
 struct CreateCluster {
   ClusterRef ref;
   ClusterSpec spec;
+  std::string unique = {};  // uuid drawn by the edge: last part of the path of the set-up task's files
 };
+// To manual scale settings, whatever it had before.
 struct ResizeCluster {
   ClusterRef ref;
   std::uint32_t target_node_count;
   DeallocationOption option;
+};
+// To autoScale settings, whatever it had before. Without an idle time: the one it has, or the default.
+struct AutoScaleCluster {
+  ClusterRef ref;
+  std::uint32_t minimum = 0, maximum = 0;
+  std::optional<DurationMs> idle_before_scale_down_ms = std::nullopt;
 };
 struct DeleteCluster {
   ClusterRef ref;
@@ -104,11 +112,15 @@ struct FenceNode {
   std::string node;
   bool confirmed_off = false;
 };
+// An unusable node is set up again at once.
+struct RepairNode {
+  std::string node;
+};
 
-using CommandBody =
-    std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment, DeleteExperiment,
-                 CreateCluster, ResizeCluster, DeleteCluster, SubmitJob, TerminateJob, DeleteJob, CreateAccount,
-                 CreateShare, FenceNode, UpdateGroup, UpdateWorkspace, CreateFileServer, DeleteFileServer>;
+using CommandBody = std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment,
+                                 DeleteExperiment, CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster,
+                                 SubmitJob, TerminateJob, DeleteJob, CreateAccount, CreateShare, FenceNode, RepairNode,
+                                 UpdateGroup, UpdateWorkspace, CreateFileServer, DeleteFileServer>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 

@@ -290,20 +290,10 @@ Result<std::vector<Volume>> resolve_volumes(const State& state, const JobSpec& s
   std::vector<Volume> volumes;
   for (std::size_t i = 0; i < spec.file_shares.size(); ++i) {
     const FileShareMount& mount = spec.file_shares[i];
-    const std::string field = "properties.mountVolumes.azureFileShares[" + std::to_string(i) + "]";
-    auto account = state.account_by_name.find(lower(mount.account_name));
-    if (account == state.account_by_name.end()) {
-      return Error{Code::not_found, field + ": storage account " + mount.account_name +
-                                        " does not exist; create it with `trainyard storage account create`"};
-    }
-    const Account& row = state.accounts.at(account->second);
-    auto share = state.share_by_path.find(path_key({mount.account_name, mount.share}));
-    if (share == state.share_by_path.end()) {
-      return Error{Code::not_found, field + ": share " + mount.share + " is not in storage account " + row.name +
-                                        "; create it with `trainyard storage share create`"};
-    }
-    volumes.push_back(
-        {Volume::Kind::local, row.place + "/" + state.shares.at(share->second).name, mount.relative_mount_path});
+    auto volume = find_volume(state, "properties.mountVolumes.azureFileShares[" + std::to_string(i) + "]",
+                              mount.account_name, mount.share, mount.relative_mount_path);
+    if (!volume.ok()) return volume.error();
+    volumes.push_back(std::move(*volume));
   }
   return volumes;
 }
@@ -356,9 +346,9 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
   const Workspace& workspace = state.workspaces.at(state.experiments.at(*experiment).workspace);
   job.segment = "trainyard/" + state.groups.at(workspace.group).name + "/workspaces/" + workspace.name +
                 "/experiments/" + state.experiments.at(*experiment).name + "/jobs/" + job.name + "/" + c.unique;
-  if (cluster.spec.target_node_count < c.spec.node_count) {
-    job.warnings.push_back("the job needs " + std::to_string(c.spec.node_count) + " nodes; " + cluster.name +
-                           "'s target is " + std::to_string(cluster.spec.target_node_count) +
+  if (const std::uint32_t most = capacity_of(cluster.spec); most < c.spec.node_count) {
+    job.warnings.push_back("the job needs " + std::to_string(c.spec.node_count) + " nodes; " + cluster.name + "'s " +
+                           (cluster.spec.auto_scale ? "maximum" : "target") + " is " + std::to_string(most) +
                            ": it waits until the cluster is resized");
   }
   job.created_ms = job.state_changed_ms = e.now;

@@ -1,5 +1,7 @@
 #include "controller/core/state.h"
 
+#include <algorithm>
+
 #include "controller/core/engine.h"
 
 namespace trainyard::core {
@@ -102,9 +104,39 @@ bool holds_nothing(const State& state, NodeId node) {
 
 bool placeable(const State& state, const Node& node) {
   const bool wanted = node.cluster ? node.state == NodeState::idle : node.state == NodeState::unassigned;
+  if (!node.cluster && node.live.setup) return false;  // of the cluster it left: still being taken away
   return wanted && node.live.reachable && node.live.seen && !node.live.strays &&
          node.live.echoed_revision >= node.awaited_revision && node.live.fence_state != "running" &&
          holds_nothing(state, node.id);
+}
+
+std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& cluster) {
+  if (cluster.spec.node_setup.task.command_line.empty() && cluster.volumes.empty()) return nullptr;
+  return std::make_shared<const ClusterSetup>(
+      ClusterSetup{path_of(state, cluster), cluster.setup_path_suffix, cluster.spec.node_setup, cluster.volumes});
+}
+
+std::uint32_t target_of(const Cluster& cluster) {
+  return cluster.spec.auto_scale ? cluster.auto_target : cluster.spec.target_node_count;
+}
+
+std::uint32_t capacity_of(const ClusterSpec& spec) {
+  return spec.auto_scale ? spec.auto_scale->maximum : spec.target_node_count;
+}
+
+Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most) {
+  Demand demand;
+  auto queue = state.queues.find(cluster.id);
+  if (queue == state.queues.end()) return demand;
+  const std::uint32_t capacity = capacity_of(cluster.spec);
+  for (const QueueKey& key : queue->second) {
+    if (demand.nodes >= most) break;
+    const std::uint32_t need = state.jobs.at(key.job).spec->node_count;
+    if (need > capacity) continue;
+    demand.nodes += std::min(need, most - demand.nodes);
+    ++demand.jobs;
+  }
+  return demand;
 }
 
 bool current(const State& state, const Holding& holding) {
@@ -163,8 +195,11 @@ void rebuild_indexes(State& s) {
   s.group_by_path = {}, s.workspace_by_path = {}, s.experiment_by_path = {}, s.cluster_by_path = {};
   s.job_by_path = {}, s.node_by_name = {}, s.account_by_name = {}, s.share_by_path = {}, s.file_server_by_path = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
-  s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {};
+  s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {}, s.setups = {};
   index_names(s);
+  for (const auto& [id, cluster] : s.clusters) {
+    if (auto setup = setup_of(s, cluster)) s.setups.emplace(id, std::move(setup));
+  }
   for (const auto& [key, holding] : s.holdings) s.job_holdings[holding.id.job].insert(key);
   for (const auto& [id, node] : s.nodes) {
     if (node.cluster) {

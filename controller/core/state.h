@@ -61,6 +61,7 @@ struct State {
   std::map<ClusterId, NodeCounts> counts;                   // of cluster_nodes
   std::map<ClusterId, std::set<JobId>> active_jobs;         // preparing, starting, running, stopping
   std::map<JobId, std::shared_ptr<const Launch>> launches;  // of active jobs: one copy for all nodes of the attempt
+  std::map<ClusterId, std::shared_ptr<const ClusterSetup>> setups;  // of clusters that have something to set up
 };
 
 // Fills the derived members of `state` from its tables.
@@ -69,6 +70,18 @@ void rebuild_indexes(State& state);
 QueueKey queue_key(const Job& job);
 // What all nodes of the job's newest attempt are told; built once, when the attempt is placed.
 std::shared_ptr<const Launch> launch_of(const State& state, const Job& job);
+
+// What the cluster's nodes are told of its set-up; null when there is nothing to do.
+std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& cluster);
+
+std::uint32_t target_of(const Cluster& cluster);     // nodes it should have now
+std::uint32_t capacity_of(const ClusterSpec& spec);  // nodes it can have with these scale settings
+// What the cluster's queued jobs need, in the queue's order and without those that can never run there, counted up to
+// `most` nodes.
+struct Demand {
+  std::uint32_t nodes = 0, jobs = 0;
+};
+Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most);
 
 // Derived facts of one row, by the same rules as the indexes. Pure.
 bool holds_nothing(const State& state, NodeId node);

@@ -25,7 +25,7 @@ class Edge final : public Outbox {
         x_groups(x_context),
         x_workspaces(x_context),
         x_experiments(x_context),
-        x_clusters(x_context),
+        x_clusters(x_context, x_watch, x_bridge),
         x_nodes(x_context),
         x_jobs(x_context, x_watch, x_bridge),
         x_volumes(x_context, x_watch, x_bridge),

@@ -46,7 +46,8 @@ Result<FileTarget> find_in_job(const core::State& state, const v1::JobName& name
   const auto id = core::find_job(state, job_of(name));
   if (!id) return id.error();
   const core::Job& job = state.jobs.at(*id);
-  const auto place = job_directory(job, output_id);
+  const auto cluster = state.clusters.find(job.cluster);
+  const auto place = job_directory(job, cluster == state.clusters.end() ? nullptr : &cluster->second, output_id);
   if (!place) return place.error();
   FileTarget target;
   target.operation.set_kind(kind);
@@ -56,15 +57,6 @@ Result<FileTarget> find_in_job(const core::State& state, const v1::JobName& name
   // The head wrote them: what it wrote last is seen there first.
   if (!job.last_nodes.empty()) target.preferred_node = job.last_nodes.front();
   return target;
-}
-
-grpc::ServerWriteReactor<v1::FileChunk>* refuse_read(const Error& error) {
-  class Refusal : public grpc::ServerWriteReactor<v1::FileChunk> {
-   public:
-    explicit Refusal(const Error& error) { Finish(to_grpc(error)); }
-    void OnDone() override { delete this; }
-  };
-  return new Refusal(error);
 }
 
 }  // namespace

@@ -19,6 +19,19 @@ void PretendAgent::take(const Orders& newer) {
 
 bool PretendAgent::progress() {
   bool changed = false;
+  const bool wanted = setup && orders.setup && orders.setup->run == setup->run;
+  if (setup && !wanted && takes_down) {
+    setup.reset();
+    changed = true;
+  } else if (!setup && orders.setup) {
+    setup = SetupReport{orders.setup->run};
+    setup_runs.push_back(setup->run);
+    changed = true;
+  } else if (wanted && setup->state == SetupState::running && sets_up) {
+    setup->state = setup_error ? SetupState::failed : SetupState::done;
+    if (setup_error) setup->error = *setup_error;
+    changed = true;
+  }
   const auto become = [&changed](HoldingReport& holding, HoldingState state) {
     if (holding.state == state) return;
     holding.state = state;
@@ -44,6 +57,7 @@ bool PretendAgent::progress() {
 Report PretendAgent::report() {
   Report report{name, orders.store_generation, epoch, orders.revision, ++sequence, inventory, {}};
   for (const auto& [id, holding] : holdings) report.holdings.push_back(holding);
+  report.setup = setup;
   return report;
 }
 
@@ -84,6 +98,11 @@ void World::cluster(const std::string& name, std::uint32_t target, const std::st
   spec.vm_size = vm_size;
   spec.target_node_count = target;
   TY_CHECK(command(CreateCluster{cluster_ref(name), spec}).ok());
+}
+
+void World::cluster(const std::string& name, ClusterSpec spec) {
+  if (spec.vm_size.empty()) spec.vm_size = "Standard_NC6";
+  TY_CHECK(command(CreateCluster{cluster_ref(name), spec, "unique-" + name}).ok());
 }
 
 JobSpec World::spec(std::uint32_t node_count) {
@@ -203,6 +222,7 @@ void World::reboot(const std::string& node, const std::string& epoch) {
   agent.connected = true;
   agent.orders = {};
   agent.holdings.clear();
+  agent.setup.reset();
   report(node);
 }
 

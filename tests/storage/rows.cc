@@ -74,12 +74,23 @@ core::Changes full_changes(std::uint64_t n) {
   c.clusters = {{{4},
                  {2},
                  "nc6cluster",
-                 {"Standard_NC6", core::VmPriority::low_priority, 4, core::DeallocationOption::wait_for_job_completion,
-                  "admin", "ssh-rsa AAAA"},
+                 {"Standard_NC6",
+                  core::VmPriority::low_priority,
+                  4,
+                  core::DeallocationOption::wait_for_job_completion,
+                  "admin",
+                  "ssh-rsa AAAA",
+                  core::AutoScale{1, 4, 2, 5'000},
+                  {{"echo $X", {{"X", "1"}}, "$AZ_BATCHAI_MOUNT_ROOT/afs", 60'000},
+                   {{"account", "https://account.file.core.windows.net/logs", "logs", "afs", "0700", "0755"}},
+                   {{"account", "logs", "bfs", "--use-https"}}}},
                  true,
                  14,
                  15,
-                 true}};
+                 true,
+                 3,
+                 "trainyard/Group/workspaces/work/clusters/nc6cluster/uuid",
+                 {{Volume::Kind::local, "/srv/a/logs", "afs"}, {Volume::Kind::local, "/srv/a/logs", "bfs"}}}};
   core::Node node;
   node.id = {5};
   node.name = "n1";
@@ -93,6 +104,10 @@ core::Changes full_changes(std::uint64_t n) {
   node.reason = "no disk";
   node.state_changed_ms = 16;
   node.awaited_revision = 76;
+  node.setup_run = 79;
+  node.setup_failures = 2;
+  node.setup_retry_ms = 80;
+  node.setup_error = {"SetupTaskFailed", "exited with code 3", {{"exitCode", "3"}}, false};
   c.nodes = {node};
   c.jobs = {full_job(6)};
   core::Holding holding;
