@@ -10,6 +10,7 @@
 
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
+#include "agent/exec/tasks.h"
 #include "agent/volumes/helper.h"
 
 namespace trainyard::agent {
@@ -88,7 +89,7 @@ void AgentLoop::clean_leftovers() {
     spdlog::warn("cleaning {}: left behind by an earlier life of this agent", name);
     const Place place = place_of(x_context, name);
     std::make_shared<Cleaner>(
-        x_context, place, std::vector<Volume>{}, nullptr,
+        x_context, place, std::vector<Volume>{}, nullptr, Cleaner::SharedTemp{},
         [name](const std::string& line) { spdlog::warn("{}: {}", name, line); },
         [this, place](CleanupReceipt receipt) {
           spdlog::info("{}: clean ({} processes, {} mounts, {} directories)", place.name, receipt.processes_killed,
@@ -284,10 +285,10 @@ void AgentLoop::setup_taken_down(SetupTakenDown outcome) {
   feed(outcome);
 }
 
-// Launchers run on the head only, and only where there is another node to ask.
+// Launchers run where there is another node to ask, or where Trainyard starts the job's processes itself.
 void AgentLoop::opened(AttemptId id) {
   const HeldAttempt& held = x_core.holdings().at(id);
-  if (held.launch && held.launch->members.size() > 1) x_relay.open(id);
+  if (held.launch && (held.launch->members.size() > 1 || starts_tasks(held.launch->spec))) x_relay.open(id);
 }
 
 LaunchRelay::Hooks AgentLoop::relay_hooks() {

@@ -143,7 +143,7 @@ struct Job {
   std::string name;
   std::shared_ptr<const JobSpec> spec;
   ImageMapping mapping;
-  std::vector<Volume> volumes;        // of spec->file_shares, resolved at submit
+  std::vector<Volume> volumes;        // as in Launch, resolved at submit
   std::string segment;                // jobOutputDirectoryPathSegment
   std::vector<std::string> warnings;  // given at submit ("cluster can have 4 nodes, job needs 5")
   JobState state = JobState::queued;
