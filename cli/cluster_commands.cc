@@ -182,7 +182,8 @@ void add_cluster_commands(CLI::App& app, Program& program) {
                                        [=, &program] { return remove(program, *options); });
   add_place(deleting);
   program.add_confirmation(deleting);
-  for (const char* later : {"auto-scale", "file", "node"}) program.refuse_command(clusters, later);
+  add_cluster_node_commands(clusters, program);
+  for (const char* later : {"auto-scale", "file"}) program.refuse_command(clusters, later);
 }
 
 }  // namespace trainyard::cli
