@@ -25,6 +25,7 @@
 #include "agent/exec/exec_connect.h"
 #include "agent/exec/exec_frames.h"
 #include "agent/exec/files.h"
+#include "agent/exec/fork_into.h"
 
 namespace trainyard::agent {
 namespace {
@@ -112,11 +113,11 @@ bool open_ends(Supervisor& supervisor, Ends& ends) {
   return opened;
 }
 
-[[noreturn]] void run_child(const Supervisor& supervisor, const Ends& ends, int report, pid_t parent) {
-  // Until it is in its cgroup, it dies with us.
+[[noreturn]] void run_child(const Supervisor& supervisor, const Ends& ends, bool in_cgroup, int report, pid_t parent) {
+  // Where it is not born in its cgroup, it dies with us until it is there.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);
-  join_cgroup(supervisor.spec.process.cgroup, report);
+  if (!in_cgroup) join_cgroup(supervisor.spec.process.cgroup, report);
   ::setsid();
   if (supervisor.spec.terminal) ::ioctl(ends.in.get(), TIOCSCTTY, 0);
   ::dup2(ends.in.get(), 0);
@@ -135,10 +136,10 @@ std::string start(Supervisor& supervisor) {
     return std::string("cannot make a terminal or pipe: ") + std::strerror(errno);
   }
   const pid_t parent = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid < 0) return std::string("cannot fork: ") + std::strerror(errno);
-  if (pid == 0) run_child(supervisor, ends, report_write.get(), parent);
-  supervisor.child = pid;
+  const Forked forked = fork_into(supervisor.spec.process.cgroup);
+  if (forked.pid < 0) return std::string("cannot fork: ") + std::strerror(errno);
+  if (forked.pid == 0) run_child(supervisor, ends, forked.in_cgroup, report_write.get(), parent);
+  supervisor.child = forked.pid;
   ends = {};
   report_write.reset();
   std::string complaint;

@@ -18,6 +18,7 @@ struct HoldingPaths {
   std::string shared_job_temp;  // AZ_BATCHAI_SHARED_JOB_TEMP
   std::string hostfile;         // AZ_BATCHAI_MPI_HOST_FILE
   std::string home;             // HOME of the job's user: ~/.bashrc written by the preparation is seen by all phases
+  std::string run;              // MPI's session files
   std::string socket;           // of the launcher: trainyard-rsh asks the agent here
   std::string rsh_program;      // absolute path of trainyard-rsh
   AttemptId id;                 // TRAINYARD_JOB, TRAINYARD_ATTEMPT

@@ -120,8 +120,8 @@ void Executor::prepare() {
 }
 
 Status Executor::make_place() {
-  auto made = make_local_directories({x_place.spool, x_place.spool + "/logs", x_place.job, x_paths.job_mount_root,
-                                      x_paths.job_temp, x_paths.home, x_paths.shared_job_temp});
+  auto made = make_local_directories({x_place.spool, x_place.spool + "/logs", x_place.job, x_place.run,
+                                      x_paths.job_mount_root, x_paths.job_temp, x_paths.home, x_paths.shared_job_temp});
   if (!made) return made;
   const UniqueFd hostfile(::open(x_paths.hostfile.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   const std::string text = hostfile_text(*x_launch);

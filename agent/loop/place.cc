@@ -54,6 +54,7 @@ Place place_of(const ExecutorContext& context, const std::string& name) {
   return {.name = name,
           .spool = context.spool_dir + "/holdings/" + name,
           .job = context.work_dir + "/jobs/" + name,
+          .run = context.run_dir + "/" + name,
           .cgroup = context.cgroup_base + "/" + name};
 }
 
@@ -65,14 +66,16 @@ HoldingPaths paths_of(const ExecutorContext& context, const Place& place, Attemp
           .shared_job_temp = place.job + "/shared",
           .hostfile = place.job + "/hostfile",
           .home = place.job + "/home",
-          .socket = place.job + "/run/launch.socket",
+          .run = place.run,
+          .socket = place.run + "/launch.socket",
           .rsh_program = context.rsh_program,
           .id = id};
 }
 
 std::vector<std::string> names_found(const ExecutorContext& context) {
   std::set<std::string> names;
-  for (const std::string& parent : {context.spool_dir + "/holdings", context.work_dir + "/jobs", context.cgroup_base}) {
+  for (const std::string& parent :
+       {context.spool_dir + "/holdings", context.work_dir + "/jobs", context.run_dir, context.cgroup_base}) {
     for (const std::string& name : subdirectories(parent)) {
       if (is_attempt_name(name)) names.insert(name);
     }

@@ -16,7 +16,7 @@ namespace trainyard::agent {
 struct ExecutorContext {
   boost::asio::io_context& io;
   std::string node_name;
-  std::string spool_dir, work_dir;
+  std::string spool_dir, work_dir, run_dir;
   std::string cgroup_base;               // absolute: <cgroup2 root>/<cgroup_parent>
   std::vector<std::string> helper_argv;  // the words that start a helper
   std::string shim_program, rsh_program, exec_program;
@@ -33,6 +33,7 @@ struct Place {
   std::string name;
   std::string spool;   // shims, logs on their way, markers
   std::string job;     // mounts, temp, home, ...
+  std::string run;     // launcher's socket, MPI's session files
   std::string cgroup;  // holds job/ (the payload) and shim/
 
   std::string job_cgroup() const { return cgroup + "/job"; }
