@@ -250,7 +250,7 @@ void add_job_commands(CLI::App& app, Program& program) {
                             [=, &program] { return timeline(program, *options); }),
             options);
   add_job_file_commands(jobs, program);
-  program.refuse_command(jobs, "node");
+  add_job_node_commands(jobs, program);
 }
 
 }  // namespace trainyard::cli

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <deque>
 
-#include "agent/edge/file_stream_impl.h"
+#include "agent/edge/stream_impl.h"
 #include "proto/agent_convert.h"
 #include "trainyard/v1/agent.grpc.pb.h"
 
@@ -193,6 +193,8 @@ struct ControllerLink::Impl {
       }
       case v1::ToAgent::kFileCall:
         return handlers.on_file_call(message.file_call().call_id());
+      case v1::ToAgent::kExecCall:
+        return handlers.on_exec_call(message.exec_call().call_id());
       case v1::ToAgent::kRefused:
         return handlers.on_refused(message.refused().reason());
       case v1::ToAgent::MESSAGE_NOT_SET:
@@ -279,6 +281,11 @@ void ControllerLink::send(const LaunchStatus& status) {
 std::shared_ptr<FileStream> ControllerLink::open_file(const std::string& call_id, FileHandlers handlers) {
   if (!x_impl->stream) return nullptr;
   return open_file_stream(x_impl->stream->channel(), call_id, x_impl->post, std::move(handlers));
+}
+
+std::shared_ptr<ExecStream> ControllerLink::open_exec(const std::string& call_id, ExecHandlers handlers) {
+  if (!x_impl->stream) return nullptr;
+  return open_exec_stream(x_impl->stream->channel(), call_id, x_impl->post, std::move(handlers));
 }
 
 }  // namespace trainyard::agent

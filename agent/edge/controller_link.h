@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "agent/edge/exec_stream.h"
 #include "agent/edge/file_stream.h"
 #include "common/model.h"
 #include "common/result.h"
@@ -46,6 +47,7 @@ struct LinkHandlers {
   std::function<void(LaunchCall)> on_launch;
   std::function<void(LaunchStatus)> on_launch_status;
   std::function<void(std::string call_id)> on_file_call;
+  std::function<void(std::string call_id)> on_exec_call;
   std::function<void(std::string reason)> on_refused;
 };
 
@@ -68,6 +70,7 @@ class ControllerLink {
 
   // Opens ServeFile for a FileCall, on the channel of the present stream; nullptr when there is none.
   std::shared_ptr<FileStream> open_file(const std::string& call_id, FileHandlers handlers);
+  std::shared_ptr<ExecStream> open_exec(const std::string& call_id, ExecHandlers handlers);  // of an ExecCall, likewise
 
  private:
   struct Impl;

@@ -36,6 +36,12 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
       x_relay(context, relay_hooks()),
       x_files(context, [this](const std::string& call_id,
                               FileHandlers handlers) { return x_link.open_file(call_id, std::move(handlers)); }),
+      x_execs(
+          context,
+          [this](const std::string& call_id, ExecHandlers handlers) {
+            return x_link.open_exec(call_id, std::move(handlers));
+          },
+          [this](AttemptId id, const std::string& script) { return process_in(id, script); }),
       x_tick(context.io),
       x_redial(context.io),
       x_silence(context.io),
@@ -47,6 +53,7 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
 AgentLoop::~AgentLoop() = default;
 
 void AgentLoop::start() {
+  x_execs.sweep();
   clean_leftovers();
 }
 
@@ -305,6 +312,12 @@ LaunchRelay::Hooks AgentLoop::relay_hooks() {
           .peer_lost = [this](PeerLost lost) { feed(std::move(lost)); }};
 }
 
+Result<ShimSpec> AgentLoop::process_in(AttemptId id, const std::string& script) {
+  const auto executor = find_executor(id);
+  if (executor && x_core.accepts_launch(id)) return executor->process(script);
+  return Error{Code::failed_precondition, "the job does not run on node " + x_context.node_name + " now"};
+}
+
 // ---- The link ----
 
 LinkHandlers AgentLoop::link_handlers() {
@@ -321,6 +334,7 @@ LinkHandlers AgentLoop::link_handlers() {
           .on_launch = [this](const LaunchCall& call) { x_relay.on_call(call); },
           .on_launch_status = [this](const LaunchStatus& status) { x_relay.on_status(status); },
           .on_file_call = [this](const std::string& call_id) { x_files.serve(call_id); },
+          .on_exec_call = [this](const std::string& call_id) { x_execs.serve(call_id); },
           .on_refused = [this](const std::string& reason) { refused(reason); }};
 }
 
@@ -351,6 +365,7 @@ void AgentLoop::watch_silence() {
 
 void AgentLoop::link_ended(const std::string& reason) {
   x_silence.cancel();
+  x_execs.cancel_all();
   if (x_shutting_down) return x_context.io.stop();
   feed(LinkDown{});
   x_backoff_ms = x_backoff_ms == 0 ? kFirstBackoffMs : std::min(x_backoff_ms * 3 / 2, x_settings.reconnect_max_ms);
