@@ -108,6 +108,24 @@ struct ImageMapping {
   friend bool operator==(const ImageMapping&, const ImageMapping&) = default;
 };
 
+// ---- What a cluster makes of every node that it takes (Batch AI's nodeSetup) ----
+
+// Runs in bash as root on every node of a cluster, when the node is taken and after every reboot.
+struct SetupTask {
+  std::string command_line;  // empty: there is no task
+  std::vector<NamedValue> environment;
+  std::string std_out_err_path_prefix;  // may use $AZ_BATCHAI_MOUNT_ROOT
+  DurationMs time_limit_ms = 60 * 60 * 1000;
+  friend bool operator==(const SetupTask&, const SetupTask&) = default;
+};
+
+struct NodeSetup {
+  SetupTask task;
+  std::vector<FileShareMount> file_shares;  // mounted under $AZ_BATCHAI_MOUNT_ROOT, before the task
+  std::vector<BlobMount> blob_file_systems;
+  friend bool operator==(const NodeSetup&, const NodeSetup&) = default;
+};
+
 // ---- What a node has ----
 
 struct Gpu {
@@ -134,8 +152,9 @@ struct Inventory {
 // A share resolved by the operator's storage table to something mountable. More kinds (nfs, smb, s3) come later.
 struct Volume {
   enum class Kind { local } kind = Kind::local;
-  std::string source;               // local: absolute directory on the node
-  std::string relative_mount_path;  // under AZ_BATCHAI_JOB_MOUNT_ROOT; empty when only a file operation is wanted
+  std::string source;  // local: absolute directory on the node
+  // Under AZ_BATCHAI_JOB_MOUNT_ROOT (of a cluster: AZ_BATCHAI_MOUNT_ROOT); empty when only a file operation is wanted.
+  std::string relative_mount_path;
   friend bool operator==(const Volume&, const Volume&) = default;
 };
 
@@ -160,6 +179,21 @@ struct Launch {
   friend bool operator==(const Launch&, const Launch&) = default;
 };
 
+// All that a node of the cluster needs to know to set itself up. Identical on all its nodes.
+struct ClusterSetup {
+  std::string cluster;      // "group/workspace/cluster"
+  std::string path_suffix;  // stdOutErrPathSuffix
+  NodeSetup setup;
+  std::vector<Volume> volumes;  // of setup.file_shares, then of setup.blob_file_systems
+  friend bool operator==(const ClusterSetup&, const ClusterSetup&) = default;
+};
+
+struct SetupOrder {
+  // Drawn anew whenever the node is taken, has rebooted, or is to be repaired: the task of a run starts once, ever.
+  std::uint64_t run = 0;
+  std::shared_ptr<const ClusterSetup> setup;
+};
+
 enum class HoldingPhase { prepare, run, stop };
 
 struct HoldingOrder {
@@ -179,6 +213,7 @@ struct Orders {
   std::uint64_t revision = 0;    // per node, rises; an agent fsyncs it before acting and refuses lower ones
   std::string cluster;           // "group/workspace/cluster" or empty: in no cluster
   std::vector<HoldingOrder> holdings;
+  std::optional<SetupOrder> setup = std::nullopt;  // none: no set-up's mounts or processes may be there
 };
 
 // ---- What a node has and does now ----
@@ -219,6 +254,20 @@ struct HoldingReport {
   friend bool operator==(const HoldingReport&, const HoldingReport&) = default;
 };
 
+enum class SetupState {
+  running,  // mounting, or the task runs
+  done,     // the node can take jobs
+  failed,   // `error` says why, with the task's last lines; what it mounted and started may still be there
+  stopping  // being killed and unmounted
+};
+
+struct SetupReport {
+  std::uint64_t run = 0;
+  SetupState state = SetupState::running;
+  NodeError error;  // of failed
+  friend bool operator==(const SetupReport&, const SetupReport&) = default;
+};
+
 struct Report {
   std::string node_name;
   std::string store_generation;       // of the newest orders seen; empty: none yet
@@ -227,6 +276,7 @@ struct Report {
   std::uint64_t sequence = 0;         // rises per connection; the acknowledgement echoes it
   Inventory inventory;
   std::vector<HoldingReport> holdings;
+  std::optional<SetupReport> setup = std::nullopt;  // none: nothing of a set-up is there
 };
 
 }  // namespace trainyard

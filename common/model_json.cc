@@ -50,6 +50,11 @@ constexpr Names<HoldingState, 8> kStates{{{HoldingState::preparing, "preparing"}
                                           {HoldingState::stopping, "stopping"},
                                           {HoldingState::clean, "clean"}}};
 
+constexpr Names<SetupState, 4> kSetupStates{{{SetupState::running, "running"},
+                                             {SetupState::done, "done"},
+                                             {SetupState::failed, "failed"},
+                                             {SetupState::stopping, "stopping"}}};
+
 template <class Enum, std::size_t N>
 const char* name_in(const Names<Enum, N>& names, Enum value) {
   for (const auto& [candidate, name] : names) {
@@ -92,6 +97,12 @@ const char* name_of(CommunicationBackend backend) {
 }
 const char* name_of(Priority priority) {
   return name_in(kPriorities, priority);
+}
+const char* name_of(SetupState state) {
+  return name_in(kSetupStates, state);
+}
+std::optional<SetupState> setup_state_named(const std::string& name) {
+  return named_in(kSetupStates, name);
 }
 std::optional<HoldingState> holding_state_named(const std::string& name) {
   return named_in(kStates, name);
@@ -246,6 +257,28 @@ void from_json(const json& in, ImageMapping& out) {
   if (const auto found = in.find("preparation"); found != in.end()) out.preparation = found->get<std::string>();
 }
 
+void to_json(json& out, const SetupTask& in) {
+  out = {{"commandLine", in.command_line},
+         {"environment", in.environment},
+         {"stdOutErrPathPrefix", in.std_out_err_path_prefix},
+         {"timeLimitMs", in.time_limit_ms}};
+}
+void from_json(const json& in, SetupTask& out) {
+  read(in, "commandLine", out.command_line);
+  read(in, "environment", out.environment);
+  read(in, "stdOutErrPathPrefix", out.std_out_err_path_prefix);
+  read(in, "timeLimitMs", out.time_limit_ms);
+}
+
+void to_json(json& out, const NodeSetup& in) {
+  out = {{"task", in.task}, {"fileShares", in.file_shares}, {"blobFileSystems", in.blob_file_systems}};
+}
+void from_json(const json& in, NodeSetup& out) {
+  read(in, "task", out.task);
+  read(in, "fileShares", out.file_shares);
+  read(in, "blobFileSystems", out.blob_file_systems);
+}
+
 void to_json(json& out, const Gpu& in) {
   out = {{"uuid", in.uuid}, {"model", in.model}, {"memoryBytes", in.memory_bytes}, {"pretend", in.pretend}};
 }
@@ -308,6 +341,16 @@ void from_json(const json& in, Launch& out) {
   read(in, "volumes", out.volumes);
   read(in, "members", out.members);
   read(in, "firstPort", out.first_port);
+}
+
+void to_json(json& out, const ClusterSetup& in) {
+  out = {{"cluster", in.cluster}, {"pathSuffix", in.path_suffix}, {"setup", in.setup}, {"volumes", in.volumes}};
+}
+void from_json(const json& in, ClusterSetup& out) {
+  read(in, "cluster", out.cluster);
+  read(in, "pathSuffix", out.path_suffix);
+  read(in, "setup", out.setup);
+  read(in, "volumes", out.volumes);
 }
 
 void to_json(json& out, const NodeError& in) {

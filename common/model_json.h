@@ -22,11 +22,14 @@ TY_JSON(OutputDirectory)
 TY_JSON(Recovery)
 TY_JSON(JobSpec)
 TY_JSON(ImageMapping)
+TY_JSON(SetupTask)
+TY_JSON(NodeSetup)
 TY_JSON(Gpu)
 TY_JSON(Inventory)
 TY_JSON(Volume)
 TY_JSON(GangMember)
 TY_JSON(Launch)
+TY_JSON(ClusterSetup)
 TY_JSON(NodeError)
 TY_JSON(CleanupReceipt)
 #undef TY_JSON
@@ -37,6 +40,8 @@ const char* name_of(HoldingPhase phase);
 const char* name_of(Toolkit toolkit);               // custom, custommpi, horovod, ...: Batch AI's toolType
 const char* name_of(CommunicationBackend backend);  // tcp, gloo, nccl, mpi
 const char* name_of(Priority priority);             // low, normal, high
+const char* name_of(SetupState state);              // running, done, failed, stopping
+std::optional<SetupState> setup_state_named(const std::string& name);
 std::optional<HoldingState> holding_state_named(const std::string& name);
 std::optional<HoldingPhase> holding_phase_named(const std::string& name);
 

@@ -47,6 +47,8 @@ Result<DurationMs> duration(std::string_view field, const google::protobuf::Dura
   return value;
 }
 
+}  // namespace
+
 // ---- Lists ----
 
 Result<FileShareMount> mount_from_proto(const std::string& field, const v1::AzureFileShare& message) {
@@ -71,6 +73,8 @@ Result<FileShareMount> mount_from_proto(const std::string& field, const v1::Azur
   mount.directory_mode = std::move(directory_mode).value();
   return mount;
 }
+
+namespace {
 
 // Two mounts at one place, or one inside the other, would hide files.
 bool overlaps(const std::string& left, const std::string& right) {
@@ -192,25 +196,35 @@ Status directories_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   return {};
 }
 
-Status environment_from_proto(const v1::JobSpec& message, JobSpec& spec) {
-  if (const Status status = check_count("environmentVariables", message.environment_variables_size()); !status)
-    return status;
+}  // namespace
+
+Result<std::vector<NamedValue>> variables_from_proto(
+    const std::string& field, const google::protobuf::RepeatedPtrField<v1::NamedValue>& message) {
+  if (const Status status = check_count(field, message.size()); !status) return status.error();
+  std::vector<NamedValue> variables;
   std::set<std::string> names;
-  for (int i = 0; i < message.environment_variables_size(); ++i) {
-    const auto& item = message.environment_variables(i);
-    const std::string field = fmt::format("environmentVariables[{}]", i);
-    if (item.name().empty()) return invalid(field + ".name", "is missing");
+  for (const v1::NamedValue& item : message) {
+    const std::string at = fmt::format("{}[{}]", field, variables.size());
+    if (item.name().empty()) return invalid(at + ".name", "is missing");
     if (!identifier(item.name()) || (item.name()[0] >= '0' && item.name()[0] <= '9')) {
-      return invalid(field + ".name", fmt::format("\"{}\" is not a variable's name: use letters, digits and '_', no "
-                                                  "digit first",
-                                                  item.name().substr(0, 100)));
+      return invalid(at + ".name", fmt::format("\"{}\" is not a variable's name: use letters, digits and '_', no "
+                                               "digit first",
+                                               item.name().substr(0, 100)));
     }
-    if (!names.insert(item.name()).second) {
-      return invalid(field + ".name", fmt::format("\"{}\" is given twice", item.name()));
-    }
-    if (const Status status = check_text(field + ".value", item.value()); !status) return status;
-    spec.environment.push_back({item.name(), item.value()});
+    if (!names.insert(item.name()).second)
+      return invalid(at + ".name", fmt::format("\"{}\" is given twice", item.name()));
+    if (const Status status = check_text(at + ".value", item.value()); !status) return status.error();
+    variables.push_back({item.name(), item.value()});
   }
+  return variables;
+}
+
+namespace {
+
+Status environment_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+  auto variables = variables_from_proto("environmentVariables", message.environment_variables());
+  if (!variables) return variables.error();
+  spec.environment = std::move(variables).value();
   return {};
 }
 
@@ -301,14 +315,7 @@ void recovery_to_proto(const Recovery& recovery, v1::Recovery& message) {
 }
 
 void mounts_to_proto(const JobSpec& spec, v1::JobSpec& message) {
-  for (const FileShareMount& mount : spec.file_shares) {
-    auto& out = *message.add_azure_file_shares();
-    out.set_account_name(mount.account_name);
-    out.set_azure_file_url(mount.azure_file_url);
-    out.set_relative_mount_path(mount.relative_mount_path);
-    out.set_file_mode(mount.file_mode);
-    out.set_directory_mode(mount.directory_mode);
-  }
+  for (const FileShareMount& mount : spec.file_shares) to_proto(mount, *message.add_azure_file_shares());
   for (const BlobMount& mount : spec.blob_file_systems) {
     auto& out = *message.add_azure_blob_file_systems();
     out.set_account_name(mount.account_name);
@@ -404,16 +411,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     if (row.started_ms != 0) set_time(row.started_ms, *info.mutable_start_time());
     if (row.ended_ms != 0) set_time(row.ended_ms, *info.mutable_end_time());
     if (row.exit_code) info.set_exit_code(*row.exit_code);
-    for (const NodeError& error : row.errors) {
-      auto& out = *info.add_errors();
-      out.set_code(error.code);
-      out.set_message(error.message);
-      for (const NamedValue& detail : error.details) {
-        auto& named = *out.add_details();
-        named.set_name(detail.name);
-        named.set_value(detail.value);
-      }
-    }
+    for (const NodeError& error : row.errors) to_proto(error, *info.add_errors());
   }
   message.set_attempt(row.attempt);
   message.set_requeues(row.requeues);
@@ -427,6 +425,24 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     set_duration(receipt.took_ms, *out.mutable_took());
   }
   for (const std::string& warning : row.warnings) message.add_warnings(warning);
+}
+
+void to_proto(const FileShareMount& mount, v1::AzureFileShare& message) {
+  message.set_account_name(mount.account_name);
+  message.set_azure_file_url(mount.azure_file_url);
+  message.set_relative_mount_path(mount.relative_mount_path);
+  message.set_file_mode(mount.file_mode);
+  message.set_directory_mode(mount.directory_mode);
+}
+
+void to_proto(const NodeError& error, v1::JobError& message) {
+  message.set_code(error.code);
+  message.set_message(error.message);
+  for (const NamedValue& detail : error.details) {
+    auto& named = *message.add_details();
+    named.set_name(detail.name);
+    named.set_value(detail.value);
+  }
 }
 
 void to_proto(const core::TimelineLine& line, v1::TimelineLine& message) {

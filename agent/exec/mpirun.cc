@@ -30,8 +30,8 @@ std::vector<NamedValue> common_parameters(const HoldingPaths& paths, const NodeF
       {"oob_tcp_keepalive_time", "10"},
       {"oob_tcp_keepalive_intvl", "2"},
       {"oob_tcp_keepalive_probes", "5"},
-      // Session files go with the job's temporary directory.
-      {"orte_tmpdir_base", paths.job_temp},
+      // Session files are mapped by every rank: in memory they cost a start less. They go with the attempt.
+      {"orte_tmpdir_base", paths.run},
   };
   parameters.insert(parameters.end(), rest.begin(), rest.end());
   return parameters;

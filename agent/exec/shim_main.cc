@@ -18,6 +18,7 @@
 
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
+#include "agent/exec/fork_into.h"
 #include "agent/exec/lease_file.h"
 #include "agent/exec/shim.h"
 
@@ -112,8 +113,8 @@ void drop_to(std::uint32_t uid, std::uint32_t gid) {
   }
 }
 
-[[noreturn]] void run_child(const ShimSpec& spec, int out, int err, int report) {
-  if (!spec.cgroup.empty()) {
+[[noreturn]] void run_child(const ShimSpec& spec, bool in_cgroup, int out, int err, int report) {
+  if (!spec.cgroup.empty() && !in_cgroup) {
     const UniqueFd procs(::open((spec.cgroup + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
     if (!procs.valid() || ::write(procs.get(), "0", 1) != 1) {
       ::dup2(report, 3);
@@ -179,9 +180,10 @@ std::string start_child(Shim& shim) {
     ::fcntl(shim.outputs[i].pipe.get(), F_SETFL, O_NONBLOCK);
   }
   if (!make_pipe(report_read, report_write)) return std::string("cannot make a pipe: ") + std::strerror(errno);
-  const pid_t pid = ::fork();
+  const Forked forked = fork_into(shim.spec.cgroup);
+  const pid_t pid = forked.pid;
   if (pid < 0) return std::string("cannot fork: ") + std::strerror(errno);
-  if (pid == 0) run_child(shim.spec, writers[0].get(), writers[1].get(), report_write.get());
+  if (pid == 0) run_child(shim.spec, forked.in_cgroup, writers[0].get(), writers[1].get(), report_write.get());
   report_write.reset();
   std::string complaint;
   char text[512];
@@ -305,29 +307,19 @@ int block_signals() {
 }
 
 // Out of the agent's cgroup, beside the payload's: what kills the agent's or the payload's does not kill the shim.
-void move_aside(const std::string& payload_cgroup) {
+std::string own_cgroup(const std::string& payload_cgroup) {
   const std::size_t slash = payload_cgroup.rfind('/');
-  if (slash == std::string::npos) return;
-  write_text(payload_cgroup.substr(0, slash) + "/shim/cgroup.procs", "0");
+  return slash == std::string::npos ? std::string() : payload_cgroup.substr(0, slash) + "/shim";
 }
 
-int run(const std::string& directory) {
-  ::fcntl(kLockFd, F_SETFD, FD_CLOEXEC);
-  ::fcntl(kAnswerFd, F_SETFD, FD_CLOEXEC);
+int run(const std::string& directory, ShimSpec spec) {
   ::setsid();
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   const int signals = block_signals();
   write_text("/proc/self/oom_score_adj", "-900");  // where allowed
   Shim shim;
   shim.directory = directory;
-  if (auto spec = read_shim_spec(directory)) {
-    shim.spec = std::move(spec).value();
-  } else {
-    std::fprintf(stderr, "%s\n", spec.error().message.c_str());
-    write_fully(kAnswerFd, spec.error().message.data(), spec.error().message.size());
-    return 1;
-  }
-  move_aside(shim.spec.cgroup);
+  shim.spec = std::move(spec);
   write_identity(shim);
   write_fully(kAnswerFd, "ready\n", 6);
   ::close(kAnswerFd);
@@ -340,6 +332,24 @@ int run(const std::string& directory) {
   return 0;
 }
 
+// Nobody's child: the one who started us reaps the parent at once, we go to the node's PID 1.
+int begin(const std::string& directory) {
+  ::fcntl(kLockFd, F_SETFD, FD_CLOEXEC);
+  ::fcntl(kAnswerFd, F_SETFD, FD_CLOEXEC);
+  auto spec = read_shim_spec(directory);
+  if (!spec) {
+    std::fprintf(stderr, "%s\n", spec.error().message.c_str());
+    write_fully(kAnswerFd, spec.error().message.data(), spec.error().message.size());
+    return 1;
+  }
+  const std::string cgroup = own_cgroup(spec->cgroup);
+  const Forked forked = fork_into(cgroup);
+  if (forked.pid < 0) return 1;
+  if (forked.pid > 0) ::_exit(0);
+  if (!forked.in_cgroup && !cgroup.empty()) write_text(cgroup + "/cgroup.procs", "0");
+  return run(directory, std::move(spec).value());
+}
+
 }  // namespace
 }  // namespace trainyard::agent
 
@@ -349,9 +359,5 @@ int main(int argc, char** argv) {
                  "trainyard-shim is started by trainyard-agent, once per process of a job; it has no use by hand.\n");
     return 2;
   }
-  // Nobody's child: the one who started us reaps the parent at once, we go to the node's PID 1.
-  const pid_t pid = ::fork();
-  if (pid < 0) return 1;
-  if (pid > 0) ::_exit(0);
-  return trainyard::agent::run(argv[1]);
+  return trainyard::agent::begin(argv[1]);
 }

@@ -21,6 +21,7 @@ struct HoldingPaths {
   std::string hostfile;         // AZ_BATCHAI_MPI_HOST_FILE
   std::string tasks_file;       // what trainyard-tasks reads
   std::string home;             // HOME of the job's user: ~/.bashrc written by the preparation is seen by all phases
+  std::string run;              // MPI's session files
   std::string socket;           // of the launcher: trainyard-rsh asks the agent here
   std::string rsh_program;      // absolute path of trainyard-rsh
   std::string tasks_program;    // absolute path of trainyard-tasks

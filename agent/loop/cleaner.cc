@@ -174,11 +174,11 @@ void Cleaner::unmount_rest() {
 }
 
 void Cleaner::remove_directories() {
-  if (!path_exists(x_place.job)) return remove_cgroup();
-  run_helper(x_context.io, helper_command(x_context, {"remove", x_place.job}), {}, kRemoveDeadlineMs,
+  if (!path_exists(x_place.job) && !path_exists(x_place.run)) return remove_cgroup();
+  run_helper(x_context.io, helper_command(x_context, {"remove", x_place.job, x_place.run}), {}, kRemoveDeadlineMs,
              [self = shared_from_this()](HelperResult result) {
                self->x_receipt.directories_removed += number_after_word(result.output);
-               if (!path_exists(self->x_place.job)) return self->remove_cgroup();
+               if (result.exit_code == 0) return self->remove_cgroup();
                self->x_say("cannot remove " + self->x_place.job + ": " + result.error + "; trying again");
                self->again_in(kRetryMs, &Cleaner::unmount_rest);
              });

@@ -2,13 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <chrono>
 #include <utility>
 
 #include "agent/exec/cgroup.h"
@@ -16,6 +14,7 @@
 #include "agent/exec/files.h"
 #include "agent/exec/ports.h"
 #include "agent/exec/tasks.h"
+#include "agent/loop/node_files.h"
 #include "agent/volumes/helper.h"
 #include "agent/volumes/helper_main.h"
 
@@ -25,36 +24,8 @@ namespace {
 constexpr DurationMs kMountDeadlineMs = 60'000;
 constexpr DurationMs kDirectoryDeadlineMs = 60'000;
 
-bool is_machines_fault(Code code) {
-  return code == Code::deadline_exceeded || code == Code::unavailable || code == Code::resource_exhausted ||
-         code == Code::internal || code == Code::data_loss;
-}
-
 NodeError setup_failed(const std::string& message) {
   return {.code = "NodeSetupFailed", .message = message, .infrastructure = true};
-}
-
-// Where a mount appears stays inside the job's mount root.
-bool is_safe_relative(const std::string& path) {
-  if (path.empty() || path.front() == '/') return false;
-  for (std::size_t start = 0; start <= path.size();) {
-    const std::size_t slash = std::min(path.find('/', start), path.size());
-    const std::string part = path.substr(start, slash - start);
-    if (part.empty() || part == "." || part == "..") return false;
-    start = slash + 1;
-  }
-  return true;
-}
-
-std::string tail_of(const std::string& path, std::size_t most) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat status {};
-  if (!file.valid() || ::fstat(file.get(), &status) != 0) return {};
-  const auto size = static_cast<std::size_t>(status.st_size);
-  std::string text(std::min(size, most), '\0');
-  const ssize_t got = ::pread(file.get(), text.data(), text.size(), static_cast<off_t>(size - text.size()));
-  text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
-  return text;
 }
 
 Status write_text(const std::string& path, const std::string& text) {
@@ -63,18 +34,6 @@ Status write_text(const std::string& path, const std::string& text) {
     return system_error("cannot write " + path, errno);
   }
   return {};
-}
-
-std::string wall_time() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return iso8601(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-}
-
-// Root and relative path for a helper: a share's directory is reached from the job's mounts, anything else from "/".
-std::pair<std::string, std::string> split_at_root(const std::string& path, const std::string& mount_root) {
-  if (path.rfind(mount_root + "/", 0) == 0) return {mount_root, path.substr(mount_root.size() + 1)};
-  const auto start = path.find_first_not_of('/');
-  return {"/", start == std::string::npos ? std::string(".") : path.substr(start)};
 }
 
 }  // namespace
@@ -96,12 +55,7 @@ Executor::Executor(ExecutorContext& context, Place place, const HeldAttempt& hel
 }
 
 void Executor::say(const std::string& line) const {
-  spdlog::info("{}: {}", x_place.name, line);
-  const UniqueFd file(::open(x_place.log("execution.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  const std::string text = fmt::format("{} {}: {}\n", wall_time(), x_context.node_name, line);
-  if (file.valid() && !write_fully(file.get(), text.data(), text.size())) {
-    spdlog::warn("{}: cannot write the execution log", x_place.name);
-  }
+  say_in(x_place, x_context.node_name, line);
 }
 
 void Executor::post(std::function<void()> what) {
@@ -141,8 +95,8 @@ void Executor::prepare() {
 }
 
 Status Executor::make_place() {
-  auto made = make_local_directories({x_place.spool, x_place.spool + "/logs", x_place.job, x_paths.job_mount_root,
-                                      x_paths.job_temp, x_paths.home, x_paths.shared_job_temp});
+  auto made = make_local_directories({x_place.spool, x_place.spool + "/logs", x_place.job, x_place.run,
+                                      x_paths.job_mount_root, x_paths.job_temp, x_paths.home, x_paths.shared_job_temp});
   if (!made) return made;
   if (auto written = write_text(x_paths.hostfile, hostfile_text(*x_launch)); !written) return written;
   if (starts_tasks(x_launch->spec) && x_member == 0) {
@@ -191,7 +145,7 @@ void Executor::mounted(Status status) {
 
 // stdouterr/ holds the newest attempt; the head (on a directory of the node's own: every node) puts older files away.
 void Executor::rotate_old_logs() {
-  const auto [root, path] = split_at_root(x_stdouterr, x_paths.job_mount_root);
+  const auto [root, path] = split_at_root(x_stdouterr, x_paths);
   const bool mine = x_member == 0 || root == "/";
   if (x_id.attempt <= 1 || !mine || path_exists(x_place.marker("rotated"))) return make_output_directories();
   run_helper(x_context.io,
@@ -206,31 +160,29 @@ void Executor::rotated(HelperResult result) {
 }
 
 void Executor::make_output_directories() {
-  std::vector<std::string> under_mounts, elsewhere;
   std::vector<std::string> all = output_directories(*x_launch, x_paths);
   all.push_back(x_stdouterr);
+  x_left_directories.clear();
   if (!x_shared_temp.empty()) all.push_back(x_shared_temp);
   for (const std::string& directory : all) {
-    const auto [root, path] = split_at_root(directory, x_paths.job_mount_root);
-    (root == "/" ? elsewhere : under_mounts).push_back(path);
+    const auto [root, path] = split_at_root(directory, x_paths);
+    x_left_directories[root].push_back(path);
   }
-  std::vector<std::string> words{"mkdir", under_mounts.empty() ? "/" : x_paths.job_mount_root};
-  const auto& now = under_mounts.empty() ? elsewhere : under_mounts;
-  words.insert(words.end(), now.begin(), now.end());
-  x_left_directories = under_mounts.empty() ? std::vector<std::string>() : elsewhere;
+  make_next_directories();
+}
+
+void Executor::make_next_directories() {
+  const auto next = x_left_directories.begin();
+  std::vector<std::string> words{"mkdir", next->first};
+  words.insert(words.end(), next->second.begin(), next->second.end());
+  x_left_directories.erase(next);
   run_helper(x_context.io, helper_command(x_context, words), {}, kDirectoryDeadlineMs,
              step(&Executor::output_directories_made));
 }
 
 void Executor::output_directories_made(HelperResult result) {
   if (result.exit_code != 0) return output_directory_failed(result);
-  if (!x_left_directories.empty()) {
-    std::vector<std::string> words{"mkdir", "/"};
-    words.insert(words.end(), x_left_directories.begin(), x_left_directories.end());
-    x_left_directories.clear();
-    return run_helper(x_context.io, helper_command(x_context, words), {}, kDirectoryDeadlineMs,
-                      step(&Executor::output_directories_made));
-  }
+  if (!x_left_directories.empty()) return make_next_directories();
   touch(x_place.marker("directories"));
   if (logs_may_begin()) begin_logs();
   start_preparation();
@@ -409,13 +361,12 @@ void Executor::adopt(const HeldAttempt& held) {
 // Later attempts: only after every node has prepared, so that the head has put the old files away.
 bool Executor::logs_may_begin() const {
   const bool alone = x_launch->members.size() <= 1 || x_member == 0;
-  return x_id.attempt <= 1 || alone || x_run || x_stopping ||
-         split_at_root(x_stdouterr, x_paths.job_mount_root).first == "/";
+  return x_id.attempt <= 1 || alone || x_run || x_stopping || split_at_root(x_stdouterr, x_paths).first == "/";
 }
 
 std::vector<LogShipper::File> Executor::log_files() const {
   const OutputNames names = output_names(*x_launch, x_member);
-  const std::string base = split_at_root(x_stdouterr, x_paths.job_mount_root).second + "/";
+  const std::string base = split_at_root(x_stdouterr, x_paths).second + "/";
   std::vector<LogShipper::File> files{{x_place.log("execution.log"), base + names.execution_log}};
   if (!preparation_script(*x_launch).empty()) {
     files.push_back({x_place.log("prep.out"), base + names.prep_stdout});
@@ -438,8 +389,7 @@ std::vector<LogShipper::File> Executor::log_files() const {
 
 void Executor::begin_logs() {
   if (x_logs) return;
-  x_logs =
-      std::make_shared<LogShipper>(x_context, split_at_root(x_stdouterr, x_paths.job_mount_root).first, log_files());
+  x_logs = std::make_shared<LogShipper>(x_context, split_at_root(x_stdouterr, x_paths).first, log_files());
   x_logs->start();
 }
 

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/core/agent_core.h"
 #include "agent/exec/shim.h"
@@ -55,6 +57,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void rotate_old_logs();
   void rotated(HelperResult result);
   void make_output_directories();
+  void make_next_directories();
   void output_directories_made(HelperResult result);
   void output_directory_failed(const HelperResult& result);
   void start_preparation();
@@ -88,8 +91,8 @@ class Executor : public std::enable_shared_from_this<Executor> {
   bool x_stopping = false;
   int x_helpers_under_way = 0;  // a stop waits for them: a mount must not appear after the unmounting
   DurationMs x_grace_ms = 0;
-  std::size_t x_mounting = 0;                   // index of the volume being mounted
-  std::vector<std::string> x_left_directories;  // output directories outside of the job's mounts, still to be made
+  std::size_t x_mounting = 0;                                          // index of the volume being mounted
+  std::map<std::string, std::vector<std::string>> x_left_directories;  // still to be made, by the helper's root
   std::shared_ptr<LogShipper> x_logs;
   std::unique_ptr<ShimWatch> x_preparation_watch, x_head_watch;
   std::shared_ptr<Cleaner> x_cleaner;

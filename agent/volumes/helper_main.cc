@@ -52,6 +52,7 @@ const std::map<std::string, Verb>& verbs() {
       {"remove-beneath", {helper::remove_beneath, 2}},
       {"ship-log", {helper::ship_log, 3}},
       {"rotate-stdouterr", {helper::rotate_stdouterr, 3}},
+      {"keep-earlier", {helper::keep_earlier, 4}},
   };
   return table;
 }

@@ -28,6 +28,7 @@ Status list(const Arguments& arguments);
 Status write(const Arguments& arguments);
 Status delete_entry(const Arguments& arguments);
 Status rotate_stdouterr(const Arguments& arguments);
+Status keep_earlier(const Arguments& arguments);
 
 // helper_follow.cc
 Status read(const Arguments& arguments);

@@ -304,36 +304,19 @@ void check_confirmed(Engine& e, JobId id) {
 
 namespace {
 
-// The directory of a share, or of a container: both are an account's directories by their names.
-Result<Volume> resolve_volume(const State& state, const std::string& field, const std::string& account_name,
-                              const std::string& kind, const std::string& name, const std::string& mount_path) {
-  auto account = state.account_by_name.find(lower(account_name));
-  if (account == state.account_by_name.end()) {
-    return Error{Code::not_found, field + ": storage account " + account_name +
-                                      " does not exist; create it with `trainyard storage account create`"};
-  }
-  const Account& row = state.accounts.at(account->second);
-  auto share = state.share_by_path.find(path_key({account_name, name}));
-  if (share == state.share_by_path.end()) {
-    return Error{Code::not_found, field + ": " + kind + " " + name + " is not in storage account " + row.name +
-                                      "; create it with `trainyard storage share create`"};
-  }
-  return Volume{Volume::Kind::local, row.place + "/" + state.shares.at(share->second).name, mount_path};
-}
-
 Result<std::vector<Volume>> resolve_volumes(const State& state, const JobSpec& spec) {
   std::vector<Volume> volumes;
   for (std::size_t i = 0; i < spec.file_shares.size(); ++i) {
     const FileShareMount& mount = spec.file_shares[i];
-    auto volume = resolve_volume(state, "properties.mountVolumes.azureFileShares[" + std::to_string(i) + "]",
-                                 mount.account_name, "share", mount.share, mount.relative_mount_path);
+    auto volume = find_volume(state, "properties.mountVolumes.azureFileShares[" + std::to_string(i) + "]",
+                              mount.account_name, mount.share, mount.relative_mount_path);
     if (!volume.ok()) return volume.error();
     volumes.push_back(std::move(*volume));
   }
   for (std::size_t i = 0; i < spec.blob_file_systems.size(); ++i) {
     const BlobMount& mount = spec.blob_file_systems[i];
-    auto volume = resolve_volume(state, "properties.mountVolumes.azureBlobFileSystems[" + std::to_string(i) + "]",
-                                 mount.account_name, "container", mount.container_name, mount.relative_mount_path);
+    auto volume = find_volume(state, "properties.mountVolumes.azureBlobFileSystems[" + std::to_string(i) + "]",
+                              mount.account_name, mount.container_name, mount.relative_mount_path);
     if (!volume.ok()) return volume.error();
     volumes.push_back(std::move(*volume));
   }
@@ -369,9 +352,9 @@ bool mentions(const JobSpec& spec, const std::string& variable) {
 
 std::vector<std::string> warnings_for(const JobSpec& spec, const Cluster& cluster) {
   std::vector<std::string> warnings;
-  if (cluster.spec.target_node_count < spec.node_count) {
-    warnings.push_back("the job needs " + std::to_string(spec.node_count) + " nodes; " + cluster.name +
-                       "'s target is " + std::to_string(cluster.spec.target_node_count) +
+  if (const std::uint32_t most = capacity_of(cluster.spec); most < spec.node_count) {
+    warnings.push_back("the job needs " + std::to_string(spec.node_count) + " nodes; " + cluster.name + "'s " +
+                       (cluster.spec.auto_scale ? "maximum" : "target") + " is " + std::to_string(most) +
                        ": it waits until the cluster is resized");
   }
   const std::string shared_temp = "AZ_BATCHAI_SHARED_JOB_TEMP";

@@ -6,7 +6,6 @@
 #include <fstream>
 #include <iterator>
 
-#include "cli/cluster_file.h"
 #include "cli/json_fields.h"
 
 using namespace trainyard;
@@ -79,23 +78,6 @@ TEST_CASE("the tutorial's job file is taken as it is") {
   CHECK(spec->job_preparation_command_line() ==
         "apt update; apt install mpi-default-dev mpi-default-bin -y; pip install keras horovod");
   CHECK(spec->image() == "tensorflow/tensorflow:1.8.0-gpu");
-}
-
-TEST_CASE("the tutorial's cluster file is taken as it is, and flags win over it") {
-  const std::string text = tutorial_file("cluster.json");
-  if (text.empty()) return;
-  ClusterFlags flags;
-  const auto spec = make_cluster_spec(text, "cluster.json", flags);
-  REQUIRE(spec.ok());
-  CHECK(spec->vm_size() == "STANDARD_NC6");
-  CHECK(spec->target_node_count() == 4);
-  CHECK(spec->admin_user_name() == "demouser");
-  flags.target = 2;
-  flags.vm_size = "Standard_NC12";
-  const auto changed = make_cluster_spec(text, "cluster.json", flags);
-  REQUIRE(changed.ok());
-  CHECK(changed->target_node_count() == 2);
-  CHECK(changed->vm_size() == "Standard_NC12");
 }
 
 TEST_CASE("every supported field of a job file arrives") {
@@ -359,23 +341,4 @@ TEST_CASE("time limits are ISO 8601 or days and a clock") {
        {"", "0", "00:00:00", "24:00:00", "1:00:00", "x.00:00:01", "1.1.00:00:01", "PT", "-1.00:00:00"}) {
     CHECK(parse_time_limit(bad) == -1);
   }
-}
-
-TEST_CASE("a cluster needs a size and a target; other fields are refused") {
-  const auto message = [](const std::string& text, const ClusterFlags& flags) {
-    const auto spec = make_cluster_spec(text, "cluster.json", flags);
-    return spec ? std::string("no error") : spec.error().message;
-  };
-  CHECK_THAT(message("", {}), Catch::StartsWith("no VM size"));
-  CHECK_THAT(message("", {.vm_size = "s"}), Catch::StartsWith("no scale settings"));
-  CHECK(message("", {.vm_size = "s", .target = 0}) == "no error");
-  CHECK(message("", {.vm_size = "s", .target = -1}) == "--target: must be at least 0");
-  CHECK_THAT(message("", {.vm_size = "s", .vm_priority = "LowPriority", .target = 1}),
-             Catch::StartsWith("not supported yet: --vm-priority lowpriority"));
-  CHECK(message(R"({"properties": {"vmSize": "s", "scaleSettings": {"autoScale": {}}}})", {}) ==
-        "not supported yet: properties.scaleSettings.autoScale");
-  CHECK(message(R"({"properties": {"vmSize": "s", "nodeSetup": {}}})", {}) ==
-        "not supported yet: properties.nodeSetup");
-  CHECK(message(R"({"properties": {"userAccountSettings": {"adminUserPassword": "p"}}})", {}) ==
-        "not supported yet: properties.userAccountSettings.adminUserPassword");
 }

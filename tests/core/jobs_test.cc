@@ -127,7 +127,7 @@ TEST_CASE("containers are directories of their account, like shares; attempts ha
   SubmitJob submit{World::job_ref("j"), World::cluster_ref("nc6"), World::spec(2)};
   submit.spec.blob_file_systems = {{"a", "nowhere", "data", ""}};
   CHECK_THAT(w.command(submit).error().message,
-             Contains("mountVolumes.azureBlobFileSystems[0]: container nowhere is not in storage account a"));
+             Contains("mountVolumes.azureBlobFileSystems[0]: share nowhere is not in storage account a"));
   submit.spec.blob_file_systems[0].container_name = "s";
   REQUIRE(w.command(submit).ok());
   w.settle();

@@ -22,6 +22,7 @@ HoldingPaths paths() {
   paths.shared_job_temp = "/w/j/7.1/shared";
   paths.hostfile = "/w/j/7.1/hostfile";
   paths.home = "/w/j/7.1/home";
+  paths.run = "/r/7.1";
   paths.socket = "/s/7.1/launch/socket";
   paths.rsh_program = "/usr/bin/trainyard-rsh";
   paths.id = {JobId{7}, 1};
@@ -115,7 +116,7 @@ exec "$trainyard_mpirun" '--allow-run-as-root' '--stdin' 'none' '--hostfile' '/w
           R"( '--mca' 'orte_keep_fqdn_hostnames' '1' '--mca' 'oob_tcp_if_include' '10.91.0.0/24' '--mca' 'btl_tcp_if_include' '10.91.0.0/24')"
           R"( '--mca' 'oob_tcp_disable_ipv6_family' '1' '--mca' 'btl_tcp_disable_family' '6' '--mca' 'btl' 'self,vader,tcp' '--mca' 'pml' 'ob1')"
           R"( '--mca' 'oob_tcp_keepalive_time' '10' '--mca' 'oob_tcp_keepalive_intvl' '2' '--mca' 'oob_tcp_keepalive_probes' '5')"
-          R"( '--mca' 'orte_tmpdir_base' '/w/j/7.1/temp' )" +
+          R"( '--mca' 'orte_tmpdir_base' '/r/7.1' )" +
           rank_of_tutorial());
 }
 
