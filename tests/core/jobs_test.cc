@@ -100,15 +100,15 @@ TEST_CASE("the rank that failed first is kept with the job, but not where a lost
   recovery.max_requeues = 0;
   w.running_job(2, recovery);
   w.head_exits("j", 3);
-  auto& head = w.agents.at("n1").holdings.begin()->second;
-  head.error = {"JobFailed", "rank 1 on node n2 ended with exit code 3", {{"rank", "1"}}, false};
+  const NodeError first{"JobFailed", "rank 1 on node n2 ended with exit code 3", {{"rank", "1"}}, false};
+  w.agents.at("n1").holdings.begin()->second.error = first;
   SECTION("every node has reported: the user's failure") {
     w.report("n1");
     w.settle();
     CHECK(w.job("j").state == JobState::failed);
     REQUIRE(w.job("j").errors.size() == 1);
-    CHECK(w.job("j").errors[0] == head.error);
-    CHECK(w.job("j").cause.message == head.error.message);
+    CHECK(w.job("j").errors[0] == first);
+    CHECK(w.job("j").cause.message == first.message);
   }
   SECTION("a node is gone: infrastructure") {
     w.cut("n2");
