@@ -94,6 +94,10 @@ std::string shared_temp_of(const Launch& launch, const HoldingPaths& paths, cons
     const std::string mount = joined(paths.job_mount_root, volume.relative_mount_path);
     if ((std_out_err_prefix + "/").rfind(mount + "/", 0) == 0) return joined(std_out_err_prefix, below);
   }
+  // The cluster's volumes are the same on all of its nodes.
+  if (!paths.mount_root.empty() && std_out_err_prefix.rfind(paths.mount_root + "/", 0) == 0) {
+    return joined(std_out_err_prefix, below);
+  }
   if (launch.volumes.empty()) return {};
   return joined(joined(paths.job_mount_root, launch.volumes[0].relative_mount_path), below);
 }

@@ -47,8 +47,9 @@ std::vector<NamedValue> job_environment(const Launch& launch, std::uint32_t memb
 // Directories of the job on its shares, expanded: AZ_BATCHAI_STDOUTERR_DIR and those of the AZ_BATCHAI_OUTPUT_<id>.
 std::string stdouterr_directory(const Launch& launch, const HoldingPaths& paths);
 std::vector<std::string> output_directories(const Launch& launch, const HoldingPaths& paths);
-// AZ_BATCHAI_SHARED_JOB_TEMP: of a job on several nodes a directory of the attempt on the share of its stdouterr, or
-// else on its first share; empty where there is none. Of a job on one node that node's own.
+// AZ_BATCHAI_SHARED_JOB_TEMP: of a job on several nodes a directory of the attempt on the share (of the job or its
+// cluster) that has its stdouterr, or else on the job's first share; empty where there is none. Of a job on one node
+// that node's own.
 std::string shared_job_temp(const Launch& launch, const HoldingPaths& paths);
 
 // AZ_BATCHAI_MPI_HOST_FILE: "10.0.0.4 slots=2" per node, head first.

@@ -418,7 +418,7 @@ void Executor::begin_clean() {
   // The attempt's own, whatever its number: the head takes it away.
   Cleaner::SharedTemp shared;
   if (x_member == 0 && !x_shared_temp.empty() && all_mounted) {
-    const auto [root, path] = split_at_root(x_shared_temp, x_paths.job_mount_root);
+    const auto [root, path] = split_at_root(x_shared_temp, x_paths);
     shared = {root, path};
   }
   x_cleaner = std::make_shared<Cleaner>(

@@ -358,7 +358,8 @@ std::vector<std::string> warnings_for(const JobSpec& spec, const Cluster& cluste
                        ": it waits until the cluster is resized");
   }
   const std::string shared_temp = "AZ_BATCHAI_SHARED_JOB_TEMP";
-  if (spec.node_count > 1 && spec.file_shares.empty() && spec.blob_file_systems.empty() &&
+  const bool on_cluster_volume = spec.std_out_err_path_prefix.find("AZ_BATCHAI_MOUNT_ROOT") != std::string::npos;
+  if (spec.node_count > 1 && spec.file_shares.empty() && spec.blob_file_systems.empty() && !on_cluster_volume &&
       mentions(spec, shared_temp)) {
     warnings.push_back("$" + shared_temp +
                        " will be empty: it is a directory on one of the job's shares, and the job "

@@ -220,6 +220,9 @@ TEST_CASE("the shared job temp is on a share of the job, of this attempt alone")
   CHECK(shared_job_temp(launch, second) == "/w/j/7.1/mounts/data" + below);
   launch.spec.std_out_err_path_prefix = "$AZ_BATCHAI_JOB_MOUNT_ROOT/data2";  // beside the mount "data"
   CHECK(shared_job_temp(launch, second) == "/w/j/7.1/mounts/data" + below);
+  launch.spec.std_out_err_path_prefix = "$AZ_BATCHAI_MOUNT_ROOT/external";  // a volume of the cluster
+  CHECK(shared_job_temp(launch, second) == "/w/mounts/external" + below);
+  launch.spec.std_out_err_path_prefix = "$AZ_BATCHAI_JOB_TEMP_DIR";
   launch.volumes.clear();
   CHECK(shared_job_temp(launch, second).empty());
   CHECK(shared_job_temp(tutorial(1), second) == "/w/j/7.1/shared");
