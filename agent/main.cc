@@ -146,9 +146,11 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   context.shim_program = *programs + "/trainyard-shim";
   context.rsh_program = *programs + "/trainyard-rsh";
   context.exec_program = *programs + "/trainyard-exec";
+  context.tasks_program = *programs + "/trainyard-tasks";
   context.helper_argv = {*programs + "/trainyard-helper"};
   if (!path_exists(context.helper_argv.front())) context.helper_argv = {*programs + "/trainyard-agent", "helper"};
-  for (const std::string& program : {context.shim_program, context.rsh_program, context.exec_program}) {
+  for (const std::string& program :
+       {context.shim_program, context.rsh_program, context.tasks_program, context.exec_program}) {
     if (!path_exists(program)) {
       return Error{Code::not_found, program + " is missing: it belongs beside trainyard-agent"};
     }
@@ -156,7 +158,8 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   for (const std::string& directory : {config.work_dir, config.run_dir}) {
     if (auto made = make_parents(directory); !made) return made;
   }
-  if (auto made = make_local_directories({config.work_dir + "/jobs", config.work_dir + "/mounts"}); !made) return made;
+  if (auto made = make_local_directories({config.work_dir + "/jobs"}); !made) return made;
+  if (auto made = make_mount_root(context); !made) return made;
   return Cgroup(context.cgroup_base).create();
 }
 

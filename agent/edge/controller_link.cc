@@ -18,6 +18,12 @@ LaunchId launch_id_from(const v1::LaunchId& id) {
   return {from_proto(id.attempt()), id.from_node(), id.key()};
 }
 
+LaunchCall call_from(const v1::LaunchCall& message) {
+  LaunchCall call{launch_id_from(message.id()), message.to_host(), message.shell_command(), std::nullopt};
+  if (message.has_task()) call.task = message.task();
+  return call;
+}
+
 void to_message(const LaunchId& id, v1::LaunchId& message) {
   to_proto(id.attempt, *message.mutable_attempt());
   message.set_from_node(id.from_node);
@@ -179,8 +185,7 @@ struct ControllerLink::Impl {
         return handlers.on_orders(std::move(orders).value());
       }
       case v1::ToAgent::kLaunch:
-        return handlers.on_launch(
-            {launch_id_from(message.launch().id()), message.launch().to_host(), message.launch().shell_command()});
+        return handlers.on_launch(call_from(message.launch()));
       case v1::ToAgent::kLaunchStatus: {
         const v1::LaunchStatus& status = message.launch_status();
         return handlers.on_launch_status(
@@ -259,6 +264,7 @@ void ControllerLink::send(const LaunchCall& call) {
   to_message(call.id, *message.mutable_launch()->mutable_id());
   message.mutable_launch()->set_to_host(call.to_host);
   message.mutable_launch()->set_shell_command(valid_utf8(call.shell_command));
+  if (call.task) message.mutable_launch()->set_task(*call.task);
   x_impl->stream->send(std::move(message));
 }
 

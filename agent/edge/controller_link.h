@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "agent/edge/exec_stream.h"
@@ -23,6 +24,7 @@ struct LaunchId {
 struct LaunchCall {
   LaunchId id;
   std::string to_host, shell_command;
+  std::optional<std::uint32_t> task;  // instead of a command: see agent.proto
 };
 struct LaunchStatus {
   enum class State { running, exited, refused, unreachable };

@@ -55,7 +55,7 @@ TEST_CASE("the spool gives back what was saved, under the same epoch") {
                        .cluster = "g/w/c",
                        .acked_send_ms = 99,
                        .tombstones = {{JobId{1}, 1}, {JobId{2}, 5}}};
-    REQUIRE(spool->save({{held().id, held()}}));
+    REQUIRE(spool->save({{held().id, held()}}, std::nullopt));
   }
   auto spool = SpoolDirectory::open(directory.path + "/a/b", "boot1");
   REQUIRE(spool);
@@ -98,7 +98,7 @@ TEST_CASE("after a reboot the holdings are gone, the revision stays, the epoch i
     REQUIRE(spool);
     epoch = spool->epoch();
     spool->record() = {.revision = 7, .store_generation = "s1", .cluster = "", .acked_send_ms = 99, .tombstones = {}};
-    REQUIRE(spool->save({{held().id, held()}}));
+    REQUIRE(spool->save({{held().id, held()}}, std::nullopt));
   }
   auto spool = SpoolDirectory::open(directory.path, "boot2");
   REQUIRE(spool);
