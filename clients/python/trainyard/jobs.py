@@ -198,7 +198,7 @@ class Jobs:
 
     def list(self, group: str, workspace: str, experiment: str) -> list[jobs_pb2.Job]:
         request = jobs_pb2.ListJobsRequest(resource_group=group, workspace=workspace, experiment=experiment)
-        return list(self._connection.call(self._stub.ListJobs, request).jobs)
+        return [item for page in self._connection.pages(self._stub.ListJobs, request) for item in page.jobs]
 
 
 class _JobFiles:
