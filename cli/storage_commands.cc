@@ -190,6 +190,9 @@ Status upload_directory(Client& client, const Options& options, const std::files
       if (auto done = upload_directory(client, options, entry, below, answer); !done) return done;
       continue;
     }
+    if (!std::filesystem::is_regular_file(entry, failed)) {
+      return Error{Code::invalid_argument, entry.string() + ": is neither a file nor a directory; move it away"};
+    }
     const auto size = upload_file(client, options, entry.string(), below);
     if (!size) return size.error();
     add_upload(answer, below, *size);

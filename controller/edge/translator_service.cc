@@ -13,9 +13,12 @@ grpc::ServerUnaryReactor* TranslatorService::TranslateJob(grpc::CallbackServerCo
   auto* reactor = context->DefaultReactor();
   boost::asio::post(x_context.workers, [reactor, request, response] {
     const std::string file_name = request->file_name().empty() ? "job.json" : request->file_name();
-    auto spec = cli::read_job_file(request->text(), {file_name, request->cluster(), request->storage_account_name()});
+    std::vector<std::string> warnings;
+    auto spec =
+        cli::read_job_file(request->text(), {file_name, request->cluster(), request->storage_account_name()}, warnings);
     if (!spec) return reactor->Finish(to_grpc(spec.error()));
     *response->mutable_spec() = std::move(spec).value();
+    for (std::string& warning : warnings) response->add_warnings(std::move(warning));
     reactor->Finish(grpc::Status::OK);
   });
   return reactor;

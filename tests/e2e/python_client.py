@@ -32,7 +32,7 @@ def _run(lab, script, folder=None, timeout=90):
 
 
 def _connected(body):
-    return "import trainyard\nwith trainyard.connect() as ty:\n" + "\n".join("    " + line for line in body.strip().split("\n"))
+    return "import json\nimport trainyard\nwith trainyard.connect() as ty:\n" + "\n".join("    " + line for line in body.strip().split("\n"))
 
 
 def tutorial_in_ten_lines():
@@ -72,12 +72,19 @@ for change, value in (("nodeCuont", 1), ("nodeCount", "one"), ("pyTorchSetings",
         ty.jobs.submit("g", "w", "x", "bad", {{"properties": dict(body["properties"], **{{change: value}})}}, cluster="c")
     except trainyard.TrainyardError as error:
         print(error.code, error)
+with open("old.json", "w") as file:
+    json.dump({{"properties": dict(body["properties"], nodeCuont=1)}}, file)
+ty.jobs.translate("old.json", cluster="c")
+try:
+    ty.jobs.translate("old.json", cluster="c", strict=True)
+except trainyard.TrainyardError as error:
+    print("strict:", error)
 spec = ty.jobs.translate(body, cluster="c")
 spec.command_line = "true"
 print(ty.jobs.submit("g", "w", "x", "changed", spec).wait(timeout=60).execution_state)
 '''))
         for words in ("['said']", "failed 7 failed", "JobFailed: 7", "'stderr.txt', 'stdout.txt'", "properties.nodeCuont", "properties.nodeCount",
-                      "properties.pyTorchSetings", "succeeded"):
+                      "properties.pyTorchSetings", "strict: properties.nodeCuont", "succeeded"):
             check(words in out, f"{words!r} in: {out}")
         check(out.count("INVALID_ARGUMENT") == 3, f"each bad file refused by its field: {out}")
 

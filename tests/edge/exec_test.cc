@@ -231,8 +231,16 @@ TEST_CASE("job files are translated, and what is wrong in them is named") {
   CHECK(response.spec().node_count() == 2);
   CHECK(response.spec().command_line() == "hostname");
   CHECK(response.spec().cluster() == "c");
-  const grpc::Status unknown = translate(R"({"properties":{"nodeCuont":2}})", response);
-  CHECK(unknown.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK(response.warnings().empty());
+  REQUIRE(translate(R"({"properties":{"nodeCount":2,"customToolkitSettings":{"commandLine":"hostname"},"nodeCuont":3,
+      "stdOutErrPathPrefix":"$AZ_BATCHAI_JOB_MOUNT_ROOT/s"}})",
+                    response)
+              .ok());
+  REQUIRE(response.warnings_size() == 1);
+  CHECK(response.warnings(0).find("properties.nodeCuont") == 0);
+  const grpc::Status wrong = translate(R"({"properties":{"nodeCount":"two"}})", response);
+  CHECK(wrong.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK(wrong.error_message().find("properties.nodeCount") != std::string::npos);
   CHECK(translate("{", response).error_message().find("job.json: line 1") != std::string::npos);
   // A megabyte of brackets must not end the controller.
   const std::string deep(1'000'000, '[');

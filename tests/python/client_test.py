@@ -30,6 +30,11 @@ class BusyGroups(groups_pb2_grpc.GroupsServicer):
     def GetGroup(self, request, context):
         context.abort(grpc.StatusCode.NOT_FOUND, f"group {request.name} does not exist")
 
+    def ListGroups(self, request, context):
+        at = int(request.page_token or 0)
+        names = [groups_pb2.Group(name=name) for name in ("a", "b", "c")[at:at + 2]]
+        return groups_pb2.ListGroupsResponse(groups=names, next_page_token=str(at + 2) if at + 2 < 3 else "")
+
 
 class FlakyJobs(jobs_pb2_grpc.JobsServicer):
     """Breaks every stream after a few bytes, as a controller that is killed again and again would."""
@@ -89,6 +94,10 @@ class Calls(unittest.TestCase):
             self.assertEqual(client.groups.create("g").name, "g")
         self.assertEqual(len(groups.ids), 3)
         self.assertEqual(len(set(groups.ids)), 1)
+
+    def test_lists_come_whole_from_their_pages(self):
+        with serving(groups_pb2_grpc.add_GroupsServicer_to_server, BusyGroups()) as client:
+            self.assertEqual([group.name for group in client.groups.list()], ["a", "b", "c"])
 
     def test_errors_are_exceptions_with_the_controllers_words(self):
         with serving(groups_pb2_grpc.add_GroupsServicer_to_server, BusyGroups()) as client:

@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import grpc
 
@@ -105,6 +105,15 @@ class Connection:
             except grpc.RpcError as error:
                 if not patience.again(error):
                     raise self.error_of(error) from None
+
+    def pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+        """All answers to a request for a list, one page after the other."""
+        while True:
+            answer = self.call(method, request)
+            yield answer
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
 
     def error_of(self, error: Any) -> TrainyardError:
         """The exception for a failed call."""

@@ -153,9 +153,13 @@ class Jobs:
         self._stub = jobs_pb2_grpc.JobsStub(connection.channel)
         self._translator = translate_pb2_grpc.TranslatorStub(connection.channel)
 
-    def translate(self, job: Mapping[str, Any] | str | os.PathLike[str], cluster: str = "", storage_account: str = "") -> jobs_pb2.JobSpec:
+    def translate(self, job: Mapping[str, Any] | str | os.PathLike[str], cluster: str = "", storage_account: str = "",
+                  strict: bool | None = None) -> jobs_pb2.JobSpec:
         """Batch AI's JSON to the typed form, which may be changed before it is submitted. `job`: a dict
-        ({"properties": {...}}) or a job.json's path. The controller does it, by the command line's own reader."""
+        ({"properties": {...}}) or a job.json's path. The controller does it, by the command line's own reader.
+
+        What has no effect (an unknown key, a field of an older version of Batch AI) is refused by its name when `strict`,
+        else logged as a warning. Without `strict`: a dict is a program's own and strict, a file is as for the command line."""
         if isinstance(job, Mapping):
             name, text = "the job", json.dumps(job)
         else:
@@ -167,14 +171,19 @@ class Jobs:
                 raise TrainyardError(f"{name}: cannot be read: {error}", "INVALID_ARGUMENT") from None
         account = storage_account or os.environ.get("AZURE_BATCHAI_STORAGE_ACCOUNT") or os.environ.get("TRAINYARD_STORAGE_ACCOUNT") or ""
         request = translate_pb2.TranslateJobRequest(text=text, file_name=name, cluster=cluster, storage_account_name=account)
-        spec: jobs_pb2.JobSpec = self._connection.call(self._translator.TranslateJob, request).spec
-        return spec
+        answer: translate_pb2.TranslateJobResponse = self._connection.call(self._translator.TranslateJob, request)
+        if answer.warnings and (isinstance(job, Mapping) if strict is None else strict):
+            raise TrainyardError("; ".join(answer.warnings), "INVALID_ARGUMENT")
+        for warning in answer.warnings:
+            log.warning("%s: %s", name, warning)
+        return answer.spec
 
     def submit(self, group: str, workspace: str, experiment: str, name: str,
-               job: jobs_pb2.JobSpec | Mapping[str, Any] | str | os.PathLike[str], cluster: str = "", storage_account: str = "") -> Job:
+               job: jobs_pb2.JobSpec | Mapping[str, Any] | str | os.PathLike[str], cluster: str = "", storage_account: str = "",
+               strict: bool | None = None) -> Job:
         """Creates the job; it is on the controller's disk when this returns. `job`: a dict, a job.json's path, or a JobSpec;
-        `cluster`: a name in the same workspace, "group/workspace/name" or an ARM id."""
-        spec = job if isinstance(job, jobs_pb2.JobSpec) else self.translate(job, cluster, storage_account)
+        `cluster`: a name in the same workspace, "group/workspace/name" or an ARM id; `strict`: see translate()."""
+        spec = job if isinstance(job, jobs_pb2.JobSpec) else self.translate(job, cluster, storage_account, strict)
         request = jobs_pb2.CreateJobRequest(request_id=new_request_id(), resource_group=group, workspace=workspace, experiment=experiment,
                                             name=name, spec=spec)
         if cluster:
@@ -189,7 +198,7 @@ class Jobs:
 
     def list(self, group: str, workspace: str, experiment: str) -> list[jobs_pb2.Job]:
         request = jobs_pb2.ListJobsRequest(resource_group=group, workspace=workspace, experiment=experiment)
-        return list(self._connection.call(self._stub.ListJobs, request).jobs)
+        return [item for page in self._connection.pages(self._stub.ListJobs, request) for item in page.jobs]
 
 
 class _JobFiles:

@@ -41,7 +41,7 @@ class Groups:
         return group
 
     def list(self) -> list[groups_pb2.Group]:
-        return list(self._connection.call(self._stub.ListGroups, groups_pb2.ListGroupsRequest()).groups)
+        return [item for page in self._connection.pages(self._stub.ListGroups, groups_pb2.ListGroupsRequest()) for item in page.groups]
 
     def delete(self, name: str, timeout: float | None = None) -> None:
         """Deletes it with all that is in it, and waits until it is gone."""
@@ -67,7 +67,7 @@ class Workspaces:
     def list(self, group: str = "") -> list[workspaces_pb2.Workspace]:
         """All, or one group's."""
         request = workspaces_pb2.ListWorkspacesRequest(resource_group=group)
-        return list(self._connection.call(self._stub.ListWorkspaces, request).workspaces)
+        return [item for page in self._connection.pages(self._stub.ListWorkspaces, request) for item in page.workspaces]
 
     def delete(self, group: str, name: str, timeout: float | None = None) -> None:
         """Deletes it with its clusters, experiments and jobs, and waits until it is gone."""
@@ -92,7 +92,7 @@ class Experiments:
 
     def list(self, group: str, workspace: str) -> list[experiments_pb2.Experiment]:
         request = experiments_pb2.ListExperimentsRequest(resource_group=group, workspace=workspace)
-        return list(self._connection.call(self._stub.ListExperiments, request).experiments)
+        return [item for page in self._connection.pages(self._stub.ListExperiments, request) for item in page.experiments]
 
     def delete(self, group: str, workspace: str, name: str, timeout: float | None = None) -> None:
         """Deletes it with its jobs, and waits until it is gone."""
@@ -122,7 +122,7 @@ class Clusters:
 
     def list(self, group: str, workspace: str) -> list[clusters_pb2.Cluster]:
         request = clusters_pb2.ListClustersRequest(resource_group=group, workspace=workspace)
-        return list(self._connection.call(self._stub.ListClusters, request).clusters)
+        return [item for page in self._connection.pages(self._stub.ListClusters, request) for item in page.clusters]
 
     def resize(self, group: str, workspace: str, name: str, target: int, deallocation: str = "") -> clusters_pb2.Cluster:
         """`deallocation`: what to do with the jobs of nodes that leave: requeue (default), terminate or
@@ -135,6 +135,13 @@ class Clusters:
                                                     target_node_count=target)
         request.node_deallocation_option = named[deallocation.lower()]
         cluster: clusters_pb2.Cluster = self._connection.call(self._stub.ResizeCluster, request)
+        return cluster
+
+    def auto_scale(self, group: str, workspace: str, name: str, minimum: int, maximum: int) -> clusters_pb2.Cluster:
+        """As many nodes as running and queued jobs need, within these bounds."""
+        request = clusters_pb2.AutoScaleClusterRequest(request_id=new_request_id(), resource_group=group, workspace=workspace, name=name)
+        request.auto_scale.minimum_node_count, request.auto_scale.maximum_node_count = minimum, maximum
+        cluster: clusters_pb2.Cluster = self._connection.call(self._stub.AutoScaleCluster, request)
         return cluster
 
     def wait_idle(self, group: str, workspace: str, name: str, count: int, timeout: float | None = None) -> clusters_pb2.Cluster:
