@@ -124,6 +124,7 @@ def setup_survives_its_agent_and_ends_with_the_cluster():
 def failed_setup_is_told_and_healed():
     with Lab(nodes=2, timing={**TIMING, "setup_retry_ms": 8000, "setup_retry_longest_ms": 8000}) as lab:
         world = World(lab, target=0)
+        os.makedirs(world.share, exist_ok=True)  # before anything mounts it
         world.touch("broken")
         task = f"if [ $(hostname) = node2 ] && [ -e {MOUNT}/broken ]; then echo 'no such package: cuda-99' >&2; exit 3; fi"
         _with_setup(lab, "s", 2, task).ok()
