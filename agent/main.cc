@@ -145,9 +145,12 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   context.cgroup_base = *root + "/" + config.cgroup_parent;
   context.shim_program = *programs + "/trainyard-shim";
   context.rsh_program = *programs + "/trainyard-rsh";
+  context.exec_program = *programs + "/trainyard-exec";
+  context.tasks_program = *programs + "/trainyard-tasks";
   context.helper_argv = {*programs + "/trainyard-helper"};
   if (!path_exists(context.helper_argv.front())) context.helper_argv = {*programs + "/trainyard-agent", "helper"};
-  for (const std::string& program : {context.shim_program, context.rsh_program}) {
+  for (const std::string& program :
+       {context.shim_program, context.rsh_program, context.tasks_program, context.exec_program}) {
     if (!path_exists(program)) {
       return Error{Code::not_found, program + " is missing: it belongs beside trainyard-agent"};
     }

@@ -249,7 +249,7 @@ void add_cluster_commands(CLI::App& app, Program& program) {
   add_place(deleting);
   program.add_confirmation(deleting);
   add_cluster_file_commands(clusters, program);
-  program.refuse_command(clusters, "node");
+  add_cluster_node_commands(clusters, program);
 }
 
 }  // namespace trainyard::cli

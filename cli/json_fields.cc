@@ -12,6 +12,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kDeepest = 100;
+
 // What the file had, short enough for a message.
 std::string shown(const json& value) {
   std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -47,7 +49,11 @@ Result<json> parse_file(const std::string& text, const std::string& name) {
   }
   std::vector<std::set<std::string>> keys;  // of each open object
   std::string twice;
-  const auto watch = [&](int, json::parse_event_t event, json& parsed) {
+  bool too_deep = false;
+  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
+    // Printing a value goes down into it: a file of brackets must not end the program.
+    too_deep = too_deep || depth > kDeepest;
+    if (too_deep) return false;
     if (event == json::parse_event_t::object_start) keys.emplace_back();
     if (event == json::parse_event_t::object_end) keys.pop_back();
     if (event == json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second && twice.empty()) {
@@ -57,6 +63,9 @@ Result<json> parse_file(const std::string& text, const std::string& name) {
   };
   try {
     json parsed = json::parse(text, watch);
+    if (too_deep) {
+      return Error{Code::invalid_argument, fmt::format("{}: is nested more than {} deep", name, kDeepest)};
+    }
     if (!twice.empty()) {
       return Error{Code::invalid_argument, fmt::format("{}: \"{}\" is given twice in one object", name, twice)};
     }

@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
   add_job_commands(app, program);
   add_storage_commands(app, program);
   add_node_commands(app, program);
-  for (const char* later : {"file-server", "list-usages"}) program.refuse_command(app, later);
+  add_file_server_commands(app, program);
+  add_usage_commands(app, program);
   return program.run(argc, argv, app);
 }

@@ -149,6 +149,56 @@ Row Kind<v1::Experiment>::row(const v1::Experiment& item) {
   return {item.name(), item.resource_group(), item.workspace(), item.provisioning_state()};
 }
 
+std::vector<std::string> Kind<v1::FileServer>::columns() {
+  return {"Name", "Resource Group", "Size", "Disks", "Public IP", "Internal IP", "Mount Point"};
+}
+Json Kind<v1::FileServer>::json(const v1::FileServer& item) {
+  const v1::FileServerSpec& spec = item.spec();
+  Json out;
+  out["creationTime"] = when(item.has_creation_time(), item.creation_time());
+  out["dataDisks"] = {{"cachingType", spec.caching_type()},
+                      {"diskCount", spec.disk_count()},
+                      {"diskSizeInGb", spec.disk_size_in_gb()},
+                      {"storageAccountType", spec.storage_account_type()}};
+  out["id"] = item.id();
+  out["mountSettings"] = {{"fileServerInternalIp", item.file_server_internal_ip()},
+                          {"fileServerPublicIp", nullptr},
+                          {"mountPoint", item.mount_point()}};
+  out["name"] = item.name();
+  out["provisioningState"] = item.provisioning_state();
+  out["resourceGroup"] = item.resource_group();
+  out["sshConfiguration"] = {{"publicIpsToAllow", nullptr},
+                             {"userAccountSettings",
+                              {{"adminUserName", or_null(spec.admin_user_name())},
+                               {"adminUserPassword", nullptr},
+                               {"adminUserSshPublicKey", or_null(spec.admin_user_ssh_public_key())}}}};
+  out["subnet"] = nullptr;
+  out["type"] = "Microsoft.BatchAI/workspaces/fileservers";
+  out["vmSize"] = spec.vm_size();
+  return out;
+}
+Row Kind<v1::FileServer>::row(const v1::FileServer& item) {
+  const std::string disks =
+      std::to_string(item.spec().disk_count()) + " x " + std::to_string(item.spec().disk_size_in_gb()) + " Gb";
+  return {item.name(), item.resource_group(),          item.spec().vm_size(), disks,
+          "",          item.file_server_internal_ip(), item.mount_point()};
+}
+
+std::vector<std::string> Kind<v1::Usage>::columns() {
+  return {"Value", "Usage", "Limit"};
+}
+Json Kind<v1::Usage>::json(const v1::Usage& item) {
+  Json out;
+  out["currentValue"] = item.current_value();
+  out["limit"] = item.has_limit() ? Json(item.limit()) : Json(nullptr);
+  out["name"] = {{"localizedValue", item.name()}, {"value", item.name()}};
+  out["unit"] = item.unit();
+  return out;
+}
+Row Kind<v1::Usage>::row(const v1::Usage& item) {
+  return {item.name(), std::to_string(item.current_value()), item.has_limit() ? std::to_string(item.limit()) : ""};
+}
+
 std::vector<std::string> Kind<v1::FileEntry>::columns() {
   return {"Name", "Type", "Size", "Modified"};
 }

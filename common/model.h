@@ -16,7 +16,10 @@ namespace trainyard {
 
 // ---- What a user wants run (Batch AI's JobCreateParameters, the part supported so far) ----
 
-enum class Toolkit { custom, custom_mpi, horovod };
+// Batch AI's nine, then two that it lacked.
+enum class Toolkit { custom, custom_mpi, horovod, chainer, cntk, caffe, caffe2, py_torch, tensor_flow, torchrun, jax };
+// pyTorchSettings.communicationBackend. All but mpi: processes started by the agents, without mpirun.
+enum class CommunicationBackend { tcp, gloo, nccl, mpi };
 enum class Priority { low, normal, high };
 enum class OnNodeLoss { requeue, fail };
 // When a requeued job may start its next attempt: when nothing of the old one can be alive (fenced), or already when
@@ -42,6 +45,13 @@ struct BlobMount {
   friend bool operator==(const BlobMount&, const BlobMount&) = default;
 };
 
+// containerSettings beside the image's name. Passwords are never kept.
+struct ContainerOptions {
+  std::string server_url, user_name;
+  std::string shm_size;  // as docker's --shm-size, e.g. "8g"
+  friend bool operator==(const ContainerOptions&, const ContainerOptions&) = default;
+};
+
 struct InputDirectory {
   std::string id, path;
   friend bool operator==(const InputDirectory&, const InputDirectory&) = default;
@@ -65,15 +75,23 @@ struct Recovery {
 struct JobSpec {
   std::uint32_t node_count = 0;
   Toolkit toolkit = Toolkit::custom;
-  std::string command_line;                 // custom, custom_mpi
-  std::string python_script_file_path;      // horovod
-  std::string python_interpreter_path;      // horovod; empty: image map's, else `python`, else `python3`
-  std::string command_line_args;            // horovod
-  std::uint32_t process_count = 0;          // MPI toolkits; 0: node_count
-  std::string std_out_err_path_prefix;      // may use $AZ_BATCHAI_*
-  std::string preparation_command_line;     // empty: none
-  std::string image;                        // containerSettings.imageSourceRegistry.image; empty: host
+  std::string command_line;              // custom, custom_mpi
+  std::string python_script_file_path;   // all that run Python
+  std::string python_interpreter_path;   // the same; empty: image map's, else `python`, else `python3`
+  std::string command_line_args;         // all but custom, custom_mpi and tensor_flow
+  std::string config_file_path;          // cntk (BrainScript) and caffe, instead of a Python script
+  std::uint32_t process_count = 0;       // MPI toolkits and py_torch; 0: node_count
+  std::uint32_t processes_per_node = 0;  // torchrun, jax; 0: one
+  CommunicationBackend communication_backend = CommunicationBackend::gloo;  // py_torch
+  // tensor_flow; unset counts: see tasks.h
+  std::optional<std::uint32_t> worker_count, parameter_server_count;
+  std::string master_command_line_args, worker_command_line_args, parameter_server_command_line_args;
+  std::string std_out_err_path_prefix;   // may use $AZ_BATCHAI_*
+  std::string preparation_command_line;  // empty: none
+  std::string image;                     // containerSettings.imageSourceRegistry.image; empty: host
+  ContainerOptions container;
   std::vector<FileShareMount> file_shares;  // job-level mounts
+  std::vector<BlobMount> blob_file_systems;
   std::vector<InputDirectory> input_directories;
   std::vector<OutputDirectory> output_directories;
   std::vector<NamedValue> environment;
@@ -145,14 +163,19 @@ struct GangMember {
   friend bool operator==(const GangMember&, const GangMember&) = default;
 };
 
+// How many processes of one attempt may listen on one node, and how many processes Trainyard starts without mpirun.
+inline constexpr std::uint32_t kTaskPorts = 256;
+inline constexpr std::uint32_t kMaxTasks = 4096;
+
 // All that a node needs to know to run its part of an attempt. Identical on all nodes of the attempt.
 struct Launch {
   std::string job_name, experiment, workspace, group;
   std::string segment;  // jobOutputDirectoryPathSegment
   JobSpec spec;
   ImageMapping mapping;
-  std::vector<Volume> volumes;      // same order as spec.file_shares
+  std::vector<Volume> volumes;      // of spec.file_shares, then of spec.blob_file_systems, in their order
   std::vector<GangMember> members;  // rank order of nodes; members[0] is the head
+  std::uint32_t first_port = 0;     // kTaskPorts ports from here on are this attempt's, on each of its nodes
   friend bool operator==(const Launch&, const Launch&) = default;
 };
 

@@ -16,6 +16,7 @@ namespace trainyard {
 TY_JSON(NamedValue)
 TY_JSON(FileShareMount)
 TY_JSON(BlobMount)
+TY_JSON(ContainerOptions)
 TY_JSON(InputDirectory)
 TY_JSON(OutputDirectory)
 TY_JSON(Recovery)
@@ -36,9 +37,10 @@ TY_JSON(CleanupReceipt)
 // Names used in JSON, on the wire and for people.
 const char* name_of(HoldingState state);
 const char* name_of(HoldingPhase phase);
-const char* name_of(Toolkit toolkit);    // custom, custommpi, horovod: Batch AI's toolType
-const char* name_of(Priority priority);  // low, normal, high
-const char* name_of(SetupState state);   // running, done, failed, stopping
+const char* name_of(Toolkit toolkit);               // custom, custommpi, horovod, ...: Batch AI's toolType
+const char* name_of(CommunicationBackend backend);  // tcp, gloo, nccl, mpi
+const char* name_of(Priority priority);             // low, normal, high
+const char* name_of(SetupState state);              // running, done, failed, stopping
 std::optional<SetupState> setup_state_named(const std::string& name);
 std::optional<HoldingState> holding_state_named(const std::string& name);
 std::optional<HoldingPhase> holding_phase_named(const std::string& name);

@@ -1,6 +1,7 @@
 #include "proto/convert.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <limits>
@@ -62,6 +63,45 @@ Result<core::Tags> tags_from_proto(const google::protobuf::Map<std::string, std:
   return out;
 }
 
+Result<core::FileServerSpec> from_proto(const v1::FileServerSpec& message) {
+  const auto one_of = [](std::string_view field, const std::string& text, std::initializer_list<const char*> names,
+                         std::string& into) -> Status {
+    for (const char* name : names) {
+      if (equal_ignoring_case(text, name)) {
+        into = name;
+        return {};
+      }
+    }
+    return invalid(field, fmt::format("is '{}', must be one of {}", text, fmt::join(names, ", ")));
+  };
+  const auto count = [](std::string_view field, std::int32_t value, std::int32_t most) -> Status {
+    if (value >= 1 && value <= most) return {};
+    return invalid(field, fmt::format("must be 1 to {}, got {}", most, value));
+  };
+  core::FileServerSpec spec;
+  const Status checks[] = {
+      message.vm_size().empty() ? Status(invalid("properties.vmSize", "is missing"))
+                                : check_name("properties.vmSize", message.vm_size()),
+      count("properties.dataDisks.diskSizeInGB", message.disk_size_in_gb(), 1'000'000),
+      count("properties.dataDisks.diskCount", message.disk_count(), 1'000),
+      one_of("properties.dataDisks.storageAccountType", message.storage_account_type(), {"Standard_LRS", "Premium_LRS"},
+             spec.storage_account_type),
+      one_of("properties.dataDisks.cachingType", message.caching_type().empty() ? "none" : message.caching_type(),
+             {"none", "readonly", "readwrite"}, spec.caching_type),
+      check_short("properties.sshConfiguration.userAccountSettings.adminUserName", message.admin_user_name(), 64),
+      check_short("properties.sshConfiguration.userAccountSettings.adminUserSshPublicKey",
+                  message.admin_user_ssh_public_key(), 16'384)};
+  for (const Status& check : checks) {
+    if (!check) return check.error();
+  }
+  spec.vm_size = message.vm_size();
+  spec.disk_size_gb = static_cast<std::uint32_t>(message.disk_size_in_gb());
+  spec.disk_count = static_cast<std::uint32_t>(message.disk_count());
+  spec.admin_user_name = message.admin_user_name();
+  spec.admin_user_ssh_public_key = message.admin_user_ssh_public_key();
+  return spec;
+}
+
 void to_proto(const core::Group& row, v1::Group& message) {
   message.set_name(row.name);
   message.set_location(row.location);
@@ -101,6 +141,25 @@ void to_proto(const core::Share& row, const std::string& account, v1::Share& mes
   message.set_account(account);
   message.set_name(row.name);
   set_time(row.created_ms, *message.mutable_creation_time());
+}
+
+void to_proto(const core::FileServer& row, const core::WorkspaceRef& home, v1::FileServer& message) {
+  message.set_resource_group(home.group);
+  message.set_workspace(home.workspace);
+  message.set_name(row.name);
+  v1::FileServerSpec& spec = *message.mutable_spec();
+  spec.set_vm_size(row.spec.vm_size);
+  spec.set_disk_size_in_gb(static_cast<std::int32_t>(row.spec.disk_size_gb));
+  spec.set_disk_count(static_cast<std::int32_t>(row.spec.disk_count));
+  spec.set_storage_account_type(row.spec.storage_account_type);
+  spec.set_caching_type(row.spec.caching_type);
+  spec.set_admin_user_name(row.spec.admin_user_name);
+  spec.set_admin_user_ssh_public_key(row.spec.admin_user_ssh_public_key);
+  message.set_mount_point(row.export_path);
+  message.set_file_server_internal_ip(row.address);
+  message.set_provisioning_state(provisioning(false));
+  set_time(row.created_ms, *message.mutable_creation_time());
+  message.set_id(arm_id(core::FileServerRef{home.group, home.workspace, row.name}));
 }
 
 }  // namespace trainyard

@@ -12,6 +12,7 @@
 #include "proto/job_convert.h"
 #include "proto/names.h"
 #include "trainyard/v1/experiments.pb.h"
+#include "trainyard/v1/file_servers.pb.h"
 #include "trainyard/v1/groups.pb.h"
 #include "trainyard/v1/volumes.pb.h"
 #include "trainyard/v1/workspaces.pb.h"
@@ -27,10 +28,13 @@ DurationMs from_proto(const google::protobuf::Duration& message);  // rounded do
 Status check_location(const std::string& location);
 Result<core::Tags> tags_from_proto(const google::protobuf::Map<std::string, std::string>& tags);
 
+Result<core::FileServerSpec> from_proto(const v1::FileServerSpec& message);
+
 void to_proto(const core::Group& row, v1::Group& message);
 void to_proto(const core::Workspace& row, const std::string& group, v1::Workspace& message);
 void to_proto(const core::Experiment& row, const core::WorkspaceRef& home, v1::Experiment& message);
 void to_proto(const core::Account& row, const std::string& group, v1::Account& message);
 void to_proto(const core::Share& row, const std::string& account, v1::Share& message);
+void to_proto(const core::FileServer& row, const core::WorkspaceRef& home, v1::FileServer& message);
 
 }  // namespace trainyard

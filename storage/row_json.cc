@@ -96,6 +96,19 @@ class TextWriter {
   std::string x_text;
 };
 
+// What most jobs leave at its default.
+void add_toolkit_members(TextWriter& out, const JobSpec& spec) {
+  const std::string none;
+  out.value("configFilePath", spec.config_file_path, none);
+  out.value("processesPerNode", spec.processes_per_node, 0U);
+  if (spec.toolkit == Toolkit::py_torch) out.text("communicationBackend", name_of(spec.communication_backend));
+  if (spec.worker_count) out.number("workerCount", *spec.worker_count);
+  if (spec.parameter_server_count) out.number("parameterServerCount", *spec.parameter_server_count);
+  out.value("masterCommandLineArgs", spec.master_command_line_args, none);
+  out.value("workerCommandLineArgs", spec.worker_command_line_args, none);
+  out.value("parameterServerCommandLineArgs", spec.parameter_server_command_line_args, none);
+}
+
 // The same members as to_json of JobSpec (a test compares). Recovery is written in full: its defaults may change later,
 // what was submitted under them must not.
 std::string job_spec_json(const JobSpec& spec) {
@@ -111,7 +124,10 @@ std::string job_spec_json(const JobSpec& spec) {
   out.text("stdOutErrPathPrefix", spec.std_out_err_path_prefix);
   out.text("preparationCommandLine", spec.preparation_command_line);
   out.text("image", spec.image);
+  add_toolkit_members(out, spec);
+  out.value("container", spec.container, {});
   out.value("fileShares", spec.file_shares, {});
+  out.value("blobFileSystems", spec.blob_file_systems, {});
   out.value("inputDirectories", spec.input_directories, {});
   out.value("outputDirectories", spec.output_directories, {});
   out.value("environment", spec.environment, {});
@@ -191,6 +207,30 @@ Result<std::vector<std::string>> read_strings(const std::string& text) {
 
 std::string inventory_text(const Inventory& inventory) {
   return dump(inventory);
+}
+
+std::string file_server_body_text(const core::FileServer& row) {
+  const core::FileServerSpec& spec = row.spec;
+  return dump({{"vmSize", spec.vm_size},
+               {"diskSizeInGB", spec.disk_size_gb},
+               {"diskCount", spec.disk_count},
+               {"storageAccountType", spec.storage_account_type},
+               {"cachingType", spec.caching_type},
+               {"adminUserName", spec.admin_user_name},
+               {"adminUserSshPublicKey", spec.admin_user_ssh_public_key}});
+}
+
+Status read_file_server_body(const std::string& text, core::FileServer& into) {
+  return parse(text, [&](const json& body) {
+    core::FileServerSpec& spec = into.spec;
+    read(body, "vmSize", spec.vm_size);
+    read(body, "diskSizeInGB", spec.disk_size_gb);
+    read(body, "diskCount", spec.disk_count);
+    read(body, "storageAccountType", spec.storage_account_type);
+    read(body, "cachingType", spec.caching_type);
+    read(body, "adminUserName", spec.admin_user_name);
+    read(body, "adminUserSshPublicKey", spec.admin_user_ssh_public_key);
+  });
 }
 
 std::string cluster_body_text(const core::Cluster& cluster) {

@@ -41,6 +41,9 @@ std::string node_body_text(const core::Node& node);
 Status read_node_body(const std::string& text, core::Node& into);
 
 // What was given at submit and never changes: spec, image mapping, volumes, warnings.
+std::string file_server_body_text(const core::FileServer& row);
+Status read_file_server_body(const std::string& text, core::FileServer& into);
+
 std::string job_spec_text(const core::Job& job);
 Status read_job_spec(const std::string& text, core::Job& into);
 

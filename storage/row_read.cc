@@ -114,6 +114,18 @@ void read_containers(Reader& reader, core::Tables& tables, Known& known) {
   });
 }
 
+void read_file_servers(Reader& reader, core::Tables& tables, const Known& known) {
+  reader.rows("file_servers", "id,workspace,name,address,export_path,created_ms,body", "id",
+              [&](const Statement& row) -> Refusal {
+                core::FileServer server{{row.number(0)}, {row.number(1)}, row.text(2),   {},
+                                        row.text(3),     row.text(4),     row.integer(5)};
+                if (Refusal why = missing(known.workspaces, server.workspace, "workspace")) return why;
+                if (Status read = read_file_server_body(row.text(6), server); !read) return read.error().message;
+                tables.file_servers.push_back(std::move(server));
+                return std::nullopt;
+              });
+}
+
 void read_clusters(Reader& reader, core::Tables& tables, const Known& known) {
   reader.rows("clusters",
               "id,workspace,name,vm_size,vm_priority,target_node_count,node_deallocation_option,admin_user_name,"
@@ -245,6 +257,7 @@ Result<core::Tables> read_tables(Connection& connection, std::vector<BadRow>& ba
               });
   Known known;
   read_containers(reader, tables, known);
+  read_file_servers(reader, tables, known);
   read_clusters(reader, tables, known);
   read_nodes_and_holdings(reader, tables);
   read_jobs(reader, tables, known);

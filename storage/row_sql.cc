@@ -117,6 +117,8 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
                                   3));
   prepare(w.x_account, upsert_sql("accounts", {"id", "group_id", "name", "location", "sku", "place", "created_ms"}));
   prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms"}));
+  prepare(w.x_file_server,
+          upsert_sql("file_servers", {"id", "workspace", "name", "address", "export_path", "created_ms", "body"}));
   prepare(w.x_request,
           upsert_sql("requests", {"id", "request_id", "fingerprint", "at_ms", "code", "message", "subject"}));
   prepare(w.x_line, insert_sql("timeline", {"sequence", "at_ms", "who", "subject_key", "subject", "what", "why"}));
@@ -130,6 +132,7 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_erase_holding, "DELETE FROM holdings WHERE node=? AND job=? AND attempt=?");
   prepare(w.x_erase_account, "DELETE FROM accounts WHERE id=?");
   prepare(w.x_erase_share, "DELETE FROM shares WHERE id=?");
+  prepare(w.x_erase_file_server, "DELETE FROM file_servers WHERE id=?");
   prepare(w.x_erase_request, "DELETE FROM requests WHERE id=?");
   Statement requests;
   prepare(requests, "SELECT id,request_id FROM requests");
@@ -187,6 +190,10 @@ int RowWriter::upsert(const core::Changes& changes) {
   code = each(code, changes.shares, [&](const core::Share& row) {
     return x_share.run(row.id.value, row.account.value, row.name, row.created_ms);
   });
+  code = each(code, changes.file_servers, [&](const core::FileServer& row) {
+    return x_file_server.run(row.id.value, row.workspace.value, row.name, row.address, row.export_path, row.created_ms,
+                             file_server_body_text(row));
+  });
   code = each(code, changes.requests, [&](const core::RequestRecord& row) { return put_request(row); });
   return each(code, changes.timeline, [&](const core::TimelineLine& row) {
     return x_line.run(row.sequence, row.at_ms, row.who, subject_key(row.subject), row.subject, row.what, row.why);
@@ -228,6 +235,7 @@ int RowWriter::erase(const core::Changes& changes) {
   code = each(code, changes.erased_jobs, by_id(x_erase_spec));
   code = each(code, changes.erased_accounts, by_id(x_erase_account));
   code = each(code, changes.erased_shares, by_id(x_erase_share));
+  code = each(code, changes.erased_file_servers, by_id(x_erase_file_server));
   code = each(code, changes.erased_holdings, [&](const core::HoldingKey& key) {
     return x_erase_holding.run(key.first.value, key.second.job.value, key.second.attempt);
   });

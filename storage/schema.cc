@@ -54,6 +54,11 @@ CREATE TABLE quarantine (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, table_n
                                      R"sql(
 ALTER TABLE clusters ADD COLUMN body TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE nodes ADD COLUMN body TEXT NOT NULL DEFAULT '{}';
+)sql",
+                                     // Names for the operator's NFS exports.
+                                     R"sql(
+CREATE TABLE file_servers (id INTEGER PRIMARY KEY, workspace INTEGER NOT NULL, name TEXT NOT NULL, address TEXT NOT NULL,
+  export_path TEXT NOT NULL, created_ms INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
 )sql"};
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
+#include "agent/exec/tasks.h"
 #include "agent/volumes/helper.h"
 
 namespace trainyard::agent {
@@ -35,6 +36,12 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
       x_relay(context, relay_hooks()),
       x_files(context, [this](const std::string& call_id,
                               FileHandlers handlers) { return x_link.open_file(call_id, std::move(handlers)); }),
+      x_execs(
+          context,
+          [this](const std::string& call_id, ExecHandlers handlers) {
+            return x_link.open_exec(call_id, std::move(handlers));
+          },
+          [this](AttemptId id, const std::string& script) { return process_in(id, script); }),
       x_tick(context.io),
       x_redial(context.io),
       x_silence(context.io),
@@ -46,6 +53,7 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
 AgentLoop::~AgentLoop() = default;
 
 void AgentLoop::start() {
+  x_execs.sweep();
   clean_leftovers();
 }
 
@@ -88,7 +96,7 @@ void AgentLoop::clean_leftovers() {
     spdlog::warn("cleaning {}: left behind by an earlier life of this agent", name);
     const Place place = place_of(x_context, name);
     std::make_shared<Cleaner>(
-        x_context, place, std::vector<Volume>{}, nullptr,
+        x_context, place, std::vector<Volume>{}, nullptr, Cleaner::SharedTemp{},
         [name](const std::string& line) { spdlog::warn("{}: {}", name, line); },
         [this, place](CleanupReceipt receipt) {
           spdlog::info("{}: clean ({} processes, {} mounts, {} directories)", place.name, receipt.processes_killed,
@@ -284,10 +292,10 @@ void AgentLoop::setup_taken_down(SetupTakenDown outcome) {
   feed(outcome);
 }
 
-// Launchers run on the head only, and only where there is another node to ask.
+// Launchers run where there is another node to ask, or where Trainyard starts the job's processes itself.
 void AgentLoop::opened(AttemptId id) {
   const HeldAttempt& held = x_core.holdings().at(id);
-  if (held.launch && held.launch->members.size() > 1) x_relay.open(id);
+  if (held.launch && (held.launch->members.size() > 1 || starts_tasks(held.launch->spec))) x_relay.open(id);
 }
 
 LaunchRelay::Hooks AgentLoop::relay_hooks() {
@@ -302,6 +310,12 @@ LaunchRelay::Hooks AgentLoop::relay_hooks() {
               },
           .executor = [this](AttemptId id) { return find_executor(id); },
           .peer_lost = [this](PeerLost lost) { feed(std::move(lost)); }};
+}
+
+Result<ShimSpec> AgentLoop::process_in(AttemptId id, const std::string& script) {
+  const auto executor = find_executor(id);
+  if (executor && x_core.accepts_launch(id)) return executor->process(script);
+  return Error{Code::failed_precondition, "the job does not run on node " + x_context.node_name + " now"};
 }
 
 // ---- The link ----
@@ -320,6 +334,7 @@ LinkHandlers AgentLoop::link_handlers() {
           .on_launch = [this](const LaunchCall& call) { x_relay.on_call(call); },
           .on_launch_status = [this](const LaunchStatus& status) { x_relay.on_status(status); },
           .on_file_call = [this](const std::string& call_id) { x_files.serve(call_id); },
+          .on_exec_call = [this](const std::string& call_id) { x_execs.serve(call_id); },
           .on_refused = [this](const std::string& reason) { refused(reason); }};
 }
 
@@ -350,6 +365,7 @@ void AgentLoop::watch_silence() {
 
 void AgentLoop::link_ended(const std::string& reason) {
   x_silence.cancel();
+  x_execs.cancel_all();
   if (x_shutting_down) return x_context.io.stop();
   feed(LinkDown{});
   x_backoff_ms = x_backoff_ms == 0 ? kFirstBackoffMs : std::min(x_backoff_ms * 3 / 2, x_settings.reconnect_max_ms);

@@ -14,6 +14,7 @@
 
 #include "agent/core/agent_core.h"
 #include "agent/edge/controller_link.h"
+#include "agent/loop/exec_server.h"
 #include "agent/loop/executor.h"
 #include "agent/loop/file_server.h"
 #include "agent/loop/launch_relay.h"
@@ -76,6 +77,7 @@ class AgentLoop {
 
   LinkHandlers link_handlers();
   LaunchRelay::Hooks relay_hooks();
+  Result<ShimSpec> process_in(AttemptId id, const std::string& script);
   void connect();
   void link_ended(const std::string& reason);
   void watch_silence();
@@ -92,6 +94,7 @@ class AgentLoop {
   ControllerLink x_link;
   LaunchRelay x_relay;
   FileServer x_files;
+  ExecServer x_execs;
   std::deque<Body> x_inputs;
   bool x_draining = false;
   boost::asio::steady_timer x_tick, x_redial, x_silence;

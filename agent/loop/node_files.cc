@@ -14,8 +14,6 @@
 namespace trainyard::agent {
 namespace {
 
-constexpr std::size_t kTailBytes = 2'000;
-
 std::string wall_time() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return iso8601(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
@@ -39,12 +37,12 @@ bool is_safe_relative(const std::string& path) {
   return true;
 }
 
-std::string tail_of(const std::string& path) {
+std::string tail_of(const std::string& path, std::size_t most) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status {};
   if (!file.valid() || ::fstat(file.get(), &status) != 0) return {};
   const auto size = static_cast<std::size_t>(status.st_size);
-  std::string text(std::min(size, kTailBytes), '\0');
+  std::string text(std::min(size, most), '\0');
   const ssize_t got = ::pread(file.get(), text.data(), text.size(), static_cast<off_t>(size - text.size()));
   text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();

@@ -14,8 +14,8 @@ bool is_machines_fault(Code code);
 // Where a mount appears stays inside its mount root.
 bool is_safe_relative(const std::string& path);
 
-// The last lines of a log of ours, without the last line's end.
-std::string tail_of(const std::string& path);
+// The last bytes of a log of ours, without the last line's end.
+std::string tail_of(const std::string& path, std::size_t most = 2'000);
 
 // Root and relative path for a helper: a share's directory is reached from the mounts, anything else from "/".
 std::pair<std::string, std::string> split_at_root(const std::string& path, const std::string& mount_root);

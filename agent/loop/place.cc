@@ -87,10 +87,12 @@ HoldingPaths paths_of(const ExecutorContext& context, const Place& place, Attemp
           .job_temp_dir = context.work_dir + "/jobs",
           .shared_job_temp = place.job + "/shared",
           .hostfile = place.job + "/hostfile",
+          .tasks_file = place.job + "/tasks",
           .home = place.job + "/home",
           .run = place.run,
           .socket = place.run + "/launch.socket",
           .rsh_program = context.rsh_program,
+          .tasks_program = context.tasks_program,
           .id = id};
 }
 

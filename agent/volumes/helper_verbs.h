@@ -20,6 +20,7 @@ struct Arguments {
 Status mount(const Arguments& arguments);
 Status unmount(const Arguments& arguments);
 Status remove(const Arguments& arguments);
+Status remove_beneath(const Arguments& arguments);
 
 // helper_files.cc
 Status make_directories(const Arguments& arguments);

@@ -29,6 +29,7 @@ State from_tables(Tables tables) {
   state.jobs = by_id(std::move(tables.jobs));
   state.accounts = by_id(std::move(tables.accounts));
   state.shares = by_id(std::move(tables.shares));
+  state.file_servers = by_id(std::move(tables.file_servers));
   for (Holding& row : tables.holdings) {
     const HoldingKey key = key_of(row);
     state.holdings.emplace(key, std::move(row));

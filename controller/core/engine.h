@@ -115,6 +115,7 @@ struct Engine {
   Marks<HoldingKey> holdings;
   Marks<AccountId> accounts;
   Marks<ShareId> shares;
+  Marks<FileServerId> file_servers;
   Marks<std::string> requests;
   std::vector<TimelineLine> timeline;
   std::vector<Action> actions;
@@ -181,6 +182,9 @@ void vanish_if_empty(Engine&, GroupId);
 void vanish_if_empty(Engine&, WorkspaceId);
 void vanish_if_empty(Engine&, ExperimentId);
 
+// on_file_server.cc
+void erase_file_servers(Engine&, const std::string& workspace_path, const std::string& why);
+
 // on_node.cc
 void on_report(Engine&, const Report&);
 void on_same(Engine&, const NodeSame&);
@@ -215,6 +219,10 @@ Result<Subject> apply(Engine&, const DeleteJob&);
 Result<Subject> apply(Engine&, const CreateAccount&);
 Result<Subject> apply(Engine&, const CreateShare&);
 Result<Subject> apply(Engine&, const FenceNode&);
+Result<Subject> apply(Engine&, const UpdateGroup&);
+Result<Subject> apply(Engine&, const UpdateWorkspace&);
+Result<Subject> apply(Engine&, const CreateFileServer&);
+Result<Subject> apply(Engine&, const DeleteFileServer&);
 Result<Subject> apply(Engine&, const RepairNode&);
 
 // lookup.cc: names to ids; an error names what is missing and where.
@@ -223,6 +231,7 @@ Result<WorkspaceId> find_workspace(const State&, const std::string& group, const
 Result<ExperimentId> find_experiment(const State&, const ExperimentRef&);
 Result<ClusterId> find_cluster(const State&, const ClusterRef&);
 Result<JobId> find_job(const State&, const JobRef&);
+Result<FileServerId> find_file_server(const State&, const FileServerRef&);
 // The directory on the nodes behind a share. An error begins with `field`.
 Result<Volume> find_volume(const State&, const std::string& field, const std::string& account, const std::string& share,
                            const std::string& relative_mount_path);

@@ -20,6 +20,9 @@ struct ExperimentRef {
 struct ClusterRef {
   std::string group, workspace, cluster;
 };
+struct FileServerRef {
+  std::string group, workspace, file_server;
+};
 struct JobRef {
   std::string group, workspace, experiment, job;
 };
@@ -30,6 +33,11 @@ struct CreateGroup {
   std::string name, location;
   Tags tags;
 };
+// Replaces the tags.
+struct UpdateGroup {
+  std::string name;
+  Tags tags;
+};
 struct DeleteGroup {
   std::string name;
 };
@@ -38,6 +46,11 @@ struct CreateWorkspace {
   std::string location;
   Tags tags;
 };  // location "": the group's
+// Replaces the tags.
+struct UpdateWorkspace {
+  WorkspaceRef ref;
+  Tags tags;
+};
 struct DeleteWorkspace {
   WorkspaceRef ref;
 };
@@ -86,6 +99,15 @@ struct CreateAccount {
 struct CreateShare {
   std::string account, name;
 };
+// address, export_path: from the operator's table
+struct CreateFileServer {
+  FileServerRef ref;
+  FileServerSpec spec;
+  std::string address, export_path;
+};
+struct DeleteFileServer {
+  FileServerRef ref;
+};
 struct FenceNode {
   std::string node;
   bool confirmed_off = false;
@@ -97,7 +119,8 @@ struct RepairNode {
 
 using CommandBody = std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment,
                                  DeleteExperiment, CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster,
-                                 SubmitJob, TerminateJob, DeleteJob, CreateAccount, CreateShare, FenceNode, RepairNode>;
+                                 SubmitJob, TerminateJob, DeleteJob, CreateAccount, CreateShare, FenceNode, RepairNode,
+                                 UpdateGroup, UpdateWorkspace, CreateFileServer, DeleteFileServer>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 
@@ -138,7 +161,18 @@ struct Event {
 
 // The resource a command made or found; the edge reads its present form through view.h. `none`: deletes.
 struct Subject {
-  enum class Kind { none, group, workspace, experiment, cluster, job, account, share, node } kind = Kind::none;
+  enum class Kind {
+    none,
+    group,
+    workspace,
+    experiment,
+    cluster,
+    job,
+    account,
+    share,
+    node,
+    file_server
+  } kind = Kind::none;
   std::uint64_t id = 0;
   friend bool operator==(const Subject&, const Subject&) = default;
 };

@@ -143,7 +143,7 @@ struct Job {
   std::string name;
   std::shared_ptr<const JobSpec> spec;
   ImageMapping mapping;
-  std::vector<Volume> volumes;        // of spec->file_shares, resolved at submit
+  std::vector<Volume> volumes;        // as in Launch, resolved at submit
   std::string segment;                // jobOutputDirectoryPathSegment
   std::vector<std::string> warnings;  // given at submit ("cluster can have 4 nodes, job needs 5")
   JobState state = JobState::queued;
@@ -200,6 +200,27 @@ struct Share {
   friend bool operator==(const Share&, const Share&) = default;
 };
 
+// Batch AI's file server, as its user asked for it. On-prem no machine is made: it is a name for an NFS export that the
+// operator configured. Sizes and disks are kept and shown.
+struct FileServerSpec {
+  std::string vm_size;
+  std::uint32_t disk_size_gb = 0, disk_count = 0;
+  std::string storage_account_type;  // Standard_LRS | Premium_LRS
+  std::string caching_type;          // none | readonly | readwrite
+  std::string admin_user_name, admin_user_ssh_public_key;
+  friend bool operator==(const FileServerSpec&, const FileServerSpec&) = default;
+};
+
+struct FileServer {
+  FileServerId id;
+  WorkspaceId workspace;
+  std::string name;
+  FileServerSpec spec;
+  std::string address, export_path;  // from the operator's table, at creation
+  TimeMs created_ms = 0;
+  friend bool operator==(const FileServer&, const FileServer&) = default;
+};
+
 // The first answer to a client's request id; kept 30 days.
 struct RequestRecord {
   std::string request_id;
@@ -234,6 +255,7 @@ struct Changes {
   std::vector<Holding> holdings;
   std::vector<Account> accounts;
   std::vector<Share> shares;
+  std::vector<FileServer> file_servers;
   std::vector<RequestRecord> requests;
   std::vector<TimelineLine> timeline;
 
@@ -246,6 +268,7 @@ struct Changes {
   std::vector<HoldingKey> erased_holdings;
   std::vector<AccountId> erased_accounts;
   std::vector<ShareId> erased_shares;
+  std::vector<FileServerId> erased_file_servers;
   std::vector<std::string> erased_requests;
 
   bool empty() const;  // nothing but meta.last_now_ms would change
@@ -263,6 +286,7 @@ struct Tables {
   std::vector<Holding> holdings;
   std::vector<Account> accounts;
   std::vector<Share> shares;
+  std::vector<FileServer> file_servers;
   std::vector<RequestRecord> requests;
 };
 

@@ -39,6 +39,7 @@ struct State {
   std::map<HoldingKey, Holding> holdings;  // by node, then attempt
   std::map<AccountId, Account> accounts;
   std::map<ShareId, Share> shares;
+  std::map<FileServerId, FileServer> file_servers;
   std::map<std::string, RequestRecord> requests;
 
   // Derived, rebuilt at start; kept true by core.
@@ -50,6 +51,7 @@ struct State {
   std::map<std::string, NodeId> node_by_name;
   std::map<std::string, AccountId> account_by_name;
   std::map<std::string, ShareId> share_by_path;  // "account/share"
+  std::map<std::string, FileServerId> file_server_by_path;
   std::map<ClusterId, std::set<NodeId>> cluster_nodes;
   std::map<ClusterId, std::set<NodeId>> free_nodes;         // idle, reachable, seen, holding nothing: placeable now
   std::set<NodeId> free_inventory;                          // in no cluster, reachable, seen, holding nothing
@@ -91,5 +93,6 @@ std::string path_of(const State& state, const Workspace& workspace);
 std::string path_of(const State& state, const Experiment& experiment);
 std::string path_of(const State& state, const Cluster& cluster);
 std::string path_of(const State& state, const Job& job);
+std::string path_of(const State& state, const FileServer& file_server);
 
 }  // namespace trainyard::core

@@ -3,6 +3,7 @@
 #include "controller/core/lookup.h"
 #include "controller/edge/fill.h"
 #include "controller/edge/job_files.h"
+#include "controller/edge/page.h"
 
 namespace trainyard::controller {
 namespace {
@@ -60,10 +61,9 @@ grpc::ServerUnaryReactor* ClustersService::ListClusters(grpc::CallbackServerCont
   return x_context.read(context, [request, response](const core::State& state, TimeMs) {
     const auto workspace = core::find_workspace(state, request->resource_group(), request->workspace());
     if (!workspace) return to_grpc(workspace.error());
-    for (const auto& [path, id] : state.cluster_by_path) {
-      if (state.clusters.at(id).workspace == *workspace) show(state, id, *response->add_clusters());
-    }
-    return grpc::Status::OK;
+    const std::string prefix = core::path_key({request->resource_group(), request->workspace()}) + "/";
+    return to_grpc(fill_page(*request, *response, state.cluster_by_path, prefix,
+                             [&](ClusterId id) { return show(state, id, *response->add_clusters()); }));
   });
 }
 

@@ -6,6 +6,7 @@
 #include "controller/edge/file_users.h"
 #include "controller/edge/fill.h"
 #include "controller/edge/job_files.h"
+#include "controller/edge/page.h"
 #include "controller/edge/watch_stream.h"
 
 namespace trainyard::controller {
@@ -81,9 +82,13 @@ grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* con
             core::find_experiment(state, {request->resource_group(), request->workspace(), request->experiment()});
         if (!experiment) return experiment.error();
         auto views = std::make_shared<std::vector<core::JobView>>();
-        for (const auto& [id, job] : state.jobs) {
-          if (job.experiment == *experiment) views->push_back(core::view(state, job));
-        }
+        const std::string prefix =
+            core::path_key({request->resource_group(), request->workspace(), request->experiment()}) + "/";
+        const Status filled = fill_page(*request, *response, state.job_by_path, prefix, [&](JobId id) {
+          views->push_back(core::view(state, state.jobs.at(id)));
+          return true;
+        });
+        if (!filled) return filled.error();
         return std::function<void()>([views, response] {
           for (const core::JobView& view : *views) to_proto(view, *response->add_jobs());
         });

@@ -284,6 +284,7 @@ void World::commit(const Changes& changes) {
   store(x_disk.jobs, changes.jobs, changes.erased_jobs, id);
   store(x_disk.accounts, changes.accounts, changes.erased_accounts, id);
   store(x_disk.shares, changes.shares, changes.erased_shares, id);
+  store(x_disk.file_servers, changes.file_servers, changes.erased_file_servers, id);
   store(x_disk.holdings, changes.holdings, changes.erased_holdings, [](const Holding& row) { return key_of(row); });
   store(x_disk.requests, changes.requests, changes.erased_requests,
         [](const RequestRecord& row) { return row.request_id; });
@@ -301,6 +302,7 @@ Tables World::tables() const {
           rows_of(x_disk.holdings),
           rows_of(x_disk.accounts),
           rows_of(x_disk.shares),
+          rows_of(x_disk.file_servers),
           rows_of(x_disk.requests)};
 }
 
