@@ -183,7 +183,7 @@ TEST_CASE("the flags of cluster create become settings as in Batch AI") {
   CHECK(mounted->node_setup().azure_file_shares(0).azure_file_url() == "https://a.file.core.windows.net/s");
   CHECK(mounted->node_setup().azure_file_shares(0).relative_mount_path() == "afs");
   CHECK(mounted->node_setup().azure_blob_file_systems(0).relative_mount_path() == "bfs");
-  CHECK(made({.target = 1, .vm_priority = "LowPriority"})->vm_priority() == v1::VM_PRIORITY_LOWPRIORITY);
+  CHECK(made({.vm_priority = "LowPriority", .target = 1})->vm_priority() == v1::VM_PRIORITY_LOWPRIORITY);
 
   CHECK(made({.minimum = 1}).error().message == "--min and --max: give both or none");
   CHECK(made({.minimum = 3, .maximum = 2}).error().message == "--max: must be at least --min");
@@ -193,7 +193,7 @@ TEST_CASE("the flags of cluster create become settings as in Batch AI") {
   CHECK(made({.target = 1, .setup_task = "c"}).error().message ==
         "--setup-task and --setup-task-output: give both or none");
   CHECK_THAT(made({.target = 1, .afs_name = "s"}).error().message, Contains("give --storage-account-name too"));
-  CHECK_THAT(made({.target = 1, .vm_priority = "cheap"}).error().message, Contains("must be dedicated or lowpriority"));
+  CHECK_THAT(made({.vm_priority = "cheap", .target = 1}).error().message, Contains("must be dedicated or lowpriority"));
   CHECK(is_image_alias("ubuntults"));
   CHECK(is_image_alias("Canonical:UbuntuServer:16.04-LTS:latest"));
   CHECK_FALSE(is_image_alias("windows"));

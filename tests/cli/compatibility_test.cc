@@ -74,3 +74,18 @@ TEST_CASE("the flags that the compatibility page calls refused are refused by na
   }
   CHECK(checked >= 4);
 }
+
+TEST_CASE("flags without effect say so, and what they hold goes nowhere") {
+  if (std::getenv("TRAINYARD_PROGRAM") == nullptr) return;
+  const std::string text = said_by(
+      "cluster create -g g -w w -n c -s x -t 1 -p 'p4ss' -i UbuntuLTS --subnet s --storage-account-key k3y "
+      "--retry-for 0");
+  for (const char* flag : {"--password has no effect", "--image has no effect", "--subnet has no effect",
+                           "--storage-account-key has no effect"}) {
+    CHECK_THAT(text, Catch::Contains(flag));
+  }
+  CHECK(text.find("p4ss") == std::string::npos);
+  CHECK(text.find("k3y") == std::string::npos);
+  CHECK_THAT(said_by("cluster create -g g -w w -n c -s x -t 1 -i windows"),
+             Catch::Contains("--image: must be UbuntuLTS, UbuntuDSVM or publisher:offer:sku:version"));
+}

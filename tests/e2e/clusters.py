@@ -62,7 +62,8 @@ def auto_scale():
 def setup_task_on_every_node():
     with Lab(nodes=2, timing=TIMING) as lab:
         world = World(lab, target=0)
-        _with_setup(lab, "s", 2, f'echo "set up $(hostname) by $(id -un)"; echo oops >&2; echo once >> {MOUNT}/runs.$(hostname)').ok()
+        _with_setup(lab, "s", 2, f'echo "set up $(hostname) by $(id -un)"; echo oops >&2; echo once >> {MOUNT}/runs.$(hostname)',
+                    "--bfs-name", "s", "--bfs-mount-path", "models/old").ok()
         _wait_count(lab, "s", "idle", 2)
         names = [file["name"] for file in lab.cli("cluster", "file", "list", *AT, "-c", "s", "-o", "json").json()]
         check(names == [f"{kind}-{node}.{end}" for kind, end in (("execution", "log"), ("stderr", "txt"), ("stdout", "txt"))
@@ -75,6 +76,12 @@ def setup_task_on_every_node():
         world.create("j", world.body(nodes=1, command=f"cat {MOUNT}/runs.$(hostname); echo seen > {MOUNT}/job"), cluster="s").ok()
         world.succeed("j")
         check(world.output("j") == "once\n" and _share(world, "job") == "seen\n", "the volume in a job")
+        # A job's output may lie on them, too, as in older recipes; a container is a share.
+        world.create("m", world.body(nodes=2, mpi=True, command="cat $AZ_BATCHAI_MOUNT_ROOT/models/old/job",
+                                     stdOutErrPathPrefix=MOUNT + "/joblogs"), cluster="s").ok()
+        world.wait_end("m")
+        out, _ = world.stream("m").communicate(timeout=60)
+        check(out == "seen\nseen\n", f"the output from the cluster's volume: {out} {world.job('m')['executionInfo']}")
         # An agent that restarts sets nothing up again; a machine that boots does, and the first run's files are kept.
         lab.kill_agent("node1")
         lab.start_agent("node1")
@@ -124,6 +131,7 @@ def setup_survives_its_agent_and_ends_with_the_cluster():
 def failed_setup_is_told_and_healed():
     with Lab(nodes=2, timing={**TIMING, "setup_retry_ms": 8000, "setup_retry_longest_ms": 8000}) as lab:
         world = World(lab, target=0)
+        os.makedirs(world.share, exist_ok=True)  # before anything mounts it
         world.touch("broken")
         task = f"if [ $(hostname) = node2 ] && [ -e {MOUNT}/broken ]; then echo 'no such package: cuda-99' >&2; exit 3; fi"
         _with_setup(lab, "s", 2, task).ok()

@@ -75,32 +75,40 @@ core::Job full_job(std::uint64_t n) {
   return job;
 }
 
+namespace {
+
+core::Cluster full_cluster() {
+  return {{4},
+          {2},
+          "nc6cluster",
+          {"Standard_NC6",
+           core::VmPriority::low_priority,
+           4,
+           core::DeallocationOption::wait_for_job_completion,
+           "admin",
+           "ssh-rsa AAAA",
+           core::AutoScale{1, 4, 2, 5'000},
+           {{"echo $X", {{"X", "1"}}, "$AZ_BATCHAI_MOUNT_ROOT/afs", 60'000},
+            {{"account", "https://account.file.core.windows.net/logs", "logs", "afs", "0700", "0755"}},
+            {{"account", "logs", "bfs", "--use-https"}}}},
+          true,
+          14,
+          15,
+          true,
+          3,
+          "trainyard/Group/workspaces/work/clusters/nc6cluster/uuid",
+          {{Volume::Kind::local, "/srv/a/logs", "afs"}, {Volume::Kind::local, "/srv/a/logs", "bfs"}}};
+}
+
+}  // namespace
+
 core::Changes full_changes(std::uint64_t n) {
   core::Changes c;
   c.meta = {"generation", 100 + n, 200 + n, 1'700'000'000'000};
   c.groups = {{{1}, "Group", "eastus", {{"key", "value"}, {"", "empty"}}, 11, true}};
   c.workspaces = {{{2}, {1}, "work", "westus", {{"a", "b"}}, 12, true}};
   c.experiments = {{{3}, {2}, "exp", 13, true}};
-  c.clusters = {{{4},
-                 {2},
-                 "nc6cluster",
-                 {"Standard_NC6",
-                  core::VmPriority::low_priority,
-                  4,
-                  core::DeallocationOption::wait_for_job_completion,
-                  "admin",
-                  "ssh-rsa AAAA",
-                  core::AutoScale{1, 4, 2, 5'000},
-                  {{"echo $X", {{"X", "1"}}, "$AZ_BATCHAI_MOUNT_ROOT/afs", 60'000},
-                   {{"account", "https://account.file.core.windows.net/logs", "logs", "afs", "0700", "0755"}},
-                   {{"account", "logs", "bfs", "--use-https"}}}},
-                 true,
-                 14,
-                 15,
-                 true,
-                 3,
-                 "trainyard/Group/workspaces/work/clusters/nc6cluster/uuid",
-                 {{Volume::Kind::local, "/srv/a/logs", "afs"}, {Volume::Kind::local, "/srv/a/logs", "bfs"}}}};
+  c.clusters = {full_cluster()};
   core::Node node;
   node.id = {5};
   node.name = "n1";
