@@ -253,7 +253,7 @@ void SetupExecutor::take_down() {
 void SetupExecutor::begin_clean() {
   if (x_helpers_under_way > 0 || x_cleaner) return;
   x_cleaner = std::make_shared<Cleaner>(
-      x_context, x_place, x_setup->volumes, std::exchange(x_logs, nullptr),
+      x_context, x_place, x_setup->volumes, std::exchange(x_logs, nullptr), Cleaner::SharedTemp{},
       [self = shared_from_this()](const std::string& line) { self->say(line); },
       [self = shared_from_this()](CleanupReceipt) {
         self->x_cleaner = nullptr;
