@@ -37,6 +37,7 @@ void apply(const std::string& key, const json& value, Config& config) {
   if (key == "network_cidr") return value.get_to(config.network_cidr), void();
   if (key == "spool_dir") return value.get_to(config.spool_dir), void();
   if (key == "work_dir") return value.get_to(config.work_dir), void();
+  if (key == "run_dir") return value.get_to(config.run_dir), void();
   if (key == "cgroup_parent") return value.get_to(config.cgroup_parent), void();
   if (key == "pretend_gpus") return value.get_to(config.pretend_gpus), void();
   if (key == "insecure_lab") return value.get_to(config.insecure_lab), void();
@@ -76,9 +77,9 @@ Status check_config(const Config& config) {
                "' must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit");
   }
   if (config.flavour.empty()) return bad("flavour is missing: the VM size that clusters ask for, e.g. STANDARD_NC6");
-  for (const std::string& directory : {config.spool_dir, config.work_dir}) {
+  for (const std::string& directory : {config.spool_dir, config.work_dir, config.run_dir}) {
     if (directory.empty() || directory.front() != '/')
-      return bad("spool_dir and work_dir must be absolute: '" + directory + "'");
+      return bad("spool_dir, work_dir and run_dir must be absolute: '" + directory + "'");
   }
   if (config.cgroup_parent.empty() || config.cgroup_parent.find("..") != std::string::npos) {
     return bad("cgroup_parent must name a cgroup below the root, e.g. trainyard");

@@ -22,6 +22,9 @@ struct Config {
   std::string network_cidr;  // default: of the interface that has `address`
   std::string spool_dir = "/var/lib/trainyard/spool";
   std::string work_dir = "/var/lib/trainyard/work";
+  // Sockets and MPI's session files of running jobs: the same path on every node, best in memory (they are many and
+  // small).
+  std::string run_dir = "/run/trainyard";
   std::string cgroup_parent = "trainyard";
   std::uint32_t pretend_gpus = 0;
   TlsFiles tls;

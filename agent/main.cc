@@ -42,6 +42,8 @@ void add_options(CLI::App& app, Config& config) {
   app.add_option("--address", config.address, "IP address on the cluster's network")->capture_default_str();
   app.add_option("--network-cidr", config.network_cidr, "that network (default: from the interface with the address)");
   app.add_option("--spool-dir", config.spool_dir, "the agent's memory, on a local disk")->capture_default_str();
+  app.add_option("--run-dir", config.run_dir,
+                 "sockets and session files of running jobs; the same path on every node, best in memory");
   app.add_option("--work-dir", config.work_dir, "mounts and job directories; the same path on every node")
       ->capture_default_str();
   app.add_option("--cgroup-parent", config.cgroup_parent, "below the cgroup2 root; not shared with another agent")
@@ -127,7 +129,7 @@ Result<UniqueFd> lock_directory(const std::string& path, const std::string& what
 Status make_parents(const std::string& path) {
   for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     if (auto made = make_local_directories({path.substr(0, slash)}); !made) return made;
-    if (slash == std::string::npos) return make_local_directories({path + "/jobs", path + "/mounts"});
+    if (slash == std::string::npos) return {};
   }
 }
 
@@ -139,17 +141,25 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   context.node_name = config.node_name;
   context.spool_dir = config.spool_dir;
   context.work_dir = config.work_dir;
+  context.run_dir = config.run_dir;
   context.cgroup_base = *root + "/" + config.cgroup_parent;
   context.shim_program = *programs + "/trainyard-shim";
   context.rsh_program = *programs + "/trainyard-rsh";
+  context.exec_program = *programs + "/trainyard-exec";
+  context.tasks_program = *programs + "/trainyard-tasks";
   context.helper_argv = {*programs + "/trainyard-helper"};
   if (!path_exists(context.helper_argv.front())) context.helper_argv = {*programs + "/trainyard-agent", "helper"};
-  for (const std::string& program : {context.shim_program, context.rsh_program}) {
+  for (const std::string& program :
+       {context.shim_program, context.rsh_program, context.tasks_program, context.exec_program}) {
     if (!path_exists(program)) {
       return Error{Code::not_found, program + " is missing: it belongs beside trainyard-agent"};
     }
   }
-  if (auto made = make_parents(config.work_dir); !made) return made;
+  for (const std::string& directory : {config.work_dir, config.run_dir}) {
+    if (auto made = make_parents(directory); !made) return made;
+  }
+  if (auto made = make_local_directories({config.work_dir + "/jobs"}); !made) return made;
+  if (auto made = make_mount_root(context); !made) return made;
   return Cgroup(context.cgroup_base).create();
 }
 

@@ -141,6 +141,9 @@ void Client::reconnect() {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // A command on a node may be silent for hours: a connection whose other end vanished is noticed all the same.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   arguments.SetMaxReceiveMessageSize(kLargestAnswerBytes);
   x_channel = grpc::CreateCustomChannel(target_of(x_endpoint.controller), x_credentials, arguments);
 }

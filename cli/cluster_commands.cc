@@ -19,10 +19,14 @@ using Stub = v1::Clusters::Stub;
 struct Options {
   Place place;
   ClusterFlags flags;
-  std::int32_t target = 0;
-  std::string config_file, ssh_key, deallocation;
+  std::int32_t target = 0, minimum = 0, maximum = 0;
+  std::string config_file, ssh_key, deallocation, password, subnet, image, storage_account_key;
   bool generate_ssh_keys = false;
 };
+
+void warn(const std::string& what) {
+  fmt::print(stderr, "trainyard: warning: {}\n", what);
+}
 
 template <class Request>
 Request request_for(const Place& place) {
@@ -63,7 +67,26 @@ std::string current_user() {
   return user == nullptr ? "" : user->pw_name;
 }
 
-int create(Program& program, Options& options, bool has_target) {
+// Flags of Batch AI that are taken and change nothing here; docs/batch-ai-compatibility.md lists them.
+std::optional<Error> flags_without_effect(const Options& options) {
+  if (!options.image.empty() && !is_image_alias(options.image)) {
+    return Error{
+        Code::invalid_argument,
+        "--image: must be UbuntuLTS, UbuntuDSVM or publisher:offer:sku:version, got \"" + options.image + "\""};
+  }
+  if (!options.image.empty()) warn("--image has no effect: the nodes' system is the operator's");
+  if (!options.subnet.empty()) warn("--subnet has no effect: the nodes' network is the operator's");
+  if (!options.password.empty()) {
+    warn("--password has no effect and is sent nowhere: no account is made on nodes, and nothing here goes by ssh");
+  }
+  if (!options.storage_account_key.empty()) {
+    warn("--storage-account-key has no effect and is sent nowhere: the operator's storage table gives access");
+  }
+  return std::nullopt;
+}
+
+int create(Program& program, Options& options) {
+  if (const auto error = flags_without_effect(options)) return program.fail(*error);
   std::string text;
   if (!options.config_file.empty()) {
     auto read = read_text_file(options.config_file, kLargestFileBytes);
@@ -74,8 +97,15 @@ int create(Program& program, Options& options, bool has_target) {
   auto key = ssh_public_key(options.ssh_key, !options.config_file.empty());
   if (!key) return program.fail(key.error());
   options.flags.ssh_public_key = *key;
-  if (has_target) options.flags.target = options.target;
-  auto spec = make_cluster_spec(text, options.config_file, options.flags);
+  if (options.flags.storage_account_name.empty()) {
+    for (const char* variable : {"AZURE_BATCHAI_STORAGE_ACCOUNT", "TRAINYARD_STORAGE_ACCOUNT"}) {
+      const char* value = std::getenv(variable);
+      if (value != nullptr && options.flags.storage_account_name.empty()) options.flags.storage_account_name = value;
+    }
+  }
+  std::vector<std::string> warnings;
+  auto spec = make_cluster_spec(text, options.config_file, options.flags, warnings);
+  for (const std::string& warning : warnings) warn(options.config_file + ": " + warning);
   if (!spec) return program.fail(spec.error());
   if (spec->admin_user_name().empty()) spec->set_admin_user_name(current_user());
 
@@ -109,6 +139,16 @@ int resize(Program& program, const Options& options) {
   return cluster ? program.print(show_one(*cluster)) : program.exit_code();
 }
 
+int auto_scale(Program& program, const Options& options) {
+  auto request = request_for<v1::AutoScaleClusterRequest>(options.place);
+  const auto scale = make_auto_scale(options.minimum, options.maximum, options.flags.idle_seconds);
+  if (!scale) return program.fail(scale.error());
+  request.set_request_id(new_request_id());
+  *request.mutable_auto_scale() = *scale;
+  const auto cluster = program.ask(&Stub::AutoScaleCluster, request);
+  return cluster ? program.print(show_one(*cluster)) : program.exit_code();
+}
+
 int remove(Program& program, const Options& options) {
   if (!program.confirmed()) return program.exit_code();
   auto request = request_for<v1::DeleteClusterRequest>(options.place);
@@ -123,27 +163,44 @@ int remove(Program& program, const Options& options) {
 }
 
 void add_create(CLI::App& clusters, Program& program, const std::shared_ptr<Options>& options) {
-  auto target = std::make_shared<CLI::Option*>(nullptr);
   CLI::App& command = program.command(
       clusters, "create", "Create a cluster; its nodes come from the inventory",
-      "trainyard cluster create -g mygroup -w batchaidev --name nc6cluster --vm-size Standard_NC6 --target 4",
-      [=, &program] { return create(program, *options, (*target)->count() > 0); });
+      "trainyard cluster create -g mygroup -w batchaidev --name nc6cluster --vm-size Standard_NC6 --min 0 --max 4",
+      [=, &program] { return create(program, *options); });
+  ClusterFlags& flags = options->flags;
   add_group_flag(command, options->place.group);
   add_workspace_flag(command, options->place.workspace);
   command.add_option("-n,--name,--cluster", options->place.name, "Name of the cluster")->required();
   // -c named the file in the older command line; everywhere else it is the cluster.
   command.add_option("-f,--config-file,-c,--config", options->config_file,
                      "JSON file with properties as in Batch AI; flags win over it");
-  command.add_option("-s,--vm-size", options->flags.vm_size, "Flavour of its nodes, e.g. Standard_NC6");
-  *target = command.add_option("-t,--target", options->target, "How many nodes it should have");
-  command.add_option("--vm-priority", options->flags.vm_priority, "dedicated");
-  command.add_option("-u,--user-name", options->flags.user_name, "Noted as the nodes' admin user [you]");
+  command.add_option("-s,--vm-size", flags.vm_size, "Flavour of its nodes, e.g. Standard_NC6");
+  command.add_option("-t,--target", flags.target, "How many nodes it should have; with --min and --max: at first");
+  command.add_option("--min", flags.minimum, "Auto-scale: never fewer nodes; the same as --max: that many");
+  command.add_option("--max", flags.maximum, "Auto-scale: never more nodes");
+  command.add_option("--idle-seconds-before-scaledown", flags.idle_seconds,
+                     "Auto-scale: how long a node stays idle before it is given back [300]");
+  command.add_option("--vm-priority", flags.vm_priority,
+                     "dedicated (default), or lowpriority: its nodes may be taken back for dedicated clusters");
+  command.add_option("--setup-task", flags.setup_task,
+                     "Command that bash runs as root on every node, when it is taken and after every reboot");
+  command.add_option("--setup-task-output", flags.setup_task_output,
+                     "Where the task's output goes, e.g. '$AZ_BATCHAI_MOUNT_ROOT/afs'");
+  command.add_option("--storage-account-name", flags.storage_account_name,
+                     "Account of --afs-name and --bfs-name, and for the file [$AZURE_BATCHAI_STORAGE_ACCOUNT]");
+  command.add_option("--afs-name", flags.afs_name, "Share to mount on the nodes, under $AZ_BATCHAI_MOUNT_ROOT");
+  command.add_option("--afs-mount-path", flags.afs_mount_path, "Where below it [afs]");
+  command.add_option("--bfs-name", flags.bfs_name, "Container to mount on the nodes: a share of the account, too");
+  command.add_option("--bfs-mount-path", flags.bfs_mount_path, "Where below it [bfs]");
+  command.add_option("-u,--user-name", flags.user_name, "Noted as the nodes' admin user [you]");
   command.add_option("-k,--ssh-key", options->ssh_key, "Noted public key, or its file [~/.ssh/id_rsa.pub if there]");
   command.add_flag("--generate-ssh-keys", options->generate_ssh_keys, "Accepted; no ssh is used, so none are needed");
-  program.refuse_flags(
-      command, {"--setup-task", "--setup-task-output", "--subnet", "-p,--password", "--use-auto-storage", "-i,--image",
-                "--custom-image", "--min", "--max", "--nfs", "--nfs-mount-path", "--storage-account-name",
-                "--storage-account-key", "--afs-name", "--afs-mount-path", "--bfs-name", "--bfs-mount-path"});
+  command.add_option("-p,--password", options->password, "Accepted without effect: no account is made on nodes");
+  command.add_option("-i,--image", options->image, "Accepted without effect: the nodes' system is the operator's");
+  command.add_option("--subnet", options->subnet, "Accepted without effect: the nodes' network is the operator's");
+  command.add_option("--storage-account-key", options->storage_account_key,
+                     "Accepted without effect: the operator's storage table gives access");
+  program.refuse_flags(command, {"--use-auto-storage", "--custom-image", "--nfs", "--nfs-mount-path"});
 }
 
 }  // namespace
@@ -174,13 +231,22 @@ void add_cluster_commands(CLI::App& app, Program& program) {
       .add_option("--node-deallocation-option", options->deallocation,
                   "What becomes of the jobs of leaving nodes [requeue]")
       ->check(CLI::IsMember({"requeue", "terminate", "waitforjobcompletion"}, CLI::ignore_case));
+  CLI::App& scaling =
+      program.command(clusters, "auto-scale", "Let a cluster have the nodes that its jobs need",
+                      "trainyard cluster auto-scale -g mygroup -w batchaidev -n nc6cluster --min 0 --max 4",
+                      [=, &program] { return auto_scale(program, *options); });
+  add_place(scaling);
+  scaling.add_option("--min", options->minimum, "Never fewer nodes")->required();
+  scaling.add_option("--max", options->maximum, "Never more nodes")->required();
+  scaling.add_option("--idle-seconds-before-scaledown", options->flags.idle_seconds,
+                     "How long a node stays idle before it is given back [as before, or 300]");
   CLI::App& deleting = program.command(clusters, "delete", "End a cluster's jobs and give its nodes back",
                                        "trainyard cluster delete -g mygroup -w batchaidev -n nc6cluster -y",
                                        [=, &program] { return remove(program, *options); });
   add_place(deleting);
   program.add_confirmation(deleting);
+  add_cluster_file_commands(clusters, program);
   add_cluster_node_commands(clusters, program);
-  for (const char* later : {"auto-scale", "file"}) program.refuse_command(clusters, later);
 }
 
 }  // namespace trainyard::cli

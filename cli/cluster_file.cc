@@ -1,80 +1,230 @@
 #include "cli/cluster_file.h"
 
+#include <google/protobuf/util/time_util.h>
+
+#include <algorithm>
+
 #include "cli/json_fields.h"
+#include "cli/mount_fields.h"
 
 namespace trainyard::cli {
 namespace {
 
+using google::protobuf::util::TimeUtil;
 using Need = Fields::Need;
 
-void read_file(const nlohmann::json& parsed, v1::ClusterSpec& spec, bool& has_target, FirstError& error) {
-  Fields top(&parsed, "", error);
+Error usage(const std::string& message) {
+  return {Code::invalid_argument, message};
+}
+
+void read_scale(Fields scale, v1::ClusterSpec& spec, bool& has_scale) {
+  if (scale.has("manual") && scale.has("autoScale")) scale.fail("", "has manual and autoScale: give one of them");
+  has_scale = scale.has("manual") || scale.has("autoScale");
+  Fields manual = scale.object("manual");
+  if (const auto target = manual.whole("targetNodeCount", 0, scale.has("manual") ? Need::required : Need::optional)) {
+    spec.set_target_node_count(*target);
+  }
+  spec.set_node_deallocation_option(
+      manual.one_of("nodeDeallocationOption",
+                    {{"requeue", v1::DEALLOCATION_OPTION_REQUEUE},
+                     {"terminate", v1::DEALLOCATION_OPTION_TERMINATE},
+                     {"waitforjobcompletion", v1::DEALLOCATION_OPTION_WAIT_FOR_JOB_COMPLETION}},
+                    v1::DEALLOCATION_OPTION_UNSPECIFIED));
+  manual.finish();
+  if (scale.has("autoScale")) {
+    Fields automatic = scale.object("autoScale");
+    v1::AutoScaleSettings& out = *spec.mutable_auto_scale();
+    out.set_minimum_node_count(automatic.whole("minimumNodeCount", 0, Need::required).value_or(0));
+    out.set_maximum_node_count(automatic.whole("maximumNodeCount", 0, Need::required).value_or(0));
+    out.set_initial_node_count(automatic.whole("initialNodeCount", 0).value_or(0));
+    if (const auto idle = automatic.duration("idleTimeBeforeScaleDown")) {
+      *out.mutable_idle_time_before_scale_down() = TimeUtil::MillisecondsToDuration(*idle);
+    }
+    automatic.finish();
+  }
+  scale.object("autoScale");
+  scale.finish();
+}
+
+void read_task(Fields task, v1::SetupTask& out) {
+  out.set_command_line(task.text("commandLine", Need::required));
+  out.set_std_out_err_path_prefix(task.text("stdOutErrPathPrefix", Need::required));
+  if (const auto limit = task.duration("timeLimit")) {
+    *out.mutable_time_limit() = TimeUtil::MillisecondsToDuration(*limit);
+  }
+  task.each("environmentVariables", [&](Fields& variable) {
+    v1::NamedValue& named = *out.add_environment_variables();
+    named.set_name(variable.text("name", Need::required));
+    named.set_value(variable.text("value"));
+    if (!variable.has("value")) variable.fail("value", "is missing");
+  });
+  if (task.count("secrets") != 0) {
+    task.refuse("secrets",
+                "a task's variables are kept in clear, which secrets must not be; let the task read them from a file "
+                "that only root of the nodes can read");
+  }
+  task.drop({"stdOutErrPathSuffix"}, "the controller makes it");
+  task.drop({"runElevated"}, "the task always runs as root");
+  task.finish();
+}
+
+void read_node_setup(Fields setup, const std::string& account, v1::NodeSetup& out) {
+  if (setup.has("setupTask")) read_task(setup.object("setupTask"), *out.mutable_setup_task());
+  setup.object("setupTask");
+  read_mounts(setup.object("mountVolumes"), account, *out.mutable_azure_file_shares(),
+              *out.mutable_azure_blob_file_systems());
+  setup.drop({"performanceCountersSettings"}, "there is no Application Insights on-prem");
+  setup.finish();
+}
+
+void read_file(const nlohmann::json& parsed, const std::string& account, v1::ClusterSpec& spec, bool& has_scale,
+               FirstError& error, std::vector<std::string>& warnings) {
+  Fields top(&parsed, "", error, &warnings);
   Fields properties = top.object("properties", Need::required);
+  top.drop({"location", "tags"}, "only a workspace has it");
   top.finish();
   spec.set_vm_size(properties.text("vmSize"));
-  const bool low = properties.one_of("vmPriority", {{"dedicated", false}, {"lowpriority", true}}, false);
-  if (low) properties.refuse("vmPriority", "lowpriority; nodes are dedicated");
-  Fields scale = properties.object("scaleSettings");
-  if (scale.has("manual")) {
-    Fields manual = scale.object("manual");
-    if (const auto target = manual.whole("targetNodeCount", 0, Need::required)) spec.set_target_node_count(*target);
-    has_target = true;
-    spec.set_node_deallocation_option(
-        manual.one_of("nodeDeallocationOption",
-                      {{"requeue", v1::DEALLOCATION_OPTION_REQUEUE},
-                       {"terminate", v1::DEALLOCATION_OPTION_TERMINATE},
-                       {"waitforjobcompletion", v1::DEALLOCATION_OPTION_WAIT_FOR_JOB_COMPLETION}},
-                      v1::DEALLOCATION_OPTION_UNSPECIFIED));
-    manual.finish();
+  spec.set_vm_priority(properties.one_of(
+      "vmPriority", {{"dedicated", v1::VM_PRIORITY_DEDICATED}, {"lowpriority", v1::VM_PRIORITY_LOWPRIORITY}},
+      v1::VM_PRIORITY_DEDICATED));
+  read_scale(properties.object("scaleSettings"), spec, has_scale);
+  Fields account_settings = properties.object("userAccountSettings");
+  spec.set_admin_user_name(account_settings.text("adminUserName"));
+  spec.set_admin_user_ssh_public_key(account_settings.text("adminUserSshPublicKey"));
+  account_settings.drop({"adminUserPassword"}, "no account is made on nodes, and it is sent nowhere");
+  account_settings.finish();
+  if (properties.has("nodeSetup")) {
+    read_node_setup(properties.object("nodeSetup"), account, *spec.mutable_node_setup());
   }
-  scale.object("manual");
-  scale.finish();
-  Fields account = properties.object("userAccountSettings");
-  spec.set_admin_user_name(account.text("adminUserName"));
-  spec.set_admin_user_ssh_public_key(account.text("adminUserSshPublicKey"));
-  account.finish();
+  properties.object("nodeSetup");
+  Fields machine = properties.object("virtualMachineConfiguration");
+  Fields image = machine.object("imageReference");
+  if (image.has("virtualMachineImageId")) {
+    image.refuse("virtualMachineImageId", "the nodes' system is the operator's; install what is needed in a setupTask");
+  }
+  image.text("virtualMachineImageId");
+  image.drop({"publisher", "offer", "sku", "version"}, "the nodes' system is the operator's");
+  image.finish();
+  machine.finish();
+  properties.drop({"subnet"}, "the nodes' network is the operator's");
   properties.finish();
+}
+
+// --target, --min and --max, in Batch AI's way: an equal minimum and maximum is a manual target.
+std::optional<Error> scale_flags(const ClusterFlags& flags, v1::ClusterSpec& spec, bool& has_scale) {
+  if (flags.minimum.has_value() != flags.maximum.has_value()) return usage("--min and --max: give both or none");
+  if (flags.target && *flags.target < 0) return usage("--target: must be at least 0");
+  if (flags.idle_seconds && !flags.minimum && !spec.has_auto_scale()) {
+    return usage("--idle-seconds-before-scaledown: needs --min and --max");
+  }
+  if (!flags.minimum && !flags.target) {
+    if (flags.idle_seconds) {
+      auto scale = make_auto_scale(spec.auto_scale().minimum_node_count(), spec.auto_scale().maximum_node_count(),
+                                   flags.idle_seconds);
+      if (!scale) return scale.error();
+      *spec.mutable_auto_scale()->mutable_idle_time_before_scale_down() = scale->idle_time_before_scale_down();
+    }
+    return std::nullopt;
+  }
+  has_scale = true;
+  if (flags.minimum && *flags.minimum != *flags.maximum) {
+    auto scale = make_auto_scale(*flags.minimum, *flags.maximum, flags.idle_seconds);
+    if (!scale) return scale.error();
+    if (flags.target.value_or(0) > *flags.maximum) return usage("--target: is more than --max");
+    spec.set_target_node_count(0);
+    spec.set_node_deallocation_option(v1::DEALLOCATION_OPTION_UNSPECIFIED);
+    *spec.mutable_auto_scale() = *scale;
+    spec.mutable_auto_scale()->set_initial_node_count(flags.target.value_or(0));
+    return std::nullopt;
+  }
+  if (flags.minimum && *flags.minimum < 0) return usage("--min: must be at least 0");
+  spec.clear_auto_scale();
+  spec.set_target_node_count(flags.minimum ? *flags.minimum : *flags.target);
+  return std::nullopt;
+}
+
+std::optional<Error> setup_flags(const ClusterFlags& flags, v1::ClusterSpec& spec) {
+  if (flags.setup_task.empty() != flags.setup_task_output.empty()) {
+    return usage("--setup-task and --setup-task-output: give both or none");
+  }
+  if (!flags.setup_task.empty()) {
+    v1::SetupTask& task = *spec.mutable_node_setup()->mutable_setup_task();
+    task.set_command_line(flags.setup_task);
+    task.set_std_out_err_path_prefix(flags.setup_task_output);
+  }
+  const std::string& account = flags.storage_account_name;
+  if (account.empty() && !(flags.afs_name.empty() && flags.bfs_name.empty())) {
+    return usage("--afs-name and --bfs-name: give --storage-account-name too, or set AZURE_BATCHAI_STORAGE_ACCOUNT");
+  }
+  if (!flags.afs_name.empty()) {
+    v1::AzureFileShare& share = *spec.mutable_node_setup()->add_azure_file_shares();
+    share.set_account_name(account);
+    share.set_azure_file_url("https://" + account + ".file.core.windows.net/" + flags.afs_name);
+    share.set_relative_mount_path(flags.afs_mount_path);
+  }
+  if (!flags.bfs_name.empty()) {
+    v1::AzureBlobFileSystem& container = *spec.mutable_node_setup()->add_azure_blob_file_systems();
+    container.set_account_name(account);
+    container.set_container_name(flags.bfs_name);
+    container.set_relative_mount_path(flags.bfs_mount_path);
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> priority_flag(const ClusterFlags& flags, v1::ClusterSpec& spec) {
+  if (flags.vm_priority.empty()) return std::nullopt;
+  if (Fields::same_word(flags.vm_priority, "dedicated")) {
+    spec.set_vm_priority(v1::VM_PRIORITY_DEDICATED);
+  } else if (Fields::same_word(flags.vm_priority, "lowpriority")) {
+    spec.set_vm_priority(v1::VM_PRIORITY_LOWPRIORITY);
+  } else {
+    return usage("--vm-priority: must be dedicated or lowpriority, got \"" + flags.vm_priority + "\"");
+  }
+  return std::nullopt;
 }
 
 }  // namespace
 
 Result<v1::ClusterSpec> make_cluster_spec(const std::string& text, const std::string& file_name,
-                                          const ClusterFlags& flags) {
+                                          const ClusterFlags& flags, std::vector<std::string>& warnings) {
   v1::ClusterSpec spec;
-  bool has_target = false;
+  spec.set_vm_priority(v1::VM_PRIORITY_DEDICATED);
+  bool has_scale = false;
   if (!text.empty()) {
     const auto parsed = parse_file(text, file_name);
     if (!parsed) return parsed.error();
     FirstError error;
-    read_file(*parsed, spec, has_target, error);
+    read_file(*parsed, flags.storage_account_name, spec, has_scale, error, warnings);
     if (error) return Error{error->code, error->message};
   }
-  if (!flags.vm_priority.empty() && !Fields::same_word(flags.vm_priority, "dedicated")) {
-    if (Fields::same_word(flags.vm_priority, "lowpriority")) {
-      return Error{Code::invalid_argument, "not supported yet: --vm-priority lowpriority; nodes are dedicated"};
-    }
-    return Error{Code::invalid_argument,
-                 "--vm-priority: must be dedicated or lowpriority, got \"" + flags.vm_priority + "\""};
-  }
-  spec.set_vm_priority(v1::VM_PRIORITY_DEDICATED);
+  if (const auto error = priority_flag(flags, spec)) return *error;
   if (!flags.vm_size.empty()) spec.set_vm_size(flags.vm_size);
   if (spec.vm_size().empty()) {
-    return Error{Code::invalid_argument,
-                 "no VM size: give --vm-size SIZE (`trainyard node list -o table` shows the sizes there are), or "
-                 "properties.vmSize in a --config-file"};
+    return usage(
+        "no VM size: give --vm-size SIZE (`trainyard node list -o table` shows the sizes there are), or "
+        "properties.vmSize in a --config-file");
   }
-  if (flags.target) {
-    if (*flags.target < 0) return Error{Code::invalid_argument, "--target: must be at least 0"};
-    spec.set_target_node_count(*flags.target);
-    has_target = true;
+  if (const auto error = scale_flags(flags, spec, has_scale)) return *error;
+  if (!has_scale) {
+    return usage(
+        "no scale settings: give --target COUNT, or --min and --max, or properties.scaleSettings in a --config-file");
   }
-  if (!has_target) {
-    return Error{Code::invalid_argument,
-                 "no scale settings: give --target COUNT, or properties.scaleSettings.manual in a --config-file"};
-  }
+  if (const auto error = setup_flags(flags, spec)) return *error;
   if (!flags.user_name.empty()) spec.set_admin_user_name(flags.user_name);
   if (!flags.ssh_public_key.empty()) spec.set_admin_user_ssh_public_key(flags.ssh_public_key);
   return spec;
+}
+
+Result<v1::AutoScaleSettings> make_auto_scale(std::int32_t minimum, std::int32_t maximum,
+                                              std::optional<std::int32_t> idle_seconds) {
+  if (minimum < 0) return usage("--min: must be at least 0");
+  if (maximum < minimum) return usage("--max: must be at least --min");
+  if (idle_seconds && *idle_seconds < 1) return usage("--idle-seconds-before-scaledown: must be at least 1");
+  v1::AutoScaleSettings scale;
+  scale.set_minimum_node_count(minimum);
+  scale.set_maximum_node_count(maximum);
+  if (idle_seconds) scale.mutable_idle_time_before_scale_down()->set_seconds(*idle_seconds);
+  return scale;
 }
 
 std::optional<v1::DeallocationOption> deallocation_option_named(const std::string& name) {
@@ -83,6 +233,12 @@ std::optional<v1::DeallocationOption> deallocation_option_named(const std::strin
   if (Fields::same_word(name, "terminate")) return v1::DEALLOCATION_OPTION_TERMINATE;
   if (Fields::same_word(name, "waitforjobcompletion")) return v1::DEALLOCATION_OPTION_WAIT_FOR_JOB_COMPLETION;
   return std::nullopt;
+}
+
+bool is_image_alias(const std::string& text) {
+  if (Fields::same_word(text, "UbuntuLTS") || Fields::same_word(text, "UbuntuDSVM")) return true;
+  return std::count(text.begin(), text.end(), ':') == 3 && text.find("::") == std::string::npos &&
+         text.front() != ':' && text.back() != ':';
 }
 
 }  // namespace trainyard::cli

@@ -9,13 +9,16 @@ void add_group_commands(CLI::App& app, Program& program);
 void add_workspace_commands(CLI::App& app, Program& program);
 void add_experiment_commands(CLI::App& app, Program& program);
 void add_cluster_commands(CLI::App& app, Program& program);
+void add_cluster_file_commands(CLI::App& cluster, Program& program);  // cluster file list | stream
 void add_job_commands(CLI::App& app, Program& program);
-void add_job_file_commands(CLI::App& job, Program& program);  // job file list | stream
-void add_job_node_commands(CLI::App& job, Program& program);  // job node list
-void add_cluster_node_commands(CLI::App& cluster, Program& program);
+void add_job_file_commands(CLI::App& job, Program& program);   // job file list | stream | download
+void add_job_node_commands(CLI::App& jobs, Program& program);  // job node list | exec
+void add_cluster_node_commands(CLI::App& clusters, Program& program);
 void add_storage_commands(CLI::App& app, Program& program);
 void add_share_commands(CLI::App& app, Program& program);  // more of storage share | directory | file: after the former
 void add_node_commands(CLI::App& app, Program& program);
+void add_file_server_commands(CLI::App& app, Program& program);
+void add_usage_commands(CLI::App& app, Program& program);
 void add_configure_command(CLI::App& app, Program& program);
 void add_completion_command(CLI::App& app, Program& program);
 

@@ -22,6 +22,15 @@ int create(Program& program, const Options& options) {
   return group ? program.print(show_one(*group)) : program.exit_code();
 }
 
+int update(Program& program, const Options& options) {
+  v1::UpdateGroupRequest request;
+  request.set_request_id(new_request_id());
+  request.set_name(options.name);
+  if (const auto set = set_tags(options.tags, *request.mutable_tags()); !set) return program.fail(set.error());
+  const auto group = program.ask(&Stub::UpdateGroup, request);
+  return group ? program.print(show_one(*group)) : program.exit_code();
+}
+
 int show(Program& program, const Options& options) {
   v1::GetGroupRequest request;
   request.set_name(options.name);
@@ -71,6 +80,11 @@ void add_group_commands(CLI::App& app, Program& program) {
   add_name(creating);
   creating.add_option("-l,--location", options->location, "Free text, shown only");
   creating.add_option("--tags", options->tags, "NAME=VALUE ...");
+  CLI::App& updating = program.command(groups, "update", "Replace a group's tags",
+                                       "trainyard group update -n mygroup --tags team=vision",
+                                       [=, &program] { return update(program, *options); });
+  add_name(updating);
+  updating.add_option("--tags", options->tags, "NAME=VALUE ...; none: no tags any more")->expected(0, -1)->required();
   add_name(program.command(groups, "show", "Show a group", "trainyard group show -n batchai.horovod",
                            [=, &program] { return show(program, *options); }));
   add_name(program.command(groups, "exists", "Whether there is a group", "trainyard group exists -n batchai.horovod",
@@ -82,7 +96,6 @@ void add_group_commands(CLI::App& app, Program& program) {
                                        [=, &program] { return remove(program, *options); });
   add_name(deleting);
   program.add_confirmation(deleting);
-  program.refuse_command(groups, "update");
 }
 
 }  // namespace trainyard::cli

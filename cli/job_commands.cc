@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/job_file.h"
@@ -57,7 +59,11 @@ int create(Program& program, const Options& options) {
   if (file.storage_account_name.empty()) {
     file.storage_account_name = first_set({"AZURE_BATCHAI_STORAGE_ACCOUNT", "TRAINYARD_STORAGE_ACCOUNT"});
   }
-  const auto spec = read_job_file(*text, file);
+  std::vector<std::string> warnings;
+  const auto spec = read_job_file(*text, file, warnings);
+  for (const std::string& warning : warnings) {
+    fmt::print(stderr, "trainyard: warning: {}: {}\n", options.config_file, warning);
+  }
   if (!spec) return program.fail(Error{spec.error().code, spec.error().message});
   v1::CreateJobRequest request;
   request.set_request_id(new_request_id());
@@ -199,7 +205,10 @@ void add_create(CLI::App& jobs, Program& program, const std::shared_ptr<Options>
                       "--storage-account-name mystorageaccount",
                       [=, &program] { return create(program, *options); });
   add_place(command, options);
-  command.add_option("-f,--config-file,--config", options->config_file, "The job: JSON with properties as in Batch AI")
+  command
+      .add_option("-f,--config-file,--config", options->config_file,
+                  "The job: JSON with properties as in Batch AI, of any of its API versions; unknown keys are ignored "
+                  "with a warning. examples/jobs has one per toolkit")
       ->required();
   command.add_option("-c,--cluster,-r,--cluster-name", options->cluster,
                      "Cluster to run on: a name in the workspace, GROUP/WORKSPACE/NAME, or an id");

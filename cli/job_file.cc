@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "cli/job_toolkits.h"
 #include "cli/json_fields.h"
 
 namespace trainyard::cli {
@@ -14,8 +15,7 @@ using google::protobuf::util::TimeUtil;
 using Need = Fields::Need;
 
 constexpr const char* kAccountPlaceholder = "<AZURE_BATCHAI_STORAGE_ACCOUNT>";
-constexpr const char* kKeyPlaceholder = "<AZURE_BATCHAI_STORAGE_KEY>";
-constexpr const char* kToolkits[] = {"horovodSettings", "customMpiSettings", "customToolkitSettings"};
+constexpr const char* kObsolete = "a field of an older API version, without a meaning now";
 
 // A placeholder in an account's name or address, filled in from the command line.
 std::string with_account(Fields& share, const char* key, Need need, const JobFileOptions& options) {
@@ -31,14 +31,21 @@ std::string with_account(Fields& share, const char* key, Need need, const JobFil
   return text;
 }
 
-// Keys are not needed here, so a real one has no business in the file: better said than dropped silently.
-void read_credentials(Fields& share) {
-  Fields credentials = share.object("credentials");
-  const std::string key = credentials.text("accountKey");
-  if (!key.empty() && key != kKeyPlaceholder) {
-    credentials.refuse("accountKey", "the operator's storage table gives access; remove the key");
+// Access is the operator's matter (the controller's storage table): keys go no further than this function.
+void read_credentials(Fields& mount) {
+  Fields credentials = mount.object("credentials");
+  credentials.text("accountKey");
+  if (credentials.has("accountKeySecretReference")) {
+    credentials.refuse("accountKeySecretReference",
+                       "there is no key vault; the operator's storage table gives access: remove the reference");
   }
+  credentials.object("accountKeySecretReference");
   credentials.finish();
+}
+
+// A list that is known and not carried out; an empty one asks for nothing.
+void refuse_list(Fields& object, const char* key, const std::string& hint) {
+  if (object.count(key) != 0) object.refuse(key, hint);
 }
 
 void read_mounts(Fields& properties, const JobFileOptions& options, v1::JobSpec& spec) {
@@ -52,55 +59,25 @@ void read_mounts(Fields& properties, const JobFileOptions& options, v1::JobSpec&
     out->set_directory_mode(share.text("directoryMode"));
     read_credentials(share);
   });
+  mounts.each("azureBlobFileSystems", [&](Fields& blob) {
+    v1::AzureBlobFileSystem* out = spec.add_azure_blob_file_systems();
+    out->set_account_name(with_account(blob, "accountName", Need::optional, options));
+    if (out->account_name().empty()) out->set_account_name(options.storage_account_name);
+    if (out->account_name().empty()) {
+      blob.fail("accountName", "is missing: give it, or --storage-account-name, or set AZURE_BATCHAI_STORAGE_ACCOUNT");
+    }
+    out->set_container_name(blob.text("containerName", Need::required));
+    out->set_relative_mount_path(blob.text("relativeMountPath", Need::required));
+    out->set_mount_options(blob.text("mountOptions"));
+    read_credentials(blob);
+  });
+  refuse_list(mounts, "fileServers", "mount the data as a share of a storage account instead");
+  refuse_list(mounts, "unmanagedFileSystems",
+              "the operator maps file systems in the controller's storage table; use azureFileShares");
   mounts.finish();
 }
 
-void read_process_count(Fields& settings, v1::JobSpec& spec) {
-  if (const auto count = settings.whole("processCount", 1)) spec.set_process_count(*count);
-}
-
-void read_toolkit(Fields& properties, v1::JobSpec& spec) {
-  if (properties.has("horovodSettings")) {
-    Fields settings = properties.object("horovodSettings");
-    spec.set_toolkit(v1::TOOLKIT_HOROVOD);
-    spec.set_python_script_file_path(settings.text("pythonScriptFilePath", Need::required));
-    spec.set_python_interpreter_path(settings.text("pythonInterpreterPath"));
-    spec.set_command_line_args(settings.text("commandLineArgs"));
-    read_process_count(settings, spec);
-    settings.finish();
-  }
-  if (properties.has("customMpiSettings")) {
-    Fields settings = properties.object("customMpiSettings");
-    spec.set_toolkit(v1::TOOLKIT_CUSTOM_MPI);
-    spec.set_command_line(settings.text("commandLine", Need::required));
-    read_process_count(settings, spec);
-    settings.finish();
-  }
-  if (properties.has("customToolkitSettings")) {
-    Fields settings = properties.object("customToolkitSettings");
-    spec.set_toolkit(v1::TOOLKIT_CUSTOM);
-    spec.set_command_line(settings.text("commandLine", Need::required));
-    settings.finish();
-  }
-}
-
-// After the unsupported fields were refused, so that "pyTorchSettings" is named rather than "no toolkit".
-void check_one_toolkit(Fields& properties) {
-  std::string given;
-  int count = 0;
-  for (const char* key : kToolkits) {
-    if (!properties.has(key)) continue;
-    ++count;
-    given += (given.empty() ? "" : " and ") + std::string(key);
-  }
-  if (count == 0) {
-    properties.fail("", "has no toolkit: give one of horovodSettings, customMpiSettings, customToolkitSettings");
-  } else if (count > 1) {
-    properties.fail("", "has more than one toolkit (" + given + "): a job has exactly one");
-  }
-}
-
-void read_directories(Fields& properties, v1::JobSpec& spec) {
+void read_directories(Fields& properties, bool old_file, v1::JobSpec& spec) {
   properties.each("inputDirectories", [&](Fields& directory) {
     v1::InputDirectory* out = spec.add_input_directories();
     out->set_id(directory.text("id", Need::required));
@@ -111,12 +88,13 @@ void read_directories(Fields& properties, v1::JobSpec& spec) {
     out->set_id(directory.text("id", Need::required));
     out->set_path_prefix(directory.text("pathPrefix", Need::required));
     out->set_path_suffix(directory.text("pathSuffix"));
+    directory.drop({"type", "createNew"}, kObsolete);
   });
   properties.each("environmentVariables", [&](Fields& variable) {
     v1::NamedValue* out = spec.add_environment_variables();
     out->set_name(variable.text("name", Need::required));
     out->set_value(variable.text("value"));
-    if (!variable.has("value")) variable.fail("value", "is missing");
+    if (!variable.has("value") && !old_file) variable.fail("value", "is missing");
   });
 }
 
@@ -149,15 +127,46 @@ void read_recovery(Fields& properties, v1::JobSpec& spec) {
   recovery.finish();
 }
 
-// containerSettings, jobPreparation, constraints, cluster: objects of which one field counts so far.
-void read_single_fields(Fields& properties, const JobFileOptions& options, v1::JobSpec& spec) {
-  if (properties.has("containerSettings")) {
-    Fields container = properties.object("containerSettings");
-    Fields registry = container.object("imageSourceRegistry", Need::required);
-    spec.set_image(registry.text("image", Need::required));
-    registry.finish();
-    container.finish();
+// The password stays here: Trainyard pulls no image, and keeps no secret that it does not need.
+void read_container(Fields& properties, v1::JobSpec& spec) {
+  Fields container = properties.object("containerSettings");
+  if (!properties.has("containerSettings")) return;
+  Fields registry = container.object("imageSourceRegistry", Need::required);
+  spec.set_image(registry.text("image", Need::required));
+  spec.set_image_server_url(registry.text("serverUrl"));
+  Fields credentials = registry.object("credentials");
+  spec.set_image_user_name(credentials.text("username", registry.has("credentials") ? Need::required : Need::optional));
+  credentials.text("password");
+  if (credentials.has("passwordSecretReference")) {
+    credentials.refuse("passwordSecretReference", "there is no key vault; remove the reference");
   }
+  credentials.object("passwordSecretReference");
+  credentials.finish();
+  registry.finish();
+  spec.set_shm_size(container.text("shmSize"));
+  container.finish();
+}
+
+// low, normal or high; in older files a number from -1000 to 1000.
+void read_priority(Fields& properties, v1::JobSpec& spec) {
+  spec.set_scheduling_priority(properties.one_of(
+      "schedulingPriority", {{"low", v1::PRIORITY_LOW}, {"normal", v1::PRIORITY_NORMAL}, {"high", v1::PRIORITY_HIGH}},
+      v1::PRIORITY_UNSPECIFIED));
+  const auto number = properties.whole("priority", -1000);
+  if (!number) return;
+  if (*number > 1000) return properties.fail("priority", fmt::format("must be at most 1000, got {}", *number));
+  if (properties.has("schedulingPriority")) {
+    return properties.fail("priority", "is given together with schedulingPriority: give one of them");
+  }
+  spec.set_scheduling_priority(*number < 0 ? v1::PRIORITY_LOW : *number > 0 ? v1::PRIORITY_HIGH : v1::PRIORITY_NORMAL);
+  properties.warn("priority", fmt::format("a field of an older API version, taken as schedulingPriority {}",
+                                          *number < 0   ? "low"
+                                          : *number > 0 ? "high"
+                                                        : "normal"));
+}
+
+// jobPreparation, constraints, cluster: objects of which one field counts.
+void read_single_fields(Fields& properties, const JobFileOptions& options, v1::JobSpec& spec) {
   if (properties.has("jobPreparation")) {
     Fields preparation = properties.object("jobPreparation");
     spec.set_job_preparation_command_line(preparation.text("commandLine", Need::required));
@@ -172,34 +181,46 @@ void read_single_fields(Fields& properties, const JobFileOptions& options, v1::J
   spec.set_cluster(cluster.text("id"));
   cluster.finish();
   if (!options.cluster.empty()) spec.set_cluster(options.cluster);
-  spec.set_scheduling_priority(properties.one_of(
-      "schedulingPriority", {{"low", v1::PRIORITY_LOW}, {"normal", v1::PRIORITY_NORMAL}, {"high", v1::PRIORITY_HIGH}},
-      v1::PRIORITY_UNSPECIFIED));
+}
+
+// Written for 2017-09-01-preview or 2018-03-01, as its own words say.
+bool is_old_file(const Fields& top, const Fields& properties, const std::string& schema) {
+  return schema.find("2017-09-01") != std::string::npos || schema.find("2018-03-01") != std::string::npos ||
+         top.has("location") || properties.has("priority") || properties.has("experimentName");
 }
 
 }  // namespace
 
-Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions& options) {
+Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions& options,
+                                  std::vector<std::string>& warnings) {
   const auto parsed = parse_file(text, options.file_name);
   if (!parsed) return parsed.error();
   FirstError error;
-  Fields top(&*parsed, "", error);
+  Fields top(&*parsed, "", error, &warnings);
   if (!top.has("properties"))
     top.fail("properties", "is missing: a job file is {\"properties\": {\"nodeCount\": ...}}");
   Fields properties = top.object("properties");
+  const auto schema = parsed->find("$schema");
+  const bool old_file =
+      is_old_file(top, properties, schema != parsed->end() && schema->is_string() ? schema->get<std::string>() : "");
+  top.drop({"location", "tags"}, kObsolete);
+  top.drop({"id", "name", "type"}, "the command line names the job");
   top.finish();
 
   v1::JobSpec spec;
   if (const auto count = properties.whole("nodeCount", 1, Need::required)) spec.set_node_count(*count);
-  for (const char* key : kToolkits) properties.object(key);
   read_toolkit(properties, spec);
   spec.set_std_out_err_path_prefix(properties.text("stdOutErrPathPrefix", Need::required));
   read_mounts(properties, options, spec);
+  read_container(properties, spec);
   read_single_fields(properties, options, spec);
-  read_directories(properties, spec);
+  read_priority(properties, spec);
+  read_directories(properties, old_file, spec);
   read_recovery(properties, spec);
+  refuse_list(properties, "secrets", "secret variables are not kept yet; do not put them into environmentVariables");
+  properties.drop({"experimentName"}, "the command line names the experiment");
+  properties.drop({"toolType"}, "the settings object says it");
   properties.finish();
-  check_one_toolkit(properties);
   if (!error && spec.cluster().empty()) {
     error = Error{Code::invalid_argument,
                   "no cluster: give --cluster NAME, or properties.cluster.id in " + options.file_name};

@@ -1,8 +1,12 @@
 // A job file (Batch AI's job.json) and the command line's options to a CreateJobRequest. Pure: text in, request or
-// Error out. Every field that Trainyard does not carry out yet is refused by its path, never ignored.
+// Error out. As Batch AI's command line did it: unknown keys are ignored, here with a warning; files written for the
+// API versions 2017-09-01-preview and 2018-03-01 are taken, what became of their old fields is said in warnings; the
+// placeholders of the storage account are filled in. A known field that Trainyard does not carry out is refused by its
+// path.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "common/result.h"
 #include "trainyard/v1/jobs.pb.h"
@@ -15,7 +19,9 @@ struct JobFileOptions {
   std::string storage_account_name;    // replaces <AZURE_BATCHAI_STORAGE_ACCOUNT>
 };
 
-// The request's spec; group, workspace, experiment, name and request id are the caller's to fill in.
-Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions& options);
+// The request's spec; group, workspace, experiment, name and request id are the caller's to fill in. `warnings` (for
+// people, "<path>: <what>") is appended to.
+Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions& options,
+                                  std::vector<std::string>& warnings);
 
 }  // namespace trainyard::cli

@@ -12,6 +12,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kDeepest = 100;
+
 // What the file had, short enough for a message.
 std::string shown(const json& value) {
   std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -47,7 +49,11 @@ Result<json> parse_file(const std::string& text, const std::string& name) {
   }
   std::vector<std::set<std::string>> keys;  // of each open object
   std::string twice;
-  const auto watch = [&](int, json::parse_event_t event, json& parsed) {
+  bool too_deep = false;
+  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
+    // Printing a value goes down into it: a file of brackets must not end the program.
+    too_deep = too_deep || depth > kDeepest;
+    if (too_deep) return false;
     if (event == json::parse_event_t::object_start) keys.emplace_back();
     if (event == json::parse_event_t::object_end) keys.pop_back();
     if (event == json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second && twice.empty()) {
@@ -57,6 +63,9 @@ Result<json> parse_file(const std::string& text, const std::string& name) {
   };
   try {
     json parsed = json::parse(text, watch);
+    if (too_deep) {
+      return Error{Code::invalid_argument, fmt::format("{}: is nested more than {} deep", name, kDeepest)};
+    }
     if (!twice.empty()) {
       return Error{Code::invalid_argument, fmt::format("{}: \"{}\" is given twice in one object", name, twice)};
     }
@@ -94,8 +103,8 @@ DurationMs parse_time_limit(const std::string& text) {
   return total > 0 ? total : -1;
 }
 
-Fields::Fields(const json* value, std::string path, FirstError& error)
-    : x_value(value), x_path(std::move(path)), x_error(error) {
+Fields::Fields(const json* value, std::string path, FirstError& error, std::vector<std::string>* warnings)
+    : x_value(value), x_path(std::move(path)), x_error(error), x_warnings(warnings) {
   if (x_value == nullptr || x_value->is_object()) return;
   if (!x_error) {
     x_error = Error{Code::invalid_argument, fmt::format("{}: must be an object, got {}", x_path, shown(*x_value))};
@@ -121,6 +130,17 @@ void Fields::refuse(const std::string& key, const std::string& hint) {
   if (x_error) return;
   x_error = Error{Code::invalid_argument,
                   "not supported yet: " + path_of(key) + (hint.empty() ? std::string() : ": " + hint)};
+}
+
+void Fields::warn(const std::string& key, const std::string& what) {
+  if (x_warnings != nullptr) x_warnings->push_back(path_of(key) + ": " + what);
+}
+
+void Fields::drop(std::initializer_list<const char*> keys, const std::string& why) {
+  for (const char* key : keys) {
+    x_known.insert(key);
+    if (has(key)) warn(key, "ignored: " + why);
+  }
 }
 
 bool Fields::has(const char* key) const {
@@ -180,7 +200,7 @@ std::optional<DurationMs> Fields::duration(const char* key) {
 }
 
 Fields Fields::object(const char* key, Need need) {
-  return Fields(find(key, need), path_of(key), x_error);
+  return Fields(find(key, need), path_of(key), x_error, x_warnings);
 }
 
 const json* Fields::array(const char* key) {
@@ -192,13 +212,23 @@ const json* Fields::array(const char* key) {
   return value;
 }
 
+std::size_t Fields::count(const char* key) {
+  const json* items = array(key);
+  return items == nullptr ? 0 : items->size();
+}
+
 void Fields::finish() {
   if (x_value == nullptr) return;
   for (const auto& [key, value] : x_value->items()) {
     if (value.is_null() || is_comment(key) || x_known.contains(key)) continue;
     const auto near = std::find_if(x_known.begin(), x_known.end(),
                                    [&key = key](const std::string& known) { return same_word(known, key); });
-    refuse(key, near == x_known.end() ? "" : "did you mean " + *near + "?");
+    const std::string hint = near == x_known.end() ? std::string() : "did you mean " + *near + "?";
+    if (x_warnings == nullptr) {
+      refuse(key, hint);
+    } else {
+      warn(key, "ignored: no field of that name is known" + (hint.empty() ? hint : "; " + hint));
+    }
   }
 }
 

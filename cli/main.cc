@@ -38,8 +38,9 @@ int main(int argc, char** argv) {
   add_storage_commands(app, program);
   add_share_commands(app, program);
   add_node_commands(app, program);
+  add_file_server_commands(app, program);
+  add_usage_commands(app, program);
   add_configure_command(app, program);
   add_completion_command(app, program);
-  for (const char* later : {"file-server", "list-usages"}) program.refuse_command(app, later);
   return program.run(argc, argv, app);
 }

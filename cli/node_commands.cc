@@ -41,6 +41,14 @@ int fence(Program& program, const Options& options) {
   return node ? program.print(show_one(*node)) : program.exit_code();
 }
 
+int repair(Program& program, const Options& options) {
+  v1::RepairNodeRequest request;
+  request.set_request_id(new_request_id());
+  request.set_name(options.name);
+  const auto node = program.ask(&Stub::RepairNode, request);
+  return node ? program.print(show_one(*node)) : program.exit_code();
+}
+
 }  // namespace
 
 void add_node_commands(CLI::App& app, Program& program) {
@@ -63,6 +71,10 @@ void add_node_commands(CLI::App& app, Program& program) {
   fencing.add_option("-n,--name,name", options->name, "Name of the node")->required();
   fencing.add_flag("--confirmed-off", options->confirmed_off,
                    "You have seen that the machine is off: two owners of its GPUs are otherwise possible");
+  CLI::App& repairing =
+      program.command(nodes, "repair", "Set an unusable node up again now, not after the next pause",
+                      "trainyard node repair n1", [=, &program] { return repair(program, *options); });
+  repairing.add_option("-n,--name,name", options->name, "Name of the node")->required();
 }
 
 }  // namespace trainyard::cli

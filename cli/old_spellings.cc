@@ -17,8 +17,8 @@ const std::vector<OldCommand>& old_commands() {
   static const std::vector<OldCommand> commands = {
       {"job", "list-files", "file", "list", {{"--job-name", "--job"}}},
       {"job", "stream-file", "file", "stream", {{"--job-name", "--job"}, {"--name", "--file-name"}, {"-n", "-f"}}},
-      {"job", "list-nodes", "node", "list", {{"--job-name", "--job"}}},
-      {"cluster", "list-nodes", "node", "list", {{"--cluster-name", "--cluster"}}},
+      {"job", "list-nodes", "node", "list", {{"--job-name", "--job"}, {"--name", "--job"}, {"-n", "-j"}}},
+      {"cluster", "list-nodes", "node", "list", {{"--name", "--cluster"}, {"-n", "-c"}}},
   };
   return commands;
 }

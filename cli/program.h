@@ -82,6 +82,20 @@ std::optional<Response> Program::ask(grpc::Status (Stub::*method)(grpc::ClientCo
     return std::nullopt;
   }
   auto answer = (*connected)->call(method, request);
+  if constexpr (requires(Response page) { page.next_page_token(); }) {
+    // A list: all of its pages, as one.
+    Request next = request;
+    while (answer && !answer->next_page_token().empty()) {
+      next.set_page_token(answer->next_page_token());
+      answer->clear_next_page_token();
+      auto page = (*connected)->call(method, next);
+      if (page) {
+        answer->MergeFrom(*page);
+      } else {
+        answer = page.error();
+      }
+    }
+  }
   if (!answer) {
     fail(answer.error());
     return std::nullopt;

@@ -65,21 +65,6 @@ std::string lower(std::string text) {
   return text;
 }
 
-const char* deallocation_name(v1::DeallocationOption option) {
-  if (option == v1::DEALLOCATION_OPTION_TERMINATE) return "terminate";
-  return option == v1::DEALLOCATION_OPTION_WAIT_FOR_JOB_COMPLETION ? "waitforjobcompletion" : "requeue";
-}
-
-std::string last_segment(const std::string& path) {
-  return path.substr(path.rfind('/') + 1);
-}
-
-std::string joined(const google::protobuf::RepeatedPtrField<std::string>& items) {
-  std::string out;
-  for (const std::string& item : items) out += (out.empty() ? "" : ", ") + item;
-  return out;
-}
-
 }  // namespace
 
 std::string spoken_duration(long long seconds) {
@@ -166,59 +151,55 @@ Row Kind<v1::Experiment>::row(const v1::Experiment& item) {
   return {item.name(), item.resource_group(), item.workspace(), item.provisioning_state()};
 }
 
-std::vector<std::string> Kind<v1::Cluster>::columns() {
-  return {"Name", "Resource Group", "Workspace", "VM Size", "State",
-          "Idle", "Running",        "Preparing", "Leaving", "Unusable"};
+std::vector<std::string> Kind<v1::FileServer>::columns() {
+  return {"Name", "Resource Group", "Size", "Disks", "Public IP", "Internal IP", "Mount Point"};
 }
-Json Kind<v1::Cluster>::json(const v1::Cluster& item) {
-  const v1::ClusterSpec& spec = item.spec();
-  const v1::NodeStateCounts& counts = item.node_state_counts();
+Json Kind<v1::FileServer>::json(const v1::FileServer& item) {
+  const v1::FileServerSpec& spec = item.spec();
   Json out;
-  out["allocationState"] = item.allocation_state();
-  out["allocationStateTransitionTime"] =
-      when(item.has_allocation_state_transition_time(), item.allocation_state_transition_time());
   out["creationTime"] = when(item.has_creation_time(), item.creation_time());
-  out["currentNodeCount"] = item.current_node_count();
-  out["errors"] = nullptr;
-  out["id"] = item.id().empty() ? ClusterPlace{item.resource_group(), item.workspace(), item.name()}.id() : item.id();
+  out["dataDisks"] = {{"cachingType", spec.caching_type()},
+                      {"diskCount", spec.disk_count()},
+                      {"diskSizeInGb", spec.disk_size_in_gb()},
+                      {"storageAccountType", spec.storage_account_type()}};
+  out["id"] = item.id();
+  out["mountSettings"] = {{"fileServerInternalIp", item.file_server_internal_ip()},
+                          {"fileServerPublicIp", nullptr},
+                          {"mountPoint", item.mount_point()}};
   out["name"] = item.name();
-  out["nodeSetup"] = nullptr;
-  out["nodeStateCounts"] = {{"idleNodeCount", counts.idle_node_count()},
-                            {"leavingNodeCount", counts.leaving_node_count()},
-                            {"preparingNodeCount", counts.preparing_node_count()},
-                            {"runningNodeCount", counts.running_node_count()},
-                            {"unusableNodeCount", counts.unusable_node_count()}};
   out["provisioningState"] = item.provisioning_state();
   out["provisioningStateTransitionTime"] = provisioned_at(item);
-  out["reason"] = or_null(item.reason());
   out["resourceGroup"] = item.resource_group();
-  out["scaleSettings"] = {{"autoScale", nullptr},
-                          {"manual",
-                           {{"nodeDeallocationOption", deallocation_name(spec.node_deallocation_option())},
-                            {"targetNodeCount", spec.target_node_count()}}}};
+  out["sshConfiguration"] = {{"publicIpsToAllow", nullptr},
+                             {"userAccountSettings",
+                              {{"adminUserName", or_null(spec.admin_user_name())},
+                               {"adminUserPassword", nullptr},
+                               {"adminUserSshPublicKey", or_null(spec.admin_user_ssh_public_key())}}}};
   out["subnet"] = nullptr;
-  out["type"] = "Microsoft.BatchAI/workspaces/clusters";
-  out["userAccountSettings"] = {{"adminUserName", or_null(spec.admin_user_name())},
-                                {"adminUserPassword", nullptr},
-                                {"adminUserSshPublicKey", or_null(spec.admin_user_ssh_public_key())}};
-  out["virtualMachineConfiguration"] = nullptr;
-  out["vmPriority"] = spec.vm_priority() == v1::VM_PRIORITY_LOWPRIORITY ? "lowpriority" : "dedicated";
+  out["type"] = "Microsoft.BatchAI/workspaces/fileservers";
   out["vmSize"] = spec.vm_size();
-  out["workspace"] = item.workspace();
   return out;
 }
-Row Kind<v1::Cluster>::row(const v1::Cluster& item) {
-  const v1::NodeStateCounts& counts = item.node_state_counts();
-  return {item.name(),
-          item.resource_group(),
-          item.workspace(),
-          item.spec().vm_size(),
-          state_of(item.provisioning_state(), item.allocation_state()),
-          std::to_string(counts.idle_node_count()),
-          std::to_string(counts.running_node_count()),
-          std::to_string(counts.preparing_node_count()),
-          std::to_string(counts.leaving_node_count()),
-          std::to_string(counts.unusable_node_count())};
+Row Kind<v1::FileServer>::row(const v1::FileServer& item) {
+  const std::string disks =
+      std::to_string(item.spec().disk_count()) + " x " + std::to_string(item.spec().disk_size_in_gb()) + " Gb";
+  return {item.name(), item.resource_group(),          item.spec().vm_size(), disks,
+          "",          item.file_server_internal_ip(), item.mount_point()};
+}
+
+std::vector<std::string> Kind<v1::Usage>::columns() {
+  return {"Value", "Usage", "Limit"};
+}
+Json Kind<v1::Usage>::json(const v1::Usage& item) {
+  Json out;
+  out["currentValue"] = item.current_value();
+  out["limit"] = item.has_limit() ? Json(item.limit()) : Json(nullptr);
+  out["name"] = {{"localizedValue", item.name()}, {"value", item.name()}};
+  out["unit"] = item.unit();
+  return out;
+}
+Row Kind<v1::Usage>::row(const v1::Usage& item) {
+  return {item.name(), std::to_string(item.current_value()), item.has_limit() ? std::to_string(item.limit()) : ""};
 }
 
 std::vector<std::string> Kind<v1::FileEntry>::columns() {
@@ -286,50 +267,6 @@ Json Kind<v1::Share>::json(const v1::Share& item) {
 }
 Row Kind<v1::Share>::row(const v1::Share& item) {
   return {item.name(), item.account()};
-}
-
-std::vector<std::string> Kind<v1::Node>::columns() {
-  return {"Name", "Address", "VM Size", "State", "Cluster", "GPUs", "Running", "Note"};
-}
-Json Kind<v1::Node>::json(const v1::Node& item) {
-  Json gpus = Json::array();
-  for (const auto& gpu : item.gpus()) {
-    gpus.push_back({{"memoryBytes", gpu.memory_bytes()},
-                    {"model", gpu.model()},
-                    {"pretend", gpu.pretend()},
-                    {"uuid", gpu.uuid()}});
-  }
-  Json out;
-  out["address"] = item.address();
-  out["agentVersion"] = or_null(item.agent_version());
-  out["cluster"] = or_null(item.cluster());
-  out["cores"] = item.cores();
-  out["gpus"] = std::move(gpus);
-  out["lastReportTime"] = when(item.has_last_report_time(), item.last_report_time());
-  out["memoryBytes"] = item.memory_bytes();
-  out["name"] = item.name();
-  out["note"] = or_null(item.note());
-  out["pool"] = or_null(item.pool());
-  out["reachable"] = item.reachable();
-  out["running"] = Json(std::vector<std::string>(item.running().begin(), item.running().end()));
-  out["state"] = item.state();
-  out["vmSize"] = item.vm_size();
-  return out;
-}
-Row Kind<v1::Node>::row(const v1::Node& item) {
-  std::string gpus = std::to_string(item.gpus_size());
-  if (item.gpus_size() > 0) {
-    const auto& first = item.gpus(0);
-    gpus += " x " + (first.model().empty() ? "GPU" : first.model()) + (first.pretend() ? " (pretend)" : "");
-  }
-  return {item.name(),
-          item.address(),
-          item.vm_size(),
-          item.reachable() ? item.state() : item.state() + ", unreachable",
-          last_segment(item.cluster()),
-          gpus,
-          joined(item.running()),
-          item.note()};
 }
 
 }  // namespace trainyard::cli

@@ -7,9 +7,11 @@
 #include "cli/output.h"
 #include "trainyard/v1/clusters.pb.h"
 #include "trainyard/v1/experiments.pb.h"
+#include "trainyard/v1/file_servers.pb.h"
 #include "trainyard/v1/groups.pb.h"
 #include "trainyard/v1/jobs.pb.h"
 #include "trainyard/v1/nodes.pb.h"
+#include "trainyard/v1/usages.pb.h"
 #include "trainyard/v1/volumes.pb.h"
 #include "trainyard/v1/workspaces.pb.h"
 
@@ -38,6 +40,8 @@ TY_KIND(TimelineLine)
 TY_KIND(Account)
 TY_KIND(Share)
 TY_KIND(Node)
+TY_KIND(FileServer)
+TY_KIND(Usage)
 #undef TY_KIND
 
 template <class Message>

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/util/time_util.h>
 
+#include "cli/job_toolkits.h"
 #include "cli/show.h"
 #include "cli/show_parts.h"
 #include "common/time.h"
@@ -26,40 +27,27 @@ const char* priority_name(v1::Priority priority) {
   return priority == v1::PRIORITY_HIGH ? "high" : "normal";
 }
 
-Json process_count(const v1::JobSpec& spec) {
-  return spec.process_count() > 0 ? Json(spec.process_count()) : Json(nullptr);
-}
-
-void add_toolkits(const v1::JobSpec& spec, Json& out) {
-  for (const char* other : {"caffe2Settings", "caffeSettings", "chainerSettings", "cntkSettings", "customMpiSettings",
-                            "customToolkitSettings", "horovodSettings", "pyTorchSettings", "tensorFlowSettings"}) {
-    out[other] = nullptr;
-  }
-  if (spec.toolkit() == v1::TOOLKIT_HOROVOD) {
-    out["horovodSettings"] = {{"commandLineArgs", or_null(spec.command_line_args())},
-                              {"processCount", process_count(spec)},
-                              {"pythonInterpreterPath", or_null(spec.python_interpreter_path())},
-                              {"pythonScriptFilePath", spec.python_script_file_path()}};
-  } else if (spec.toolkit() == v1::TOOLKIT_CUSTOM_MPI) {
-    out["customMpiSettings"] = {{"commandLine", spec.command_line()}, {"processCount", process_count(spec)}};
-  } else if (spec.toolkit() == v1::TOOLKIT_CUSTOM) {
-    out["customToolkitSettings"] = {{"commandLine", spec.command_line()}};
-  }
-}
-
 Json mounts_of(const v1::JobSpec& spec) {
-  if (spec.azure_file_shares().empty()) return nullptr;
-  Json shares = Json::array();
+  if (spec.azure_file_shares().empty() && spec.azure_blob_file_systems().empty()) return nullptr;
+  const Json no_credentials = {{"accountKey", nullptr}, {"accountKeySecretReference", nullptr}};
+  Json shares = Json::array(), blobs = Json::array();
   for (const auto& share : spec.azure_file_shares()) {
     shares.push_back({{"accountName", share.account_name()},
                       {"azureFileUrl", share.azure_file_url()},
-                      {"credentials", {{"accountKey", nullptr}, {"accountKeySecretReference", nullptr}}},
+                      {"credentials", no_credentials},
                       {"directoryMode", share.directory_mode().empty() ? "0777" : share.directory_mode()},
                       {"fileMode", share.file_mode().empty() ? "0777" : share.file_mode()},
                       {"relativeMountPath", share.relative_mount_path()}});
   }
-  return {{"azureBlobFileSystems", nullptr},
-          {"azureFileShares", shares},
+  for (const auto& blob : spec.azure_blob_file_systems()) {
+    blobs.push_back({{"accountName", blob.account_name()},
+                     {"containerName", blob.container_name()},
+                     {"credentials", no_credentials},
+                     {"mountOptions", or_null(blob.mount_options())},
+                     {"relativeMountPath", blob.relative_mount_path()}});
+  }
+  return {{"azureBlobFileSystems", null_if_empty(std::move(blobs))},
+          {"azureFileShares", null_if_empty(std::move(shares))},
           {"fileServers", nullptr},
           {"unmanagedFileSystems", nullptr}};
 }
@@ -128,9 +116,14 @@ void add_spec(const v1::Job& job, Json& out) {
   out["constraints"] = {{"maxWallClockTime", spoken_duration(limit)}};
   out["containerSettings"] = nullptr;
   if (!spec.image().empty()) {
+    Json credentials = nullptr;
+    if (!spec.image_user_name().empty()) {
+      credentials = {{"password", nullptr}, {"passwordSecretReference", nullptr}, {"username", spec.image_user_name()}};
+    }
     out["containerSettings"] = {
-        {"imageSourceRegistry", {{"credentials", nullptr}, {"image", spec.image()}, {"serverUrl", nullptr}}},
-        {"shmSize", nullptr}};
+        {"imageSourceRegistry",
+         {{"credentials", credentials}, {"image", spec.image()}, {"serverUrl", or_null(spec.image_server_url())}}},
+        {"shmSize", or_null(spec.shm_size())}};
   }
   out["environmentVariables"] = null_if_empty(named_values(spec.environment_variables()));
   out["inputDirectories"] = directories_in(spec);

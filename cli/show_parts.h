@@ -1,4 +1,4 @@
-// Small pieces that every kind's JSON is made of. Pure; only show.cc and show_job.cc use them.
+// Small pieces that every kind's JSON is made of. Pure; show*.cc and job_toolkits.cc use them.
 #pragma once
 
 #include <google/protobuf/timestamp.pb.h>

@@ -1,15 +1,13 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "cli/commands.h"
 #include "cli/show.h"
+#include "cli/transfer.h"
 #include "trainyard/v1/volumes.grpc.pb.h"
 
 namespace trainyard::cli {
@@ -34,23 +32,6 @@ Status find_account(Options& options) {
   }
   if (!options.account.empty()) return {};
   return Error{Code::invalid_argument, "no storage account: give --account-name, or set TRAINYARD_STORAGE_ACCOUNT"};
-}
-
-// Users write "cifar/", "./cifar" or "/cifar"; the API takes "cifar".
-std::string relative(const std::string& path) {
-  std::string out;
-  std::size_t from = 0;
-  while (from <= path.size()) {
-    const std::size_t slash = std::min(path.find('/', from), path.size());
-    const std::string part = path.substr(from, slash - from);
-    if (!part.empty() && part != ".") out += (out.empty() ? "" : "/") + part;
-    from = slash + 1;
-  }
-  return out;
-}
-
-std::string last_part(const std::string& path) {
-  return path.substr(path.rfind('/') + 1);
 }
 
 void set_path(v1::SharePath& target, const Options& options, const std::string& path) {
@@ -103,7 +84,7 @@ int create_directory(Program& program, Options& options) {
   if (const auto found = find_account(options); !found) return program.fail(found.error());
   v1::CreateDirectoryRequest request;
   request.set_request_id(new_request_id());
-  set_path(*request.mutable_directory(), options, relative(options.name));
+  set_path(*request.mutable_directory(), options, relative_path(options.name));
   const auto answer = program.ask(&Stub::CreateDirectory, request);
   return answer ? program.print(created(answer->created())) : program.exit_code();
 }
@@ -111,7 +92,7 @@ int create_directory(Program& program, Options& options) {
 int list_files(Program& program, Options& options) {
   if (const auto found = find_account(options); !found) return program.fail(found.error());
   v1::ListFilesRequest request;
-  set_path(*request.mutable_directory(), options, relative(options.path));
+  set_path(*request.mutable_directory(), options, relative_path(options.path));
   const auto files = program.ask(&Stub::ListFiles, request);
   return files ? program.print(show_all(files->files())) : program.exit_code();
 }
@@ -121,14 +102,14 @@ int delete_file(Program& program, Options& options) {
   if (!program.confirmed()) return program.exit_code();
   v1::DeleteFileRequest request;
   request.set_request_id(new_request_id());
-  set_path(*request.mutable_file(), options, relative(options.path));
+  set_path(*request.mutable_file(), options, relative_path(options.path));
   return program.ask(&Stub::DeleteFile, request) ? static_cast<int>(kDone) : program.exit_code();
 }
 
 // Where an upload goes: into --path when that is a directory of the share, else --path is the file itself.
 Result<std::string> upload_target(Client& client, const Options& options) {
   const std::string name = std::filesystem::path(options.source).filename().string();
-  const std::string path = relative(options.path);
+  const std::string path = relative_path(options.path);
   if (path.empty()) return name;
   v1::ListFilesRequest request;
   set_path(*request.mutable_directory(), options, path);
@@ -141,12 +122,17 @@ Result<std::string> upload_target(Client& client, const Options& options) {
   return path;
 }
 
+void add_upload(Answer& answer, const std::string& path, std::uint64_t size) {
+  answer.value.push_back({{"contentLength", size}, {"name", last_part(path)}, {"path", path}});
+  answer.table.rows.push_back({last_part(path), path, std::to_string(size)});
+}
+
 // One try of an upload; the file appears whole or not at all, so another try is harmless.
-grpc::Status send_file(Client& client, const Options& options, const std::string& target, std::string& local_error,
-                       v1::UploadFileResponse& response) {
-  std::ifstream file(options.source, std::ios::binary);
+grpc::Status send_file(Client& client, const Options& options, const std::string& source, const std::string& target,
+                       std::string& local_error, v1::UploadFileResponse& response) {
+  std::ifstream file(source, std::ios::binary);
   if (!file) {
-    local_error = options.source + ": cannot be read; check the path";
+    local_error = source + ": cannot be read; check the path";
     return grpc::Status::CANCELLED;
   }
   Stub stub(client.channel());
@@ -163,7 +149,7 @@ grpc::Status send_file(Client& client, const Options& options, const std::string
     open = writer->Write(part);
   }
   if (file.bad()) {
-    local_error = options.source + ": cannot be read to its end";
+    local_error = source + ": cannot be read to its end";
     context.TryCancel();
   } else {
     writer->WritesDone();
@@ -171,98 +157,98 @@ grpc::Status send_file(Client& client, const Options& options, const std::string
   return writer->Finish();
 }
 
-int upload(Program& program, Options& options) {
-  if (const auto found = find_account(options); !found) return program.fail(found.error());
-  if (std::error_code ignored; !std::filesystem::is_regular_file(options.source, ignored)) {
-    return program.fail(
-        Error{Code::invalid_argument, "--source: " + options.source + " is not a file that can be read"});
-  }
-  auto client = program.client();
-  if (!client) return program.fail(client.error());
-  const auto target = upload_target(**client, options);
-  if (!target) return program.fail(target.error());
-  Patience patience(**client);
+// Tries while that may help. The size of what is there then.
+Result<std::uint64_t> upload_file(Client& client, const Options& options, const std::string& source,
+                                  const std::string& target) {
+  Patience patience(client);
   for (;;) {
     std::string local_error;
     v1::UploadFileResponse response;
-    const grpc::Status status = send_file(**client, options, *target, local_error, response);
-    if (!local_error.empty()) return program.fail(Error{Code::invalid_argument, local_error});
-    if (status.ok()) {
-      const std::string size = std::to_string(response.size());
-      return program.print(
-          Answer{Json{{"contentLength", response.size()}, {"name", last_part(*target)}, {"path", *target}},
-                 Table{{"Name", "Path", "Size"}, {{last_part(*target), *target, size}}}});
+    const grpc::Status status = send_file(client, options, source, target, local_error, response);
+    if (!local_error.empty()) return Error{Code::invalid_argument, local_error};
+    if (status.ok()) return response.size();
+    if (!patience.again(status)) return client.error_of(status);
+  }
+}
+
+// The content of directory `source` into directory `target`, with all below.
+Status upload_directory(Client& client, const Options& options, const std::filesystem::path& source,
+                        const std::string& target, Answer& answer) {
+  if (!target.empty()) {
+    v1::CreateDirectoryRequest request;
+    request.set_request_id(new_request_id());
+    set_path(*request.mutable_directory(), options, target);
+    if (const auto made = client.call(&Stub::CreateDirectory, request); !made) return made.error();
+  }
+  std::error_code failed;
+  std::set<std::filesystem::path> entries;
+  for (const auto& entry : std::filesystem::directory_iterator(source, failed)) entries.insert(entry.path());
+  if (failed) return Error{Code::invalid_argument, source.string() + ": cannot be read: " + failed.message()};
+  for (const std::filesystem::path& entry : entries) {
+    const std::string below = (target.empty() ? "" : target + "/") + entry.filename().string();
+    if (std::filesystem::is_directory(entry, failed)) {
+      if (auto done = upload_directory(client, options, entry, below, answer); !done) return done;
+      continue;
     }
-    if (!patience.again(status)) return program.fail((*client)->error_of(status));
-  }
-}
-
-// One try of a download into `file`, from the start.
-grpc::Status receive_file(Client& client, const Options& options, std::FILE* file, std::string& local_error,
-                          std::uint64_t& size) {
-  size = 0;
-  v1::DownloadFileRequest request;
-  set_path(*request.mutable_file(), options, relative(options.path));
-  Stub stub(client.channel());
-  grpc::ClientContext context;
-  const auto reader = stub.DownloadFile(&context, request);
-  v1::FileChunk chunk;
-  while (local_error.empty() && reader->Read(&chunk)) {
-    const std::string& data = chunk.data();
-    if (chunk.offset() != size) {
-      local_error =
-          fmt::format("the controller sent byte {} where byte {} comes next; start again", chunk.offset(), size);
-    } else if (std::fwrite(data.data(), 1, data.size(), file) != data.size()) {
-      local_error = std::string("cannot write: ") + std::strerror(errno);
+    if (!std::filesystem::is_regular_file(entry, failed)) {
+      return Error{Code::invalid_argument, entry.string() + ": is neither a file nor a directory; move it away"};
     }
-    size += data.size();
+    const auto size = upload_file(client, options, entry.string(), below);
+    if (!size) return size.error();
+    add_upload(answer, below, *size);
   }
-  if (!local_error.empty()) context.TryCancel();
-  grpc::Status status = reader->Finish();
-  if (status.ok() && local_error.empty() && std::fflush(file) != 0) {
-    local_error = std::string("cannot write: ") + std::strerror(errno);
-  }
-  return status;
+  return {};
 }
 
-std::string download_destination(const Options& options) {
-  const std::string name = last_part(relative(options.path));
-  if (options.destination.empty()) return name;
-  std::error_code ignored;
-  const bool directory = std::filesystem::is_directory(options.destination, ignored);
-  return directory ? (std::filesystem::path(options.destination) / name).string() : options.destination;
-}
-
-// Into a file beside, renamed when whole: a half download never has the name.
-int download(Program& program, Options& options) {
+int upload(Program& program, Options& options) {
   if (const auto found = find_account(options); !found) return program.fail(found.error());
-  const std::string destination = download_destination(options);
-  const std::string part = fmt::format("{}.part-{}", destination, getpid());
+  std::error_code ignored;
+  const bool directory = std::filesystem::is_directory(options.source, ignored);
+  if (!directory && !std::filesystem::is_regular_file(options.source, ignored)) {
+    return program.fail(
+        Error{Code::invalid_argument, "--source: " + options.source + " is not a file or directory that can be read"});
+  }
   auto client = program.client();
   if (!client) return program.fail(client.error());
-  Patience patience(**client);
-  for (;;) {
-    std::FILE* file = std::fopen(part.c_str(), "wb");
-    if (file == nullptr) {
-      return program.fail(Error{Code::invalid_argument, destination + ": cannot be written: " + std::strerror(errno)});
-    }
-    std::string local_error;
-    std::uint64_t size = 0;
-    const grpc::Status status = receive_file(**client, options, file, local_error, size);
-    std::fclose(file);
-    if (status.ok() && local_error.empty() && std::rename(part.c_str(), destination.c_str()) != 0) {
-      local_error = std::string("cannot be renamed: ") + std::strerror(errno);
-    }
-    if (status.ok() && local_error.empty()) {
-      return program.print(Answer{
-          Json{{"contentLength", size}, {"destination", destination}, {"name", last_part(relative(options.path))}},
-          Table{{"Name", "Destination", "Size"},
-                {{last_part(relative(options.path)), destination, std::to_string(size)}}}});
-    }
-    std::remove(part.c_str());
-    if (!local_error.empty()) return program.fail(Error{Code::internal, destination + ": " + local_error});
-    if (!patience.again(status)) return program.fail((*client)->error_of(status));
+  Answer answer{Json::array(), Table{{"Name", "Path", "Size"}, {}}};
+  if (directory) {
+    const auto done = upload_directory(**client, options, options.source, relative_path(options.path), answer);
+    return done ? program.print(answer) : program.fail(done.error());
   }
+  const auto target = upload_target(**client, options);
+  if (!target) return program.fail(target.error());
+  const auto size = upload_file(**client, options, options.source, *target);
+  if (!size) return program.fail(size.error());
+  add_upload(answer, *target, *size);
+  answer.value = Json(answer.value.at(0));
+  return program.print(answer);
+}
+
+FileSource files_of(Client& client, const Options& options) {
+  FileSource source;
+  source.list = [&](const std::string& path) -> Result<std::vector<v1::FileEntry>> {
+    v1::ListFilesRequest request;
+    set_path(*request.mutable_directory(), options, path);
+    const auto listing = client.call(&Stub::ListFiles, request);
+    if (!listing) return listing.error();
+    return std::vector<v1::FileEntry>(listing->files().begin(), listing->files().end());
+  };
+  source.read = [&](grpc::ClientContext& context, const std::string& path, std::uint64_t offset) {
+    v1::DownloadFileRequest request;
+    set_path(*request.mutable_file(), options, path);
+    request.set_offset(offset);
+    Stub stub(client.channel());
+    return stub.DownloadFile(&context, request);
+  };
+  return source;
+}
+
+int download(Program& program, Options& options) {
+  if (const auto found = find_account(options); !found) return program.fail(found.error());
+  auto client = program.client();
+  if (!client) return program.fail(client.error());
+  const auto copies = download(**client, files_of(**client, options), options.path, options.destination);
+  return copies ? program.print(show_copies(*copies)) : program.fail(copies.error());
 }
 
 using Shared = std::shared_ptr<Options>;
@@ -318,16 +304,16 @@ void add_shares(CLI::App& storage, Program& program, const Shared& options) {
 void add_files(CLI::App& storage, Program& program, const Shared& options) {
   CLI::App& files = program.group(storage, "file", "Files of a share");
   CLI::App& uploading = program.command(
-      files, "upload", "Copy a file to a share",
+      files, "upload", "Copy a file, or a directory's content, to a share",
       "trainyard storage file upload -p cifar -s myshare --source train.py --account-name mystorageaccount",
       [=, &program] { return upload(program, *options); });
-  uploading.add_option("--source", options->source, "The file here")->required();
+  uploading.add_option("--source", options->source, "The file or directory here")->required();
   uploading.add_option("-p,--path", options->path, "A directory of the share, or the file's path there [its root]");
   CLI::App& downloading = program.command(
-      files, "download", "Copy a file from a share",
+      files, "download", "Copy a file or a whole directory from a share; goes on where it stopped",
       "trainyard storage file download -p cifar/saved_models/model.h5 -s myshare --account-name mystorageaccount",
       [=, &program] { return download(program, *options); });
-  downloading.add_option("-p,--path", options->path, "Path of the file in the share")->required();
+  downloading.add_option("-p,--path", options->path, "Path of the file or directory in the share")->required();
   downloading.add_option("--dest", options->destination, "File or directory here [the file's name, here]");
   CLI::App& listing = program.command(files, "list", "List a directory of a share",
                                       "trainyard storage file list -s myshare -p cifar --account-name mystorageaccount",
@@ -344,7 +330,7 @@ void add_files(CLI::App& storage, Program& program, const Shared& options) {
     add_account_flag(*command, options, program);
   }
   for (CLI::App* command : {&uploading, &downloading}) {
-    command->add_flag("--no-progress", options->no_progress, "Accepted; none is shown");
+    command->add_flag("--no-progress", options->no_progress, "Accepted; it is shown on a terminal only");
     program.refuse_flags(*command, {"--metadata", "--content-type", "--max-connections", "--validate-content"});
   }
 }

@@ -31,6 +31,16 @@ int create(Program& program, const Options& options) {
   return workspace ? program.print(show_one(*workspace)) : program.exit_code();
 }
 
+int update(Program& program, const Options& options) {
+  v1::UpdateWorkspaceRequest request;
+  request.set_request_id(new_request_id());
+  request.set_resource_group(options.place.group);
+  request.set_name(options.place.name);
+  if (const auto set = set_tags(options.tags, *request.mutable_tags()); !set) return program.fail(set.error());
+  const auto workspace = program.ask(&Stub::UpdateWorkspace, request);
+  return workspace ? program.print(show_one(*workspace)) : program.exit_code();
+}
+
 int show(Program& program, const Options& options) {
   const auto workspace = program.ask(&Stub::GetWorkspace, get_request(options.place));
   return workspace ? program.print(show_one(*workspace)) : program.exit_code();
@@ -70,6 +80,11 @@ void add_workspace_commands(CLI::App& app, Program& program) {
   add_place(creating);
   creating.add_option("-l,--location", options->location, "Free text, shown only [the group's]");
   creating.add_option("--tags", options->tags, "NAME=VALUE ...");
+  CLI::App& updating = program.command(workspaces, "update", "Replace a workspace's tags",
+                                       "trainyard workspace update -g mygroup -n batchaidev --tags team=vision",
+                                       [=, &program] { return update(program, *options); });
+  add_place(updating);
+  updating.add_option("--tags", options->tags, "NAME=VALUE ...; none: no tags any more")->expected(0, -1)->required();
   add_place(program.command(workspaces, "show", "Show a workspace", "trainyard workspace show -g mygroup -n batchaidev",
                             [=, &program] { return show(program, *options); }));
   CLI::App& listing =

@@ -22,6 +22,7 @@ using NodeId = Id<struct NodeTag>;
 using JobId = Id<struct JobTag>;
 using AccountId = Id<struct AccountTag>;
 using ShareId = Id<struct ShareTag>;
+using FileServerId = Id<struct FileServerTag>;
 
 // The unit of ownership and fencing on one node: one attempt of one job. The node is implied by who holds it.
 struct AttemptId {

@@ -16,7 +16,10 @@ namespace trainyard {
 
 // ---- What a user wants run (Batch AI's JobCreateParameters, the part supported so far) ----
 
-enum class Toolkit { custom, custom_mpi, horovod };
+// Batch AI's nine, then two that it lacked.
+enum class Toolkit { custom, custom_mpi, horovod, chainer, cntk, caffe, caffe2, py_torch, tensor_flow, torchrun, jax };
+// pyTorchSettings.communicationBackend. All but mpi: processes started by the agents, without mpirun.
+enum class CommunicationBackend { tcp, gloo, nccl, mpi };
 enum class Priority { low, normal, high };
 enum class OnNodeLoss { requeue, fail };
 // When a requeued job may start its next attempt: when nothing of the old one can be alive (fenced), or already when
@@ -33,6 +36,20 @@ struct FileShareMount {
   std::string account_name, azure_file_url, share, relative_mount_path;
   std::string file_mode = "0777", directory_mode = "0777";
   friend bool operator==(const FileShareMount&, const FileShareMount&) = default;
+};
+
+// mountVolumes.azureBlobFileSystems[]: a container is a directory below its account's place, like a share.
+struct BlobMount {
+  std::string account_name, container_name, relative_mount_path;
+  std::string mount_options;  // blobfuse's; kept and shown, without effect where the container is a directory
+  friend bool operator==(const BlobMount&, const BlobMount&) = default;
+};
+
+// containerSettings beside the image's name. Passwords are never kept.
+struct ContainerOptions {
+  std::string server_url, user_name;
+  std::string shm_size;  // as docker's --shm-size, e.g. "8g"
+  friend bool operator==(const ContainerOptions&, const ContainerOptions&) = default;
 };
 
 struct InputDirectory {
@@ -58,15 +75,23 @@ struct Recovery {
 struct JobSpec {
   std::uint32_t node_count = 0;
   Toolkit toolkit = Toolkit::custom;
-  std::string command_line;                 // custom, custom_mpi
-  std::string python_script_file_path;      // horovod
-  std::string python_interpreter_path;      // horovod; empty: image map's, else `python`, else `python3`
-  std::string command_line_args;            // horovod
-  std::uint32_t process_count = 0;          // MPI toolkits; 0: node_count
-  std::string std_out_err_path_prefix;      // may use $AZ_BATCHAI_*
-  std::string preparation_command_line;     // empty: none
-  std::string image;                        // containerSettings.imageSourceRegistry.image; empty: host
+  std::string command_line;              // custom, custom_mpi
+  std::string python_script_file_path;   // all that run Python
+  std::string python_interpreter_path;   // the same; empty: image map's, else `python`, else `python3`
+  std::string command_line_args;         // all but custom, custom_mpi and tensor_flow
+  std::string config_file_path;          // cntk (BrainScript) and caffe, instead of a Python script
+  std::uint32_t process_count = 0;       // MPI toolkits and py_torch; 0: node_count
+  std::uint32_t processes_per_node = 0;  // torchrun, jax; 0: one
+  CommunicationBackend communication_backend = CommunicationBackend::gloo;  // py_torch
+  // tensor_flow; unset counts: see tasks.h
+  std::optional<std::uint32_t> worker_count, parameter_server_count;
+  std::string master_command_line_args, worker_command_line_args, parameter_server_command_line_args;
+  std::string std_out_err_path_prefix;   // may use $AZ_BATCHAI_*
+  std::string preparation_command_line;  // empty: none
+  std::string image;                     // containerSettings.imageSourceRegistry.image; empty: host
+  ContainerOptions container;
   std::vector<FileShareMount> file_shares;  // job-level mounts
+  std::vector<BlobMount> blob_file_systems;
   std::vector<InputDirectory> input_directories;
   std::vector<OutputDirectory> output_directories;
   std::vector<NamedValue> environment;
@@ -81,6 +106,24 @@ struct ImageMapping {
   std::optional<std::string> preparation;  // replaces jobPreparation.commandLine ("" = none)
   std::string python_interpreter;          // empty: default
   friend bool operator==(const ImageMapping&, const ImageMapping&) = default;
+};
+
+// ---- What a cluster makes of every node that it takes (Batch AI's nodeSetup) ----
+
+// Runs in bash as root on every node of a cluster, when the node is taken and after every reboot.
+struct SetupTask {
+  std::string command_line;  // empty: there is no task
+  std::vector<NamedValue> environment;
+  std::string std_out_err_path_prefix;  // may use $AZ_BATCHAI_MOUNT_ROOT
+  DurationMs time_limit_ms = 60 * 60 * 1000;
+  friend bool operator==(const SetupTask&, const SetupTask&) = default;
+};
+
+struct NodeSetup {
+  SetupTask task;
+  std::vector<FileShareMount> file_shares;  // mounted under $AZ_BATCHAI_MOUNT_ROOT, before the task
+  std::vector<BlobMount> blob_file_systems;
+  friend bool operator==(const NodeSetup&, const NodeSetup&) = default;
 };
 
 // ---- What a node has ----
@@ -109,8 +152,9 @@ struct Inventory {
 // A share resolved by the operator's storage table to something mountable. More kinds (nfs, smb, s3) come later.
 struct Volume {
   enum class Kind { local } kind = Kind::local;
-  std::string source;               // local: absolute directory on the node
-  std::string relative_mount_path;  // under AZ_BATCHAI_JOB_MOUNT_ROOT; empty when only a file operation is wanted
+  std::string source;  // local: absolute directory on the node
+  // Under AZ_BATCHAI_JOB_MOUNT_ROOT (of a cluster: AZ_BATCHAI_MOUNT_ROOT); empty when only a file operation is wanted.
+  std::string relative_mount_path;
   friend bool operator==(const Volume&, const Volume&) = default;
 };
 
@@ -119,15 +163,35 @@ struct GangMember {
   friend bool operator==(const GangMember&, const GangMember&) = default;
 };
 
+// How many processes of one attempt may listen on one node, and how many processes Trainyard starts without mpirun.
+inline constexpr std::uint32_t kTaskPorts = 256;
+inline constexpr std::uint32_t kMaxTasks = 4096;
+
 // All that a node needs to know to run its part of an attempt. Identical on all nodes of the attempt.
 struct Launch {
   std::string job_name, experiment, workspace, group;
   std::string segment;  // jobOutputDirectoryPathSegment
   JobSpec spec;
   ImageMapping mapping;
-  std::vector<Volume> volumes;      // same order as spec.file_shares
+  std::vector<Volume> volumes;      // of spec.file_shares, then of spec.blob_file_systems, in their order
   std::vector<GangMember> members;  // rank order of nodes; members[0] is the head
+  std::uint32_t first_port = 0;     // kTaskPorts ports from here on are this attempt's, on each of its nodes
   friend bool operator==(const Launch&, const Launch&) = default;
+};
+
+// All that a node of the cluster needs to know to set itself up. Identical on all its nodes.
+struct ClusterSetup {
+  std::string cluster;      // "group/workspace/cluster"
+  std::string path_suffix;  // stdOutErrPathSuffix
+  NodeSetup setup;
+  std::vector<Volume> volumes;  // of setup.file_shares, then of setup.blob_file_systems
+  friend bool operator==(const ClusterSetup&, const ClusterSetup&) = default;
+};
+
+struct SetupOrder {
+  // Drawn anew whenever the node is taken, has rebooted, or is to be repaired: the task of a run starts once, ever.
+  std::uint64_t run = 0;
+  std::shared_ptr<const ClusterSetup> setup;
 };
 
 enum class HoldingPhase { prepare, run, stop };
@@ -149,6 +213,7 @@ struct Orders {
   std::uint64_t revision = 0;    // per node, rises; an agent fsyncs it before acting and refuses lower ones
   std::string cluster;           // "group/workspace/cluster" or empty: in no cluster
   std::vector<HoldingOrder> holdings;
+  std::optional<SetupOrder> setup = std::nullopt;  // none: no set-up's mounts or processes may be there
 };
 
 // ---- What a node has and does now ----
@@ -189,6 +254,20 @@ struct HoldingReport {
   friend bool operator==(const HoldingReport&, const HoldingReport&) = default;
 };
 
+enum class SetupState {
+  running,  // mounting, or the task runs
+  done,     // the node can take jobs
+  failed,   // `error` says why, with the task's last lines; what it mounted and started may still be there
+  stopping  // being killed and unmounted
+};
+
+struct SetupReport {
+  std::uint64_t run = 0;
+  SetupState state = SetupState::running;
+  NodeError error;  // of failed
+  friend bool operator==(const SetupReport&, const SetupReport&) = default;
+};
+
 struct Report {
   std::string node_name;
   std::string store_generation;       // of the newest orders seen; empty: none yet
@@ -197,6 +276,7 @@ struct Report {
   std::uint64_t sequence = 0;         // rises per connection; the acknowledgement echoes it
   Inventory inventory;
   std::vector<HoldingReport> holdings;
+  std::optional<SetupReport> setup = std::nullopt;  // none: nothing of a set-up is there
 };
 
 }  // namespace trainyard

@@ -13,11 +13,28 @@ void read(const json& from, const char* key, T& into) {
   if (const auto found = from.find(key); found != from.end()) found->get_to(into);
 }
 
+void read_count(const json& from, const char* key, std::optional<std::uint32_t>& into) {
+  if (const auto found = from.find(key); found != from.end()) into = found->get<std::uint32_t>();
+}
+
 template <class Enum, std::size_t N>
 using Names = std::array<std::pair<Enum, const char*>, N>;
 
-constexpr Names<Toolkit, 3> kToolkits{
-    {{Toolkit::custom, "custom"}, {Toolkit::custom_mpi, "custommpi"}, {Toolkit::horovod, "horovod"}}};
+constexpr Names<Toolkit, 11> kToolkits{{{Toolkit::custom, "custom"},
+                                        {Toolkit::custom_mpi, "custommpi"},
+                                        {Toolkit::horovod, "horovod"},
+                                        {Toolkit::chainer, "chainer"},
+                                        {Toolkit::cntk, "cntk"},
+                                        {Toolkit::caffe, "caffe"},
+                                        {Toolkit::caffe2, "caffe2"},
+                                        {Toolkit::py_torch, "pytorch"},
+                                        {Toolkit::tensor_flow, "tensorflow"},
+                                        {Toolkit::torchrun, "torchrun"},
+                                        {Toolkit::jax, "jax"}}};
+constexpr Names<CommunicationBackend, 4> kBackends{{{CommunicationBackend::tcp, "tcp"},
+                                                    {CommunicationBackend::gloo, "gloo"},
+                                                    {CommunicationBackend::nccl, "nccl"},
+                                                    {CommunicationBackend::mpi, "mpi"}}};
 constexpr Names<Priority, 3> kPriorities{
     {{Priority::low, "low"}, {Priority::normal, "normal"}, {Priority::high, "high"}}};
 constexpr Names<OnNodeLoss, 2> kOnNodeLoss{{{OnNodeLoss::requeue, "requeue"}, {OnNodeLoss::fail, "fail"}}};
@@ -32,6 +49,11 @@ constexpr Names<HoldingState, 8> kStates{{{HoldingState::preparing, "preparing"}
                                           {HoldingState::lost, "lost"},
                                           {HoldingState::stopping, "stopping"},
                                           {HoldingState::clean, "clean"}}};
+
+constexpr Names<SetupState, 4> kSetupStates{{{SetupState::running, "running"},
+                                             {SetupState::done, "done"},
+                                             {SetupState::failed, "failed"},
+                                             {SetupState::stopping, "stopping"}}};
 
 template <class Enum, std::size_t N>
 const char* name_in(const Names<Enum, N>& names, Enum value) {
@@ -70,8 +92,17 @@ const char* name_of(HoldingPhase phase) {
 const char* name_of(Toolkit toolkit) {
   return name_in(kToolkits, toolkit);
 }
+const char* name_of(CommunicationBackend backend) {
+  return name_in(kBackends, backend);
+}
 const char* name_of(Priority priority) {
   return name_in(kPriorities, priority);
+}
+const char* name_of(SetupState state) {
+  return name_in(kSetupStates, state);
+}
+std::optional<SetupState> setup_state_named(const std::string& name) {
+  return named_in(kSetupStates, name);
 }
 std::optional<HoldingState> holding_state_named(const std::string& name) {
   return named_in(kStates, name);
@@ -103,6 +134,28 @@ void from_json(const json& in, FileShareMount& out) {
   read(in, "relativeMountPath", out.relative_mount_path);
   read(in, "fileMode", out.file_mode);
   read(in, "directoryMode", out.directory_mode);
+}
+
+void to_json(json& out, const BlobMount& in) {
+  out = {{"accountName", in.account_name},
+         {"containerName", in.container_name},
+         {"relativeMountPath", in.relative_mount_path},
+         {"mountOptions", in.mount_options}};
+}
+void from_json(const json& in, BlobMount& out) {
+  read(in, "accountName", out.account_name);
+  read(in, "containerName", out.container_name);
+  read(in, "relativeMountPath", out.relative_mount_path);
+  read(in, "mountOptions", out.mount_options);
+}
+
+void to_json(json& out, const ContainerOptions& in) {
+  out = {{"serverUrl", in.server_url}, {"userName", in.user_name}, {"shmSize", in.shm_size}};
+}
+void from_json(const json& in, ContainerOptions& out) {
+  read(in, "serverUrl", out.server_url);
+  read(in, "userName", out.user_name);
+  read(in, "shmSize", out.shm_size);
 }
 
 void to_json(json& out, const InputDirectory& in) {
@@ -143,17 +196,27 @@ void to_json(json& out, const JobSpec& in) {
          {"pythonScriptFilePath", in.python_script_file_path},
          {"pythonInterpreterPath", in.python_interpreter_path},
          {"commandLineArgs", in.command_line_args},
+         {"configFilePath", in.config_file_path},
          {"processCount", in.process_count},
+         {"processesPerNode", in.processes_per_node},
+         {"communicationBackend", name_of(in.communication_backend)},
+         {"masterCommandLineArgs", in.master_command_line_args},
+         {"workerCommandLineArgs", in.worker_command_line_args},
+         {"parameterServerCommandLineArgs", in.parameter_server_command_line_args},
          {"stdOutErrPathPrefix", in.std_out_err_path_prefix},
          {"preparationCommandLine", in.preparation_command_line},
          {"image", in.image},
+         {"container", in.container},
          {"fileShares", in.file_shares},
+         {"blobFileSystems", in.blob_file_systems},
          {"inputDirectories", in.input_directories},
          {"outputDirectories", in.output_directories},
          {"environment", in.environment},
          {"maxWallClockMs", in.max_wall_clock_ms},
          {"priority", name_of(in.priority)},
          {"recovery", in.recovery}};
+  if (in.worker_count) out["workerCount"] = *in.worker_count;
+  if (in.parameter_server_count) out["parameterServerCount"] = *in.parameter_server_count;
 }
 void from_json(const json& in, JobSpec& out) {
   read(in, "nodeCount", out.node_count);
@@ -162,11 +225,21 @@ void from_json(const json& in, JobSpec& out) {
   read(in, "pythonScriptFilePath", out.python_script_file_path);
   read(in, "pythonInterpreterPath", out.python_interpreter_path);
   read(in, "commandLineArgs", out.command_line_args);
+  read(in, "configFilePath", out.config_file_path);
   read(in, "processCount", out.process_count);
+  read(in, "processesPerNode", out.processes_per_node);
+  read_enum(in, "communicationBackend", kBackends, out.communication_backend);
+  read_count(in, "workerCount", out.worker_count);
+  read_count(in, "parameterServerCount", out.parameter_server_count);
+  read(in, "masterCommandLineArgs", out.master_command_line_args);
+  read(in, "workerCommandLineArgs", out.worker_command_line_args);
+  read(in, "parameterServerCommandLineArgs", out.parameter_server_command_line_args);
   read(in, "stdOutErrPathPrefix", out.std_out_err_path_prefix);
   read(in, "preparationCommandLine", out.preparation_command_line);
   read(in, "image", out.image);
+  read(in, "container", out.container);
   read(in, "fileShares", out.file_shares);
+  read(in, "blobFileSystems", out.blob_file_systems);
   read(in, "inputDirectories", out.input_directories);
   read(in, "outputDirectories", out.output_directories);
   read(in, "environment", out.environment);
@@ -182,6 +255,28 @@ void to_json(json& out, const ImageMapping& in) {
 void from_json(const json& in, ImageMapping& out) {
   read(in, "pythonInterpreter", out.python_interpreter);
   if (const auto found = in.find("preparation"); found != in.end()) out.preparation = found->get<std::string>();
+}
+
+void to_json(json& out, const SetupTask& in) {
+  out = {{"commandLine", in.command_line},
+         {"environment", in.environment},
+         {"stdOutErrPathPrefix", in.std_out_err_path_prefix},
+         {"timeLimitMs", in.time_limit_ms}};
+}
+void from_json(const json& in, SetupTask& out) {
+  read(in, "commandLine", out.command_line);
+  read(in, "environment", out.environment);
+  read(in, "stdOutErrPathPrefix", out.std_out_err_path_prefix);
+  read(in, "timeLimitMs", out.time_limit_ms);
+}
+
+void to_json(json& out, const NodeSetup& in) {
+  out = {{"task", in.task}, {"fileShares", in.file_shares}, {"blobFileSystems", in.blob_file_systems}};
+}
+void from_json(const json& in, NodeSetup& out) {
+  read(in, "task", out.task);
+  read(in, "fileShares", out.file_shares);
+  read(in, "blobFileSystems", out.blob_file_systems);
 }
 
 void to_json(json& out, const Gpu& in) {
@@ -230,9 +325,10 @@ void from_json(const json& in, GangMember& out) {
 }
 
 void to_json(json& out, const Launch& in) {
-  out = {{"jobName", in.job_name}, {"experiment", in.experiment}, {"workspace", in.workspace},
-         {"group", in.group},      {"segment", in.segment},       {"spec", in.spec},
-         {"mapping", in.mapping},  {"volumes", in.volumes},       {"members", in.members}};
+  out = {{"jobName", in.job_name},    {"experiment", in.experiment}, {"workspace", in.workspace},
+         {"group", in.group},         {"segment", in.segment},       {"spec", in.spec},
+         {"mapping", in.mapping},     {"volumes", in.volumes},       {"members", in.members},
+         {"firstPort", in.first_port}};
 }
 void from_json(const json& in, Launch& out) {
   read(in, "jobName", out.job_name);
@@ -244,6 +340,17 @@ void from_json(const json& in, Launch& out) {
   read(in, "mapping", out.mapping);
   read(in, "volumes", out.volumes);
   read(in, "members", out.members);
+  read(in, "firstPort", out.first_port);
+}
+
+void to_json(json& out, const ClusterSetup& in) {
+  out = {{"cluster", in.cluster}, {"pathSuffix", in.path_suffix}, {"setup", in.setup}, {"volumes", in.volumes}};
+}
+void from_json(const json& in, ClusterSetup& out) {
+  read(in, "cluster", out.cluster);
+  read(in, "pathSuffix", out.path_suffix);
+  read(in, "setup", out.setup);
+  read(in, "volumes", out.volumes);
 }
 
 void to_json(json& out, const NodeError& in) {

@@ -15,16 +15,21 @@ namespace trainyard {
   void from_json(const nlohmann::json&, type&);
 TY_JSON(NamedValue)
 TY_JSON(FileShareMount)
+TY_JSON(BlobMount)
+TY_JSON(ContainerOptions)
 TY_JSON(InputDirectory)
 TY_JSON(OutputDirectory)
 TY_JSON(Recovery)
 TY_JSON(JobSpec)
 TY_JSON(ImageMapping)
+TY_JSON(SetupTask)
+TY_JSON(NodeSetup)
 TY_JSON(Gpu)
 TY_JSON(Inventory)
 TY_JSON(Volume)
 TY_JSON(GangMember)
 TY_JSON(Launch)
+TY_JSON(ClusterSetup)
 TY_JSON(NodeError)
 TY_JSON(CleanupReceipt)
 #undef TY_JSON
@@ -32,8 +37,11 @@ TY_JSON(CleanupReceipt)
 // Names used in JSON, on the wire and for people.
 const char* name_of(HoldingState state);
 const char* name_of(HoldingPhase phase);
-const char* name_of(Toolkit toolkit);    // custom, custommpi, horovod: Batch AI's toolType
-const char* name_of(Priority priority);  // low, normal, high
+const char* name_of(Toolkit toolkit);               // custom, custommpi, horovod, ...: Batch AI's toolType
+const char* name_of(CommunicationBackend backend);  // tcp, gloo, nccl, mpi
+const char* name_of(Priority priority);             // low, normal, high
+const char* name_of(SetupState state);              // running, done, failed, stopping
+std::optional<SetupState> setup_state_named(const std::string& name);
 std::optional<HoldingState> holding_state_named(const std::string& name);
 std::optional<HoldingPhase> holding_phase_named(const std::string& name);
 

@@ -83,6 +83,25 @@ Status read_storage(const json& list, Config& config) {
   return {};
 }
 
+Status read_exports(const json& list, Config& config) {
+  if (!list.is_array()) return wrong("file_servers", "must be a list");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    ExportEntry entry;
+    const std::string where = fmt::format("file_servers[{}]", i);
+    ObjectReader reader(list[i], where);
+    reader.value("name", entry.name);
+    reader.value("address", entry.address);
+    reader.value("export", entry.path);
+    if (const Status status = reader.finish(); !status) return status;
+    if (entry.name.empty()) return wrong(where + ".name", "is missing: a name, or \"*\" for every other name");
+    if (entry.address.empty()) return wrong(where + ".address", "is missing: the NFS server's name or address");
+    if (!entry.path.starts_with("/")) return wrong(where + ".export", "must be an absolute directory on the server");
+    while (entry.path.size() > 1 && entry.path.ends_with("/")) entry.path.pop_back();
+    config.exports.push_back(std::move(entry));
+  }
+  return {};
+}
+
 Status read_images(const json& list, Config& config) {
   if (!list.is_array()) return wrong("images", "must be a list");
   for (std::size_t i = 0; i < list.size(); ++i) {
@@ -130,6 +149,8 @@ Status read_timing(const json& timing, Config& config) {
   reader.positive("gang_abort_after_ms", config.timing.gang_abort_after_ms);
   reader.positive("kill_time_ms", config.timing.kill_time_ms);
   reader.positive("prepare_limit_ms", config.timing.prepare_limit_ms);
+  reader.positive("setup_retry_ms", config.timing.setup_retry_ms);
+  reader.positive("setup_retry_longest_ms", config.timing.setup_retry_longest_ms);
   reader.positive("heartbeat_ms", config.heartbeat_ms);
   return reader.finish();
 }
@@ -164,8 +185,9 @@ Result<Config> parse_config(const std::string& json_text) {
   reader.value("insecure_lab", config.insecure_lab);
   reader.value("free_space_floor_mb", config.free_space_floor_mb);
   using Part = std::pair<const char*, Status (*)(const json&, Config&)>;
-  for (const auto& [key, read] : {Part{"tls", read_tls}, Part{"storage", read_storage}, Part{"images", read_images},
-                                  Part{"pools", read_pools}, Part{"timing", read_timing}}) {
+  for (const auto& [key, read] :
+       {Part{"tls", read_tls}, Part{"storage", read_storage}, Part{"file_servers", read_exports},
+        Part{"images", read_images}, Part{"pools", read_pools}, Part{"timing", read_timing}}) {
     const json* found = reader.find(key);
     if (found == nullptr) continue;
     if (const Status status = read(*found, config); !status) return status.error();
@@ -251,6 +273,19 @@ Result<std::string> place_of(const Config& config, const std::string& account) {
       fmt::format("storage account {0} has no place: add {{\"account\":\"{0}\",\"local\":\"/a/directory/on/the/"
                   "nodes\"}} to \"storage\" in the controller's configuration",
                   account)};
+}
+
+Result<ExportEntry> export_of(const Config& config, const std::string& file_server) {
+  const ExportEntry* any = nullptr;
+  for (const ExportEntry& entry : config.exports) {
+    if (entry.name == file_server) return entry;
+    if (entry.name == "*" && any == nullptr) any = &entry;
+  }
+  if (any != nullptr) return ExportEntry{any->name, any->address, any->path + "/" + file_server};
+  return Error{Code::failed_precondition,
+               fmt::format("file server {0} has no NFS export: add {{\"name\":\"{0}\",\"address\":\"10.0.0.5\","
+                           "\"export\":\"/a/directory/of/it\"}} to \"file_servers\" in the controller's configuration",
+                           file_server)};
 }
 
 Result<ImageMapping> mapping_of(const Config& config, const std::string& image) {

@@ -25,6 +25,12 @@ struct StorageEntry {
   std::string account, local;
 };
 
+// A file server is a user's name for an NFS export: `name` is a name, or "*" for every other name (then the export is
+// the directory `path`/<name>).
+struct ExportEntry {
+  std::string name, address, path;
+};
+
 // Jobs of this image (exact match) run on the host, with these replacements.
 struct ImageEntry {
   std::string image;
@@ -41,6 +47,7 @@ struct Config {
   bool insecure_lab = false;
   std::optional<TlsFiles> tls;
   std::vector<StorageEntry> storage;
+  std::vector<ExportEntry> exports;
   std::vector<ImageEntry> images;
   std::map<std::string, PoolEntry> pools;
   core::Settings timing;
@@ -65,6 +72,8 @@ bool is_loopback(const std::string& host);
 
 // The directory on the nodes that holds the account's shares. FAILED_PRECONDITION naming the table when it has none.
 Result<std::string> place_of(const Config& config, const std::string& account);
+// The export behind a file server's name; `name` is as in the table. FAILED_PRECONDITION when the table has none.
+Result<ExportEntry> export_of(const Config& config, const std::string& file_server);
 // FAILED_PRECONDITION with the advice for the operator when the image is not mapped. "" (no image): the host as it is.
 Result<ImageMapping> mapping_of(const Config& config, const std::string& image);
 

@@ -1,5 +1,6 @@
 // trainyard-controller: reads its configuration, opens the store, starts the loop and the server, and runs until told
 // to stop (exit 0) or until the state cannot be written (exit 1). Exit 78: the configuration must not be started.
+#include <absl/synchronization/mutex.h>
 #include <grpc/support/log.h>
 #include <pthread.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -163,6 +164,8 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
+  // Debian builds abseil with the search for deadlocks on; in gRPC's own locks it only costs time.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 
   const auto config = configuration(flags);
   if (!config) return refuse(config.error());

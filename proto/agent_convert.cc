@@ -38,6 +38,37 @@ Result<HoldingOrder> order_from_proto(const v1::HoldingOrder& message) {
   return order;
 }
 
+// A protobuf map has no order; names are sorted so that equal reports stay equal.
+std::vector<NamedValue> details_from_proto(const google::protobuf::Map<std::string, std::string>& message) {
+  std::vector<NamedValue> details;
+  for (const auto& [name, value] : std::map<std::string, std::string>(message.begin(), message.end())) {
+    details.push_back({name, value});
+  }
+  return details;
+}
+
+Result<SetupReport> setup_from_proto(const v1::SetupReport& message) {
+  SetupReport setup;
+  setup.run = message.run();
+  const auto state = setup_state_named(message.state());
+  if (!state) return Error{Code::invalid_argument, fmt::format("report: unknown set-up state \"{}\"", message.state())};
+  setup.state = *state;
+  setup.error = {message.error_code(), message.error_message(), details_from_proto(message.error_details()),
+                 message.infrastructure()};
+  return setup;
+}
+
+void to_proto(const SetupReport& setup, v1::SetupReport& message) {
+  message.set_run(setup.run);
+  message.set_state(name_of(setup.state));
+  message.set_error_code(valid_utf8(setup.error.code));
+  message.set_error_message(valid_utf8(setup.error.message));
+  for (const NamedValue& detail : setup.error.details) {
+    (*message.mutable_error_details())[valid_utf8(detail.name)] = valid_utf8(detail.value);
+  }
+  message.set_infrastructure(setup.error.infrastructure);
+}
+
 }  // namespace
 
 Status check_node_name(const std::string& name) {
@@ -151,9 +182,7 @@ Result<HoldingReport> from_proto(const v1::HoldingReport& message) {
   if (message.has_exit_code()) holding.exit_code = message.exit_code();
   holding.error.code = message.error_code();
   holding.error.message = message.error_message();
-  // A protobuf map has no order; names are sorted so that equal reports stay equal.
-  const std::map<std::string, std::string> details(message.error_details().begin(), message.error_details().end());
-  for (const auto& [name, value] : details) holding.error.details.push_back({name, value});
+  holding.error.details = details_from_proto(message.error_details());
   holding.error.infrastructure = message.infrastructure();
   holding.receipt.processes_killed = message.processes_killed();
   holding.receipt.mounts_removed = message.mounts_removed();
@@ -170,6 +199,7 @@ void to_proto(const Report& report, v1::Report& message) {
   message.set_sequence(report.sequence);
   to_proto(report.inventory, *message.mutable_inventory());
   for (const HoldingReport& holding : report.holdings) to_proto(holding, *message.add_holdings());
+  if (report.setup) to_proto(*report.setup, *message.mutable_setup());
 }
 
 Result<Report> from_proto(const v1::Report& message) {
@@ -187,6 +217,11 @@ Result<Report> from_proto(const v1::Report& message) {
     if (!holding) return holding.error();
     if (holding->state == HoldingState::clean) holding->receipt.node_name = report.node_name;
     report.holdings.push_back(std::move(holding).value());
+  }
+  if (message.has_setup()) {
+    auto setup = setup_from_proto(message.setup());
+    if (!setup) return setup.error();
+    report.setup = std::move(setup).value();
   }
   return report;
 }
@@ -206,6 +241,10 @@ void to_proto(const Orders& orders, v1::Orders& message) {
     out.set_grace_ms(order.grace_ms);
     if (order.launch) out.set_launch_json(to_json_text(*order.launch));
   }
+  if (orders.setup) {
+    message.mutable_setup()->set_run(orders.setup->run);
+    message.mutable_setup()->set_setup_json(to_json_text(*orders.setup->setup));
+  }
 }
 
 Result<Orders> from_proto(const v1::Orders& message) {
@@ -218,6 +257,11 @@ Result<Orders> from_proto(const v1::Orders& message) {
     auto order = order_from_proto(item);
     if (!order) return order.error();
     orders.holdings.push_back(std::move(order).value());
+  }
+  if (message.has_setup()) {
+    auto setup = from_json_text<ClusterSetup>(message.setup().setup_json());
+    if (!setup) return Error{Code::invalid_argument, "orders: set-up: " + setup.error().message};
+    orders.setup = SetupOrder{message.setup().run(), std::make_shared<const ClusterSetup>(std::move(setup).value())};
   }
   return orders;
 }

@@ -1,6 +1,7 @@
 #include "proto/convert.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <limits>
@@ -9,8 +10,6 @@
 
 namespace trainyard {
 namespace {
-
-constexpr std::int32_t kMaxNodes = 10'000;
 
 Error invalid(std::string_view field, std::string_view text) {
   return {Code::invalid_argument, fmt::format("{}: {}", field, text)};
@@ -48,56 +47,6 @@ DurationMs from_proto(const google::protobuf::Duration& message) {
   return seconds * 1000 + message.nanos() / 1'000'000;
 }
 
-Result<std::uint32_t> node_target_from_proto(std::int32_t target) {
-  if (target < 0 || target > kMaxNodes) {
-    return invalid("properties.scaleSettings.manual.targetNodeCount",
-                   fmt::format("must be 0 to {}, got {}", kMaxNodes, target));
-  }
-  return static_cast<std::uint32_t>(target);
-}
-
-Result<core::DeallocationOption> from_proto(v1::DeallocationOption option) {
-  switch (option) {
-    case v1::DEALLOCATION_OPTION_UNSPECIFIED:
-    case v1::DEALLOCATION_OPTION_REQUEUE:
-      return core::DeallocationOption::requeue;
-    case v1::DEALLOCATION_OPTION_TERMINATE:
-      return core::DeallocationOption::terminate;
-    case v1::DEALLOCATION_OPTION_WAIT_FOR_JOB_COMPLETION:
-      return core::DeallocationOption::wait_for_job_completion;
-    default:
-      return invalid("properties.scaleSettings.manual.nodeDeallocationOption",
-                     "is not known: use requeue, terminate or waitforjobcompletion");
-  }
-}
-
-Result<core::ClusterSpec> from_proto(const v1::ClusterSpec& message) {
-  core::ClusterSpec spec;
-  if (message.vm_size().empty()) return invalid("properties.vmSize", "is missing");
-  if (const Status status = check_name("properties.vmSize", message.vm_size()); !status) return status.error();
-  spec.vm_size = message.vm_size();
-  if (message.vm_priority() == v1::VM_PRIORITY_LOWPRIORITY) {
-    return Error{Code::invalid_argument, "not supported yet: properties.vmPriority lowpriority"};
-  }
-  if (!v1::VmPriority_IsValid(message.vm_priority()))
-    return invalid("properties.vmPriority", "is not known: use dedicated");
-  const auto target = node_target_from_proto(message.target_node_count());
-  if (!target) return target.error();
-  spec.target_node_count = *target;
-  const auto option = from_proto(message.node_deallocation_option());
-  if (!option) return option.error();
-  spec.node_deallocation_option = *option;
-  for (const Status& status :
-       {check_short("properties.userAccountSettings.adminUserName", message.admin_user_name(), 64),
-        check_short("properties.userAccountSettings.adminUserSshPublicKey", message.admin_user_ssh_public_key(),
-                    16384)}) {
-    if (!status) return status.error();
-  }
-  spec.admin_user_name = message.admin_user_name();
-  spec.admin_user_ssh_public_key = message.admin_user_ssh_public_key();
-  return spec;
-}
-
 Status check_location(const std::string& location) {
   return check_short("location", location, 64);
 }
@@ -112,6 +61,45 @@ Result<core::Tags> tags_from_proto(const google::protobuf::Map<std::string, std:
     out[name] = value;
   }
   return out;
+}
+
+Result<core::FileServerSpec> from_proto(const v1::FileServerSpec& message) {
+  const auto one_of = [](std::string_view field, const std::string& text, std::initializer_list<const char*> names,
+                         std::string& into) -> Status {
+    for (const char* name : names) {
+      if (equal_ignoring_case(text, name)) {
+        into = name;
+        return {};
+      }
+    }
+    return invalid(field, fmt::format("is '{}', must be one of {}", text, fmt::join(names, ", ")));
+  };
+  const auto count = [](std::string_view field, std::int32_t value, std::int32_t most) -> Status {
+    if (value >= 1 && value <= most) return {};
+    return invalid(field, fmt::format("must be 1 to {}, got {}", most, value));
+  };
+  core::FileServerSpec spec;
+  const Status checks[] = {
+      message.vm_size().empty() ? Status(invalid("properties.vmSize", "is missing"))
+                                : check_name("properties.vmSize", message.vm_size()),
+      count("properties.dataDisks.diskSizeInGB", message.disk_size_in_gb(), 1'000'000),
+      count("properties.dataDisks.diskCount", message.disk_count(), 1'000),
+      one_of("properties.dataDisks.storageAccountType", message.storage_account_type(), {"Standard_LRS", "Premium_LRS"},
+             spec.storage_account_type),
+      one_of("properties.dataDisks.cachingType", message.caching_type().empty() ? "none" : message.caching_type(),
+             {"none", "readonly", "readwrite"}, spec.caching_type),
+      check_short("properties.sshConfiguration.userAccountSettings.adminUserName", message.admin_user_name(), 64),
+      check_short("properties.sshConfiguration.userAccountSettings.adminUserSshPublicKey",
+                  message.admin_user_ssh_public_key(), 16'384)};
+  for (const Status& check : checks) {
+    if (!check) return check.error();
+  }
+  spec.vm_size = message.vm_size();
+  spec.disk_size_gb = static_cast<std::uint32_t>(message.disk_size_in_gb());
+  spec.disk_count = static_cast<std::uint32_t>(message.disk_count());
+  spec.admin_user_name = message.admin_user_name();
+  spec.admin_user_ssh_public_key = message.admin_user_ssh_public_key();
+  return spec;
 }
 
 void to_proto(const core::Group& row, v1::Group& message) {
@@ -141,71 +129,6 @@ void to_proto(const core::Experiment& row, const core::WorkspaceRef& home, v1::E
   message.set_id(arm_id(core::ExperimentRef{home.group, home.workspace, row.name}));
 }
 
-void to_proto(const core::ClusterSpec& spec, v1::ClusterSpec& message) {
-  message.set_vm_size(spec.vm_size);
-  message.set_vm_priority(spec.vm_priority == core::VmPriority::dedicated ? v1::VM_PRIORITY_DEDICATED
-                                                                          : v1::VM_PRIORITY_LOWPRIORITY);
-  message.set_target_node_count(static_cast<std::int32_t>(spec.target_node_count));
-  switch (spec.node_deallocation_option) {
-    case core::DeallocationOption::requeue:
-      message.set_node_deallocation_option(v1::DEALLOCATION_OPTION_REQUEUE);
-      break;
-    case core::DeallocationOption::terminate:
-      message.set_node_deallocation_option(v1::DEALLOCATION_OPTION_TERMINATE);
-      break;
-    case core::DeallocationOption::wait_for_job_completion:
-      message.set_node_deallocation_option(v1::DEALLOCATION_OPTION_WAIT_FOR_JOB_COMPLETION);
-      break;
-  }
-  message.set_admin_user_name(spec.admin_user_name);
-  message.set_admin_user_ssh_public_key(spec.admin_user_ssh_public_key);
-}
-
-void to_proto(const core::ClusterView& view, v1::Cluster& message) {
-  const core::Cluster& row = view.row;
-  message.set_resource_group(view.group);
-  message.set_workspace(view.workspace);
-  message.set_name(row.name);
-  to_proto(row.spec, *message.mutable_spec());
-  message.set_allocation_state(row.resizing ? "resizing" : "steady");
-  message.set_provisioning_state(provisioning(row.deleting));
-  message.set_current_node_count(static_cast<std::int32_t>(view.current_node_count));
-  auto& counts = *message.mutable_node_state_counts();
-  counts.set_idle_node_count(static_cast<std::int32_t>(view.counts.idle));
-  counts.set_running_node_count(static_cast<std::int32_t>(view.counts.running));
-  counts.set_preparing_node_count(static_cast<std::int32_t>(view.counts.preparing));
-  counts.set_unusable_node_count(static_cast<std::int32_t>(view.counts.unusable));
-  counts.set_leaving_node_count(static_cast<std::int32_t>(view.counts.leaving));
-  message.set_reason(view.reason);
-  set_time(row.created_ms, *message.mutable_creation_time());
-  set_time(row.allocation_changed_ms, *message.mutable_allocation_state_transition_time());
-  message.set_id(arm_id(core::ClusterRef{view.group, view.workspace, row.name}));
-}
-
-void to_proto(const core::NodeView& view, v1::Node& message) {
-  const core::Node& row = view.row;
-  message.set_name(row.name);
-  message.set_address(row.inventory.address);
-  message.set_vm_size(row.inventory.flavour);
-  message.set_pool(row.inventory.pool);
-  message.set_state(view.state);
-  message.set_reachable(row.live.reachable);
-  message.set_cluster(view.cluster_path);
-  for (const trainyard::Gpu& gpu : row.inventory.gpus) {
-    auto& out = *message.add_gpus();
-    out.set_uuid(gpu.uuid);
-    out.set_model(gpu.model);
-    out.set_memory_bytes(gpu.memory_bytes);
-    out.set_pretend(gpu.pretend);
-  }
-  message.set_cores(row.inventory.cores);
-  message.set_memory_bytes(row.inventory.memory_bytes);
-  for (const std::string& running : view.running) message.add_running(running);
-  message.set_note(view.note);
-  if (row.live.seen) set_time(row.live.last_report_ms, *message.mutable_last_report_time());
-  message.set_agent_version(row.inventory.agent_version);
-}
-
 void to_proto(const core::Account& row, const std::string& group, v1::Account& message) {
   message.set_name(row.name);
   message.set_resource_group(group);
@@ -218,6 +141,25 @@ void to_proto(const core::Share& row, const std::string& account, v1::Share& mes
   message.set_account(account);
   message.set_name(row.name);
   set_time(row.created_ms, *message.mutable_creation_time());
+}
+
+void to_proto(const core::FileServer& row, const core::WorkspaceRef& home, v1::FileServer& message) {
+  message.set_resource_group(home.group);
+  message.set_workspace(home.workspace);
+  message.set_name(row.name);
+  v1::FileServerSpec& spec = *message.mutable_spec();
+  spec.set_vm_size(row.spec.vm_size);
+  spec.set_disk_size_in_gb(static_cast<std::int32_t>(row.spec.disk_size_gb));
+  spec.set_disk_count(static_cast<std::int32_t>(row.spec.disk_count));
+  spec.set_storage_account_type(row.spec.storage_account_type);
+  spec.set_caching_type(row.spec.caching_type);
+  spec.set_admin_user_name(row.spec.admin_user_name);
+  spec.set_admin_user_ssh_public_key(row.spec.admin_user_ssh_public_key);
+  message.set_mount_point(row.export_path);
+  message.set_file_server_internal_ip(row.address);
+  message.set_provisioning_state(provisioning(false));
+  set_time(row.created_ms, *message.mutable_creation_time());
+  message.set_id(arm_id(core::FileServerRef{home.group, home.workspace, row.name}));
 }
 
 }  // namespace trainyard

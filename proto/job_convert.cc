@@ -7,31 +7,20 @@
 
 #include "common/model_json.h"
 #include "proto/convert.h"
+#include "proto/toolkit_convert.h"
 
 namespace trainyard {
 namespace {
 
 constexpr std::int32_t kMaxNodes = 10'000;
-constexpr std::int32_t kMaxProcesses = 1'000'000;
-constexpr std::size_t kMaxText = 64 * 1024;  // of a command line or value: what one exec argument can carry, and half
-constexpr int kMaxItems = 1'000;             // of any list
+constexpr int kMaxItems = 1'000;  // of any list
 constexpr DurationMs kMaxDuration = 10LL * 365 * 24 * 3600 * 1000;
-
-Error invalid(std::string_view field, std::string_view text) {
-  return {Code::invalid_argument, fmt::format("properties.{}: {}", field, text)};
-}
 
 bool identifier(std::string_view text) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
   };
   return !text.empty() && text.size() <= 128 && std::all_of(text.begin(), text.end(), allowed);
-}
-
-Status check_text(std::string_view field, const std::string& text) {
-  if (text.size() > kMaxText) return invalid(field, fmt::format("is longer than {} bytes", kMaxText));
-  if (text.find('\0') != text.npos) return invalid(field, "must not contain NUL");
-  return {};
 }
 
 Status check_count(std::string_view field, int count) {
@@ -58,67 +47,7 @@ Result<DurationMs> duration(std::string_view field, const google::protobuf::Dura
   return value;
 }
 
-// ---- Toolkits: exactly the fields of the chosen one may be set ----
-
-struct ToolkitField {
-  const char* name;  // within the settings object
-  bool is_set;
-  bool allowed, required;
-};
-
-Status toolkit_from_proto(const v1::JobSpec& message, JobSpec& spec) {
-  std::string settings;
-  switch (message.toolkit()) {
-    case v1::TOOLKIT_CUSTOM:
-      spec.toolkit = Toolkit::custom;
-      settings = "customToolkitSettings";
-      break;
-    case v1::TOOLKIT_CUSTOM_MPI:
-      spec.toolkit = Toolkit::custom_mpi;
-      settings = "customMpiSettings";
-      break;
-    case v1::TOOLKIT_HOROVOD:
-      spec.toolkit = Toolkit::horovod;
-      settings = "horovodSettings";
-      break;
-    default:
-      return Error{Code::invalid_argument,
-                   "properties: names no toolkit; give exactly one of customToolkitSettings, customMpiSettings, "
-                   "horovodSettings"};
-  }
-  const bool horovod = spec.toolkit == Toolkit::horovod;
-  const bool mpi = spec.toolkit != Toolkit::custom;
-  const ToolkitField fields[] = {
-      {"commandLine", !message.command_line().empty(), !horovod, !horovod},
-      {"pythonScriptFilePath", !message.python_script_file_path().empty(), horovod, horovod},
-      {"pythonInterpreterPath", !message.python_interpreter_path().empty(), horovod, false},
-      {"commandLineArgs", !message.command_line_args().empty(), horovod, false},
-      {"processCount", message.process_count() != 0, mpi, false},
-  };
-  for (const ToolkitField& field : fields) {
-    const std::string name = settings + "." + field.name;
-    if (field.is_set && !field.allowed) return invalid(name, "is no field of this toolkit");
-    if (!field.is_set && field.required) return invalid(name, "is missing");
-  }
-  if (message.process_count() < 0 || message.process_count() > kMaxProcesses) {
-    return invalid(settings + ".processCount",
-                   fmt::format("must be 1 to {}, got {}", kMaxProcesses, message.process_count()));
-  }
-  const std::pair<const char*, const std::string*> texts[] = {
-      {".commandLine", &message.command_line()},
-      {".pythonScriptFilePath", &message.python_script_file_path()},
-      {".pythonInterpreterPath", &message.python_interpreter_path()},
-      {".commandLineArgs", &message.command_line_args()}};
-  for (const auto& [name, text] : texts) {
-    if (const Status status = check_text(settings + name, *text); !status) return status;
-  }
-  spec.command_line = message.command_line();
-  spec.python_script_file_path = message.python_script_file_path();
-  spec.python_interpreter_path = message.python_interpreter_path();
-  spec.command_line_args = message.command_line_args();
-  spec.process_count = static_cast<std::uint32_t>(message.process_count());
-  return {};
-}
+}  // namespace
 
 // ---- Lists ----
 
@@ -145,27 +74,86 @@ Result<FileShareMount> mount_from_proto(const std::string& field, const v1::Azur
   return mount;
 }
 
+namespace {
+
 // Two mounts at one place, or one inside the other, would hide files.
 bool overlaps(const std::string& left, const std::string& right) {
   return left == right || left.starts_with(right + "/") || right.starts_with(left + "/");
 }
 
+Status check_apart(const std::string& field, const std::string& path, std::vector<std::string>& others) {
+  for (const std::string& other : others) {
+    if (overlaps(path, other)) {
+      return invalid(field + ".relativeMountPath",
+                     fmt::format("\"{}\" overlaps with the mount at \"{}\"", path, other));
+    }
+  }
+  others.push_back(path);
+  return {};
+}
+
+Result<BlobMount> blob_from_proto(const std::string& field, const v1::AzureBlobFileSystem& message) {
+  for (const auto& [key, name] : {std::pair<const char*, const std::string&>{".accountName", message.account_name()},
+                                  {".containerName", message.container_name()}}) {
+    if (name.empty()) return invalid(field + key, "is missing");
+    if (const Status status = check_name("properties." + field + key, name); !status) return status.error();
+  }
+  if (const Status status = check_text(field + ".mountOptions", message.mount_options()); !status)
+    return status.error();
+  auto path = clean_path("properties." + field + ".relativeMountPath", message.relative_mount_path(), false);
+  if (!path) return path.error();
+  return BlobMount{message.account_name(), message.container_name(), std::move(path).value(), message.mount_options()};
+}
+
 Status mounts_from_proto(const v1::JobSpec& message, JobSpec& spec) {
-  constexpr const char* kField = "mountVolumes.azureFileShares";
-  if (const Status status = check_count(kField, message.azure_file_shares_size()); !status) return status;
+  constexpr const char* kShares = "mountVolumes.azureFileShares";
+  constexpr const char* kBlobs = "mountVolumes.azureBlobFileSystems";
+  if (const Status status = check_count(kShares, message.azure_file_shares_size()); !status) return status;
+  if (const Status status = check_count(kBlobs, message.azure_blob_file_systems_size()); !status) return status;
+  std::vector<std::string> paths;
   for (int i = 0; i < message.azure_file_shares_size(); ++i) {
-    const std::string field = fmt::format("{}[{}]", kField, i);
+    const std::string field = fmt::format("{}[{}]", kShares, i);
     auto mount = mount_from_proto(field, message.azure_file_shares(i));
     if (!mount) return mount.error();
-    for (const FileShareMount& other : spec.file_shares) {
-      if (overlaps(mount->relative_mount_path, other.relative_mount_path)) {
-        return invalid(field + ".relativeMountPath",
-                       fmt::format("\"{}\" overlaps with the mount at \"{}\"", mount->relative_mount_path,
-                                   other.relative_mount_path));
-      }
-    }
+    if (const Status apart = check_apart(field, mount->relative_mount_path, paths); !apart) return apart;
     spec.file_shares.push_back(std::move(mount).value());
   }
+  for (int i = 0; i < message.azure_blob_file_systems_size(); ++i) {
+    const std::string field = fmt::format("{}[{}]", kBlobs, i);
+    auto mount = blob_from_proto(field, message.azure_blob_file_systems(i));
+    if (!mount) return mount.error();
+    if (const Status apart = check_apart(field, mount->relative_mount_path, paths); !apart) return apart;
+    spec.blob_file_systems.push_back(std::move(mount).value());
+  }
+  return {};
+}
+
+// Docker's --shm-size: "8g", "512m", "67108864".
+bool shm_size_is_good(std::string_view text) {
+  if (!text.empty() && std::string_view("bkmgBKMG").find(text.back()) != text.npos) text.remove_suffix(1);
+  return !text.empty() && text.size() <= 15 && text.find_first_not_of("0123456789") == text.npos &&
+         text.find_first_not_of('0') != text.npos;
+}
+
+Status container_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+  const std::string registry = "containerSettings.imageSourceRegistry.";
+  const std::pair<std::string, const std::string*> texts[] = {
+      {registry + "image", &message.image()},
+      {registry + "serverUrl", &message.image_server_url()},
+      {registry + "credentials.username", &message.image_user_name()}};
+  for (const auto& [field, text] : texts) {
+    if (const Status status = check_text(field, *text); !status) return status;
+    if (!text->empty() && message.image().empty()) return invalid(registry + "image", "is missing");
+  }
+  if (!message.shm_size().empty()) {
+    if (message.image().empty()) return invalid(registry + "image", "is missing");
+    if (!shm_size_is_good(message.shm_size())) {
+      return invalid("containerSettings.shmSize",
+                     fmt::format("\"{}\" is not a size like \"512m\" or \"8g\"", message.shm_size().substr(0, 20)));
+    }
+  }
+  spec.image = message.image();
+  spec.container = {message.image_server_url(), message.image_user_name(), message.shm_size()};
   return {};
 }
 
@@ -208,25 +196,35 @@ Status directories_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   return {};
 }
 
-Status environment_from_proto(const v1::JobSpec& message, JobSpec& spec) {
-  if (const Status status = check_count("environmentVariables", message.environment_variables_size()); !status)
-    return status;
+}  // namespace
+
+Result<std::vector<NamedValue>> variables_from_proto(
+    const std::string& field, const google::protobuf::RepeatedPtrField<v1::NamedValue>& message) {
+  if (const Status status = check_count(field, message.size()); !status) return status.error();
+  std::vector<NamedValue> variables;
   std::set<std::string> names;
-  for (int i = 0; i < message.environment_variables_size(); ++i) {
-    const auto& item = message.environment_variables(i);
-    const std::string field = fmt::format("environmentVariables[{}]", i);
-    if (item.name().empty()) return invalid(field + ".name", "is missing");
+  for (const v1::NamedValue& item : message) {
+    const std::string at = fmt::format("{}[{}]", field, variables.size());
+    if (item.name().empty()) return invalid(at + ".name", "is missing");
     if (!identifier(item.name()) || (item.name()[0] >= '0' && item.name()[0] <= '9')) {
-      return invalid(field + ".name", fmt::format("\"{}\" is not a variable's name: use letters, digits and '_', no "
-                                                  "digit first",
-                                                  item.name().substr(0, 100)));
+      return invalid(at + ".name", fmt::format("\"{}\" is not a variable's name: use letters, digits and '_', no "
+                                               "digit first",
+                                               item.name().substr(0, 100)));
     }
-    if (!names.insert(item.name()).second) {
-      return invalid(field + ".name", fmt::format("\"{}\" is given twice", item.name()));
-    }
-    if (const Status status = check_text(field + ".value", item.value()); !status) return status;
-    spec.environment.push_back({item.name(), item.value()});
+    if (!names.insert(item.name()).second)
+      return invalid(at + ".name", fmt::format("\"{}\" is given twice", item.name()));
+    if (const Status status = check_text(at + ".value", item.value()); !status) return status.error();
+    variables.push_back({item.name(), item.value()});
   }
+  return variables;
+}
+
+namespace {
+
+Status environment_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+  auto variables = variables_from_proto("environmentVariables", message.environment_variables());
+  if (!variables) return variables.error();
+  spec.environment = std::move(variables).value();
   return {};
 }
 
@@ -273,14 +271,12 @@ Status scalars_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   if (message.std_out_err_path_prefix().empty()) return invalid("stdOutErrPathPrefix", "is missing");
   const std::pair<const char*, const std::string*> texts[] = {
       {"stdOutErrPathPrefix", &message.std_out_err_path_prefix()},
-      {"jobPreparation.commandLine", &message.job_preparation_command_line()},
-      {"containerSettings.imageSourceRegistry.image", &message.image()}};
+      {"jobPreparation.commandLine", &message.job_preparation_command_line()}};
   for (const auto& [field, text] : texts) {
     if (const Status status = check_text(field, *text); !status) return status;
   }
   spec.std_out_err_path_prefix = message.std_out_err_path_prefix();
   spec.preparation_command_line = message.job_preparation_command_line();
-  spec.image = message.image();
   if (message.has_max_wall_clock_time()) {
     const auto limit = duration("constraints.maxWallClockTime", message.max_wall_clock_time(), false);
     if (!limit) return limit.error();
@@ -318,51 +314,18 @@ void recovery_to_proto(const Recovery& recovery, v1::Recovery& message) {
   set_duration(recovery.grace_ms, *message.mutable_grace());
 }
 
-// "group/workspace/cluster" as an ARM id; anything else (of an older row) as it is.
-std::string cluster_id(const std::string& path) {
-  const auto parts = split(path, '/');
-  if (parts.size() != 3) return path;
-  return arm_id(core::ClusterRef{std::string(parts[0]), std::string(parts[1]), std::string(parts[2])});
-}
-
-}  // namespace
-
-Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::WorkspaceRef& home) {
-  JobSubmission job;
-  auto cluster = parse_cluster("properties.cluster", message.cluster(), home);
-  if (!cluster) return cluster.error();
-  job.cluster = std::move(cluster).value();
-  if (const Status status = scalars_from_proto(message, job.spec); !status) return status.error();
-  if (const Status status = toolkit_from_proto(message, job.spec); !status) return status.error();
-  if (const Status status = mounts_from_proto(message, job.spec); !status) return status.error();
-  if (const Status status = directories_from_proto(message, job.spec); !status) return status.error();
-  if (const Status status = environment_from_proto(message, job.spec); !status) return status.error();
-  if (const Status status = recovery_from_proto(message.recovery(), job.spec.recovery); !status) return status.error();
-  return job;
-}
-
-void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec& message) {
-  message.set_cluster(cluster_id(cluster_path));
-  message.set_node_count(static_cast<std::int32_t>(spec.node_count));
-  message.set_toolkit(spec.toolkit == Toolkit::custom       ? v1::TOOLKIT_CUSTOM
-                      : spec.toolkit == Toolkit::custom_mpi ? v1::TOOLKIT_CUSTOM_MPI
-                                                            : v1::TOOLKIT_HOROVOD);
-  message.set_command_line(spec.command_line);
-  message.set_python_script_file_path(spec.python_script_file_path);
-  message.set_python_interpreter_path(spec.python_interpreter_path);
-  message.set_command_line_args(spec.command_line_args);
-  message.set_process_count(static_cast<std::int32_t>(spec.process_count));
-  message.set_std_out_err_path_prefix(spec.std_out_err_path_prefix);
-  message.set_job_preparation_command_line(spec.preparation_command_line);
-  message.set_image(spec.image);
-  for (const FileShareMount& mount : spec.file_shares) {
-    auto& out = *message.add_azure_file_shares();
+void mounts_to_proto(const JobSpec& spec, v1::JobSpec& message) {
+  for (const FileShareMount& mount : spec.file_shares) to_proto(mount, *message.add_azure_file_shares());
+  for (const BlobMount& mount : spec.blob_file_systems) {
+    auto& out = *message.add_azure_blob_file_systems();
     out.set_account_name(mount.account_name);
-    out.set_azure_file_url(mount.azure_file_url);
+    out.set_container_name(mount.container_name);
     out.set_relative_mount_path(mount.relative_mount_path);
-    out.set_file_mode(mount.file_mode);
-    out.set_directory_mode(mount.directory_mode);
+    out.set_mount_options(mount.mount_options);
   }
+}
+
+void directories_to_proto(const JobSpec& spec, v1::JobSpec& message) {
   for (const InputDirectory& directory : spec.input_directories) {
     auto& out = *message.add_input_directories();
     out.set_id(directory.id);
@@ -379,6 +342,44 @@ void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec&
     out.set_name(variable.name);
     out.set_value(variable.value);
   }
+}
+
+// "group/workspace/cluster" as an ARM id; anything else (of an older row) as it is.
+std::string cluster_id(const std::string& path) {
+  const auto parts = split(path, '/');
+  if (parts.size() != 3) return path;
+  return arm_id(core::ClusterRef{std::string(parts[0]), std::string(parts[1]), std::string(parts[2])});
+}
+
+}  // namespace
+
+Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::WorkspaceRef& home) {
+  JobSubmission job;
+  auto cluster = parse_cluster("properties.cluster", message.cluster(), home);
+  if (!cluster) return cluster.error();
+  job.cluster = std::move(cluster).value();
+  if (const Status status = scalars_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = toolkit_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = container_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = mounts_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = directories_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = environment_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = recovery_from_proto(message.recovery(), job.spec.recovery); !status) return status.error();
+  return job;
+}
+
+void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec& message) {
+  message.set_cluster(cluster_id(cluster_path));
+  message.set_node_count(static_cast<std::int32_t>(spec.node_count));
+  toolkit_to_proto(spec, message);
+  message.set_std_out_err_path_prefix(spec.std_out_err_path_prefix);
+  message.set_job_preparation_command_line(spec.preparation_command_line);
+  message.set_image(spec.image);
+  message.set_image_server_url(spec.container.server_url);
+  message.set_image_user_name(spec.container.user_name);
+  message.set_shm_size(spec.container.shm_size);
+  mounts_to_proto(spec, message);
+  directories_to_proto(spec, message);
   set_duration(spec.max_wall_clock_ms, *message.mutable_max_wall_clock_time());
   message.set_scheduling_priority(spec.priority == Priority::low    ? v1::PRIORITY_LOW
                                   : spec.priority == Priority::high ? v1::PRIORITY_HIGH
@@ -410,16 +411,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     if (row.started_ms != 0) set_time(row.started_ms, *info.mutable_start_time());
     if (row.ended_ms != 0) set_time(row.ended_ms, *info.mutable_end_time());
     if (row.exit_code) info.set_exit_code(*row.exit_code);
-    for (const NodeError& error : row.errors) {
-      auto& out = *info.add_errors();
-      out.set_code(error.code);
-      out.set_message(error.message);
-      for (const NamedValue& detail : error.details) {
-        auto& named = *out.add_details();
-        named.set_name(detail.name);
-        named.set_value(detail.value);
-      }
-    }
+    for (const NodeError& error : row.errors) to_proto(error, *info.add_errors());
   }
   message.set_attempt(row.attempt);
   message.set_requeues(row.requeues);
@@ -433,6 +425,24 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     set_duration(receipt.took_ms, *out.mutable_took());
   }
   for (const std::string& warning : row.warnings) message.add_warnings(warning);
+}
+
+void to_proto(const FileShareMount& mount, v1::AzureFileShare& message) {
+  message.set_account_name(mount.account_name);
+  message.set_azure_file_url(mount.azure_file_url);
+  message.set_relative_mount_path(mount.relative_mount_path);
+  message.set_file_mode(mount.file_mode);
+  message.set_directory_mode(mount.directory_mode);
+}
+
+void to_proto(const NodeError& error, v1::JobError& message) {
+  message.set_code(error.code);
+  message.set_message(error.message);
+  for (const NamedValue& detail : error.details) {
+    auto& named = *message.add_details();
+    named.set_name(detail.name);
+    named.set_value(detail.value);
+  }
 }
 
 void to_proto(const core::TimelineLine& line, v1::TimelineLine& message) {

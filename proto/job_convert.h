@@ -16,6 +16,13 @@ struct JobSubmission {
 // Checks and converts; `home` is the job's own workspace, in which a plain cluster name is looked up.
 Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::WorkspaceRef& home);
 
+// Parts that clusters have too; `field` is the path below "properties.".
+Result<FileShareMount> mount_from_proto(const std::string& field, const v1::AzureFileShare& message);
+Result<std::vector<NamedValue>> variables_from_proto(const std::string& field,
+                                                     const google::protobuf::RepeatedPtrField<v1::NamedValue>& message);
+void to_proto(const FileShareMount& mount, v1::AzureFileShare& message);
+void to_proto(const NodeError& error, v1::JobError& message);
+
 void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec& message);
 void to_proto(const core::JobView& view, v1::Job& message);
 void to_proto(const core::TimelineLine& line, v1::TimelineLine& message);

@@ -89,6 +89,10 @@ std::string arm_id(const core::JobRef& ref) {
   return fmt::format("{}/jobs/{}", arm_id(core::ExperimentRef{ref.group, ref.workspace, ref.experiment}), ref.job);
 }
 
+std::string arm_id(const core::FileServerRef& ref) {
+  return fmt::format("{}/fileservers/{}", arm_id(core::WorkspaceRef{ref.group, ref.workspace}), ref.file_server);
+}
+
 Result<core::ClusterRef> parse_cluster(std::string_view field, const std::string& text,
                                        const core::WorkspaceRef& home) {
   if (text.empty()) return invalid(field, "is missing: give the cluster's name");

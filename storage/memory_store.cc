@@ -33,6 +33,7 @@ Result<core::Tables> MemoryStore::load() {
                       values(x_holdings),
                       values(x_accounts),
                       values(x_shares),
+                      values(x_file_servers),
                       values(x_requests)};
   for (core::Node& node : tables.nodes) node.live = {};  // memory only: not part of the row
   return tables;
@@ -65,6 +66,7 @@ void MemoryStore::apply(const core::Changes& changes) {
   merge(x_jobs, changes.jobs, changes.erased_jobs);
   merge(x_accounts, changes.accounts, changes.erased_accounts);
   merge(x_shares, changes.shares, changes.erased_shares);
+  merge(x_file_servers, changes.file_servers, changes.erased_file_servers);
   for (const core::Holding& row : changes.holdings) x_holdings.insert_or_assign(core::key_of(row), row);
   for (const core::HoldingKey& key : changes.erased_holdings) x_holdings.erase(key);
   for (const core::RequestRecord& row : changes.requests) x_requests.insert_or_assign(row.request_id, row);

@@ -46,6 +46,7 @@ class MemoryStore : public Store {
   std::map<core::HoldingKey, core::Holding> x_holdings;
   std::map<AccountId, core::Account> x_accounts;
   std::map<ShareId, core::Share> x_shares;
+  std::map<FileServerId, core::FileServer> x_file_servers;
   std::map<std::string, core::RequestRecord> x_requests;
   std::map<std::uint64_t, core::TimelineLine> x_timeline;
 

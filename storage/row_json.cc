@@ -96,6 +96,19 @@ class TextWriter {
   std::string x_text;
 };
 
+// What most jobs leave at its default.
+void add_toolkit_members(TextWriter& out, const JobSpec& spec) {
+  const std::string none;
+  out.value("configFilePath", spec.config_file_path, none);
+  out.value("processesPerNode", spec.processes_per_node, 0U);
+  if (spec.toolkit == Toolkit::py_torch) out.text("communicationBackend", name_of(spec.communication_backend));
+  if (spec.worker_count) out.number("workerCount", *spec.worker_count);
+  if (spec.parameter_server_count) out.number("parameterServerCount", *spec.parameter_server_count);
+  out.value("masterCommandLineArgs", spec.master_command_line_args, none);
+  out.value("workerCommandLineArgs", spec.worker_command_line_args, none);
+  out.value("parameterServerCommandLineArgs", spec.parameter_server_command_line_args, none);
+}
+
 // The same members as to_json of JobSpec (a test compares). Recovery is written in full: its defaults may change later,
 // what was submitted under them must not.
 std::string job_spec_json(const JobSpec& spec) {
@@ -111,7 +124,10 @@ std::string job_spec_json(const JobSpec& spec) {
   out.text("stdOutErrPathPrefix", spec.std_out_err_path_prefix);
   out.text("preparationCommandLine", spec.preparation_command_line);
   out.text("image", spec.image);
+  add_toolkit_members(out, spec);
+  out.value("container", spec.container, {});
   out.value("fileShares", spec.file_shares, {});
+  out.value("blobFileSystems", spec.blob_file_systems, {});
   out.value("inputDirectories", spec.input_directories, {});
   out.value("outputDirectories", spec.output_directories, {});
   out.value("environment", spec.environment, {});
@@ -191,6 +207,79 @@ Result<std::vector<std::string>> read_strings(const std::string& text) {
 
 std::string inventory_text(const Inventory& inventory) {
   return dump(inventory);
+}
+
+std::string file_server_body_text(const core::FileServer& row) {
+  const core::FileServerSpec& spec = row.spec;
+  return dump({{"vmSize", spec.vm_size},
+               {"diskSizeInGB", spec.disk_size_gb},
+               {"diskCount", spec.disk_count},
+               {"storageAccountType", spec.storage_account_type},
+               {"cachingType", spec.caching_type},
+               {"adminUserName", spec.admin_user_name},
+               {"adminUserSshPublicKey", spec.admin_user_ssh_public_key}});
+}
+
+Status read_file_server_body(const std::string& text, core::FileServer& into) {
+  return parse(text, [&](const json& body) {
+    core::FileServerSpec& spec = into.spec;
+    read(body, "vmSize", spec.vm_size);
+    read(body, "diskSizeInGB", spec.disk_size_gb);
+    read(body, "diskCount", spec.disk_count);
+    read(body, "storageAccountType", spec.storage_account_type);
+    read(body, "cachingType", spec.caching_type);
+    read(body, "adminUserName", spec.admin_user_name);
+    read(body, "adminUserSshPublicKey", spec.admin_user_ssh_public_key);
+  });
+}
+
+std::string cluster_body_text(const core::Cluster& cluster) {
+  TextWriter body;
+  if (const auto& scale = cluster.spec.auto_scale) {
+    body.verbatim("autoScale", dump({{"minimum", scale->minimum},
+                                     {"maximum", scale->maximum},
+                                     {"initial", scale->initial},
+                                     {"idleBeforeScaleDownMs", scale->idle_before_scale_down_ms}}));
+    body.number("autoTarget", cluster.auto_target);
+  }
+  body.value("nodeSetup", cluster.spec.node_setup, NodeSetup{});
+  body.value("volumes", cluster.volumes, {});
+  if (!cluster.setup_path_suffix.empty()) body.text("setupPathSuffix", cluster.setup_path_suffix);
+  return body.take();
+}
+
+Status read_cluster_body(const std::string& text, core::Cluster& into) {
+  return parse(text, [&](const json& body) {
+    if (const auto scale = body.find("autoScale"); scale != body.end()) {
+      core::AutoScale& out = into.spec.auto_scale.emplace();
+      read(*scale, "minimum", out.minimum);
+      read(*scale, "maximum", out.maximum);
+      read(*scale, "initial", out.initial);
+      read(*scale, "idleBeforeScaleDownMs", out.idle_before_scale_down_ms);
+    }
+    read(body, "autoTarget", into.auto_target);
+    read(body, "nodeSetup", into.spec.node_setup);
+    read(body, "volumes", into.volumes);
+    read(body, "setupPathSuffix", into.setup_path_suffix);
+  });
+}
+
+std::string node_body_text(const core::Node& node) {
+  TextWriter body;
+  if (node.setup_run != 0) body.number("setupRun", static_cast<std::int64_t>(node.setup_run));
+  if (node.setup_failures != 0) body.number("setupFailures", node.setup_failures);
+  if (node.setup_retry_ms != 0) body.number("setupRetryMs", node.setup_retry_ms);
+  body.value("setupError", node.setup_error, NodeError{});
+  return body.take();
+}
+
+Status read_node_body(const std::string& text, core::Node& into) {
+  return parse(text, [&](const json& body) {
+    read(body, "setupRun", into.setup_run);
+    read(body, "setupFailures", into.setup_failures);
+    read(body, "setupRetryMs", into.setup_retry_ms);
+    read(body, "setupError", into.setup_error);
+  });
 }
 
 std::string job_spec_text(const core::Job& job) {

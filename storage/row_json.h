@@ -32,7 +32,18 @@ Result<std::vector<std::string>> read_strings(const std::string& text);
 
 std::string inventory_text(const Inventory& inventory);
 
+// Of a cluster: autoScale, node set-up, volumes; "{}" when it has none of them.
+std::string cluster_body_text(const core::Cluster& cluster);
+Status read_cluster_body(const std::string& text, core::Cluster& into);
+
+// Of a node: what became of its cluster's set-up; "{}" when there is none.
+std::string node_body_text(const core::Node& node);
+Status read_node_body(const std::string& text, core::Node& into);
+
 // What was given at submit and never changes: spec, image mapping, volumes, warnings.
+std::string file_server_body_text(const core::FileServer& row);
+Status read_file_server_body(const std::string& text, core::FileServer& into);
+
 std::string job_spec_text(const core::Job& job);
 Status read_job_spec(const std::string& text, core::Job& into);
 

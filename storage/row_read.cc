@@ -114,10 +114,22 @@ void read_containers(Reader& reader, core::Tables& tables, Known& known) {
   });
 }
 
+void read_file_servers(Reader& reader, core::Tables& tables, const Known& known) {
+  reader.rows("file_servers", "id,workspace,name,address,export_path,created_ms,body", "id",
+              [&](const Statement& row) -> Refusal {
+                core::FileServer server{{row.number(0)}, {row.number(1)}, row.text(2),   {},
+                                        row.text(3),     row.text(4),     row.integer(5)};
+                if (Refusal why = missing(known.workspaces, server.workspace, "workspace")) return why;
+                if (Status read = read_file_server_body(row.text(6), server); !read) return read.error().message;
+                tables.file_servers.push_back(std::move(server));
+                return std::nullopt;
+              });
+}
+
 void read_clusters(Reader& reader, core::Tables& tables, const Known& known) {
   reader.rows("clusters",
               "id,workspace,name,vm_size,vm_priority,target_node_count,node_deallocation_option,admin_user_name,"
-              "admin_user_ssh_public_key,resizing,created_ms,allocation_changed_ms,deleting",
+              "admin_user_ssh_public_key,resizing,created_ms,allocation_changed_ms,deleting,body",
               "id", [&](const Statement& row) -> Refusal {
                 core::Cluster cluster;
                 cluster.id = {row.number(0)};
@@ -135,6 +147,7 @@ void read_clusters(Reader& reader, core::Tables& tables, const Known& known) {
                 cluster.created_ms = row.integer(10);
                 cluster.allocation_changed_ms = row.integer(11);
                 cluster.deleting = row.integer(12) != 0;
+                if (Status status = read_cluster_body(row.text(13), cluster); !status) return status.error().message;
                 if (Refusal why = missing(known.workspaces, cluster.workspace, "workspace")) return why;
                 tables.clusters.push_back(std::move(cluster));
                 return std::nullopt;
@@ -145,7 +158,8 @@ void read_clusters(Reader& reader, core::Tables& tables, const Known& known) {
 // of the node tells again.
 void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
   reader.rows("nodes",
-              "id,name,cluster,state,reason,state_changed_ms,epoch,revision,awaited_revision,inventory,former_epochs",
+              "id,name,cluster,state,reason,state_changed_ms,epoch,revision,awaited_revision,inventory,former_epochs,"
+              "body",
               "id", [&](const Statement& row) -> Refusal {
                 core::Node node;
                 node.id = {row.number(0)};
@@ -159,6 +173,9 @@ void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
                 node.awaited_revision = row.number(8);
                 node.former_epochs = reader.or_default(read_strings(row.text(10)), "former_epochs");
                 node.inventory = reader.or_default(from_json_text<Inventory>(row.text(9)), "inventory");
+                if (Status status = read_node_body(row.text(11), node); !status) {
+                  reader.note("body cannot be read: " + status.error().message, true);
+                }
                 tables.nodes.push_back(std::move(node));
                 return std::nullopt;
               });
@@ -240,6 +257,7 @@ Result<core::Tables> read_tables(Connection& connection, std::vector<BadRow>& ba
               });
   Known known;
   read_containers(reader, tables, known);
+  read_file_servers(reader, tables, known);
   read_clusters(reader, tables, known);
   read_nodes_and_holdings(reader, tables);
   read_jobs(reader, tables, known);

@@ -105,9 +105,9 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_cluster,
           upsert_sql("clusters", {"id", "workspace", "name", "vm_size", "vm_priority", "target_node_count",
                                   "node_deallocation_option", "admin_user_name", "admin_user_ssh_public_key",
-                                  "resizing", "created_ms", "allocation_changed_ms", "deleting"}));
+                                  "resizing", "created_ms", "allocation_changed_ms", "deleting", "body"}));
   prepare(w.x_node, upsert_sql("nodes", {"id", "name", "cluster", "state", "reason", "state_changed_ms", "epoch",
-                                         "former_epochs", "revision", "awaited_revision", "inventory"}));
+                                         "former_epochs", "revision", "awaited_revision", "inventory", "body"}));
   prepare(w.x_job_insert, insert_sql("jobs", kJobColumns));
   prepare(w.x_job_update, job_update_sql());
   prepare(w.x_spec, upsert_sql("job_specs", {"job", "body"}));
@@ -117,6 +117,8 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
                                   3));
   prepare(w.x_account, upsert_sql("accounts", {"id", "group_id", "name", "location", "sku", "place", "created_ms"}));
   prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms"}));
+  prepare(w.x_file_server,
+          upsert_sql("file_servers", {"id", "workspace", "name", "address", "export_path", "created_ms", "body"}));
   prepare(w.x_request,
           upsert_sql("requests", {"id", "request_id", "fingerprint", "at_ms", "code", "message", "subject"}));
   prepare(w.x_line, insert_sql("timeline", {"sequence", "at_ms", "who", "subject_key", "subject", "what", "why"}));
@@ -130,6 +132,7 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_erase_holding, "DELETE FROM holdings WHERE node=? AND job=? AND attempt=?");
   prepare(w.x_erase_account, "DELETE FROM accounts WHERE id=?");
   prepare(w.x_erase_share, "DELETE FROM shares WHERE id=?");
+  prepare(w.x_erase_file_server, "DELETE FROM file_servers WHERE id=?");
   prepare(w.x_erase_request, "DELETE FROM requests WHERE id=?");
   Statement requests;
   prepare(requests, "SELECT id,request_id FROM requests");
@@ -167,14 +170,14 @@ int RowWriter::upsert(const core::Changes& changes) {
     return x_cluster.run(row.id.value, row.workspace.value, row.name, spec.vm_size, stored_name(spec.vm_priority),
                          spec.target_node_count, stored_name(spec.node_deallocation_option), spec.admin_user_name,
                          spec.admin_user_ssh_public_key, row.resizing, row.created_ms, row.allocation_changed_ms,
-                         row.deleting);
+                         row.deleting, cluster_body_text(row));
   });
   code = each(code, changes.nodes, [&](const core::Node& row) {
     std::optional<std::uint64_t> cluster;
     if (row.cluster) cluster = row.cluster->value;
     return x_node.run(row.id.value, row.name, cluster, stored_name(row.state), row.reason, row.state_changed_ms,
                       row.epoch, strings_text(row.former_epochs), row.revision, row.awaited_revision,
-                      inventory_text(row.inventory));
+                      inventory_text(row.inventory), node_body_text(row));
   });
   code = each(code, changes.holdings, [&](const core::Holding& row) {
     return x_holding.run(row.node.value, row.id.job.value, row.id.attempt, row.job_name, row.node_epoch, row.member,
@@ -186,6 +189,10 @@ int RowWriter::upsert(const core::Changes& changes) {
   });
   code = each(code, changes.shares, [&](const core::Share& row) {
     return x_share.run(row.id.value, row.account.value, row.name, row.created_ms);
+  });
+  code = each(code, changes.file_servers, [&](const core::FileServer& row) {
+    return x_file_server.run(row.id.value, row.workspace.value, row.name, row.address, row.export_path, row.created_ms,
+                             file_server_body_text(row));
   });
   code = each(code, changes.requests, [&](const core::RequestRecord& row) { return put_request(row); });
   return each(code, changes.timeline, [&](const core::TimelineLine& row) {
@@ -228,6 +235,7 @@ int RowWriter::erase(const core::Changes& changes) {
   code = each(code, changes.erased_jobs, by_id(x_erase_spec));
   code = each(code, changes.erased_accounts, by_id(x_erase_account));
   code = each(code, changes.erased_shares, by_id(x_erase_share));
+  code = each(code, changes.erased_file_servers, by_id(x_erase_file_server));
   code = each(code, changes.erased_holdings, [&](const core::HoldingKey& key) {
     return x_erase_holding.run(key.first.value, key.second.job.value, key.second.attempt);
   });

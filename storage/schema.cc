@@ -49,6 +49,16 @@ CREATE TABLE timeline (sequence INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, who
 CREATE INDEX timeline_of_subject ON timeline (subject_key, sequence);
 CREATE TABLE quarantine (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, table_name TEXT NOT NULL,
   row_key TEXT NOT NULL, reason TEXT NOT NULL, row_json TEXT NOT NULL) STRICT;
+)sql",
+                                     // Auto-scale, node set-up and volumes of clusters; what became of it on nodes.
+                                     R"sql(
+ALTER TABLE clusters ADD COLUMN body TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE nodes ADD COLUMN body TEXT NOT NULL DEFAULT '{}';
+)sql",
+                                     // Names for the operator's NFS exports.
+                                     R"sql(
+CREATE TABLE file_servers (id INTEGER PRIMARY KEY, workspace INTEGER NOT NULL, name TEXT NOT NULL, address TEXT NOT NULL,
+  export_path TEXT NOT NULL, created_ms INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
 )sql"};
 
 }  // namespace

@@ -31,6 +31,7 @@ AgentCore::AgentCore(Settings settings, std::string node_name, std::string epoch
       x_store_generation(std::move(spool.store_generation)),
       x_inventory(std::move(inventory)),
       x_revision(spool.revision),
+      x_setup(std::move(spool.setup)),
       x_tombstones(spool.tombstones.begin(), spool.tombstones.end()),
       x_now_ms(now_ms),
       x_acked_send_ms(spool.acked_send_ms > 0 ? std::min(spool.acked_send_ms, now_ms) : now_ms),
@@ -56,6 +57,7 @@ std::vector<Action> AgentCore::step(const Input& input) {
     const Orders orders = *std::exchange(x_waiting_orders, std::nullopt);
     on(OrdersArrived{orders});
   }
+  follow_setup();
   report_if_due();
   return std::exchange(x_actions, {});
 }
@@ -86,7 +88,8 @@ void AgentCore::on(const OrdersArrived& input) {
   if (!new_store && orders.revision < x_revision) return;
   if (new_store && !x_store_generation.empty()) {
     // Job numbers of another store mean other jobs: nothing of the old one may live when the first new one is taken.
-    bool all_clean = true;
+    bool all_clean = !x_setup;
+    x_setup_ordered = std::optional<SetupOrder>();
     for (auto& [id, held] : x_holdings) {
       if (!ended(held.state)) stop(held, 0);
       all_clean = all_clean && held.state == HoldingState::clean;
@@ -130,6 +133,7 @@ void AgentCore::act_on(const Orders& orders) {
   for (const HoldingOrder& order : orders.holdings) {
     if (order.phase != HoldingPhase::stop) act_on(order);
   }
+  x_setup_ordered = orders.setup;
 }
 
 void AgentCore::act_on(const HoldingOrder& order) {
@@ -207,6 +211,42 @@ void AgentCore::forget_unlisted(const Orders& orders) {
       ++it;
     }
   }
+}
+
+// ---- The cluster's set-up ----
+
+void AgentCore::follow_setup() {
+  if (!x_setup_ordered) return;
+  const std::optional<SetupOrder>& ordered = *x_setup_ordered;
+  if (x_setup && x_setup->state != SetupState::stopping && (!ordered || ordered->run != x_setup->run)) {
+    const bool used = std::any_of(x_holdings.begin(), x_holdings.end(),
+                                  [](const auto& held) { return held.second.state != HoldingState::clean; });
+    if (used) return;  // jobs see its mounts: they end first
+    x_setup->state = SetupState::stopping;
+    x_changed = true;
+    x_actions.push_back(PersistSetup{});
+    x_actions.push_back(TakeDownSetup{x_setup->run});
+  }
+  if (x_setup || !ordered) return;
+  x_setup = HeldSetup{ordered->run, SetupState::running, x_now_ms, ordered->setup, {}};
+  x_changed = true;
+  x_actions.push_back(PersistSetup{});
+  x_actions.push_back(SetUp{ordered->run});
+}
+
+void AgentCore::on(const SetUpEnded& input) {
+  if (!x_setup || x_setup->run != input.run || x_setup->state != SetupState::running) return;
+  x_setup->state = input.error ? SetupState::failed : SetupState::done;
+  if (input.error) x_setup->error = *input.error;
+  x_changed = true;
+  x_actions.push_back(PersistSetup{});
+}
+
+void AgentCore::on(const SetupTakenDown& input) {
+  if (!x_setup || x_setup->run != input.run || x_setup->state != SetupState::stopping) return;
+  x_setup.reset();
+  x_changed = true;
+  x_actions.push_back(PersistSetup{});
 }
 
 // ---- Leases ----
@@ -337,6 +377,7 @@ void AgentCore::report_if_due() {
     report.holdings.push_back(
         {.id = id, .state = held.state, .exit_code = held.exit_code, .error = held.error, .receipt = held.receipt});
   }
+  if (x_setup) report.setup = SetupReport{x_setup->run, x_setup->state, x_setup->error};
   x_actions.push_back(SendReport{std::move(report)});
 }
 
@@ -344,6 +385,8 @@ void AgentCore::report_if_due() {
 
 void AgentCore::resume_spool() {
   x_resumed = true;
+  if (x_setup && x_setup->state == SetupState::running) x_actions.push_back(SetUp{x_setup->run});
+  if (x_setup && x_setup->state == SetupState::stopping) x_actions.push_back(TakeDownSetup{x_setup->run});
   for (auto& [id, held] : x_holdings) {
     if (x_tombstones.contains(id) && !ended(held.state)) {
       stop(held, 0);  // the crash came between spooling the tombstone and acting on it

@@ -9,7 +9,8 @@
 //
 // Rules it keeps: orders of another epoch or a lower revision are refused for ever; a holding whose lease ended without
 // an acknowledgement is stopped without grace and leaves a tombstone; what is not ordered is stopped and cleaned; a
-// clean holding is reported until orders no longer list it.
+// clean holding is reported until orders no longer list it. Of a cluster's set-up there is at most one run at a time; a
+// run that is no longer ordered is taken down once no job can use it, and only then the next one begins.
 #pragma once
 
 #include <map>
@@ -59,6 +60,15 @@ struct Cleaned {
   AttemptId id;
   CleanupReceipt receipt;
 };
+// Outcome of SetUp
+struct SetUpEnded {
+  std::uint64_t run = 0;
+  std::optional<NodeError> error;
+};
+// Outcome of TakeDownSetup: nothing is left
+struct SetupTakenDown {
+  std::uint64_t run = 0;
+};
 struct InventoryChanged {
   Inventory inventory;
 };
@@ -67,7 +77,7 @@ struct Tick {};
 struct Input {
   TimeMs now_ms = 0;
   std::variant<OrdersArrived, ReportAcknowledged, LinkUp, LinkDown, Prepared, HeadStarted, HeadEnded, PeerLost, Cleaned,
-               InventoryChanged, Tick>
+               SetUpEnded, SetupTakenDown, InventoryChanged, Tick>
       body;
 };
 
@@ -101,6 +111,16 @@ struct Stop {
   AttemptId id;
   DurationMs grace_ms = 0;
 };
+// Spool setup() (none: forget it), fsync
+struct PersistSetup {};
+// Mounts, then the task -> SetUpEnded. A repeat goes on with what is there: a run's task never starts twice.
+struct SetUp {
+  std::uint64_t run = 0;
+};
+// Kill, unmount -> SetupTakenDown
+struct TakeDownSetup {
+  std::uint64_t run = 0;
+};
 // Full
 struct SendReport {
   Report report;
@@ -109,8 +129,8 @@ struct SendSame {
   std::uint64_t sequence = 0, orders_revision = 0;
 };
 
-using Action =
-    std::variant<PersistOrders, PersistHolding, ForgetHolding, Prepare, StartHead, Stop, SendReport, SendSame>;
+using Action = std::variant<PersistOrders, PersistHolding, ForgetHolding, Prepare, StartHead, Stop, PersistSetup, SetUp,
+                            TakeDownSetup, SendReport, SendSame>;
 
 // What the spool keeps of a holding; survives the agent, not the machine's reboot.
 struct HeldAttempt {
@@ -127,6 +147,15 @@ struct HeldAttempt {
   bool run_ordered = false;           // phase run was seen
 };
 
+// The same of a cluster's set-up.
+struct HeldSetup {
+  std::uint64_t run = 0;
+  SetupState state = SetupState::running;
+  TimeMs begun_ms = 0;  // the task's time limit counts from here
+  std::shared_ptr<const ClusterSetup> setup;
+  NodeError error;
+};
+
 struct Spool {  // what a restarted agent starts from; empty on a new one
   std::uint64_t revision = 0;
   std::string store_generation;
@@ -136,6 +165,7 @@ struct Spool {  // what a restarted agent starts from; empty on a new one
   // Send time (CLOCK_BOOTTIME: valid within the epoch) of a report known to be acknowledged; 0: none. Leases
   // count from it.
   TimeMs acked_send_ms = 0;
+  std::optional<HeldSetup> setup = std::nullopt;
 };
 
 struct Settings {
@@ -152,6 +182,7 @@ class AgentCore {
   // When a Tick is wanted next (report due, a lease ends); at once while the spool waits to be resumed.
   TimeMs next_deadline() const;
   const std::map<AttemptId, HeldAttempt>& holdings() const { return x_holdings; }
+  const std::optional<HeldSetup>& setup() const { return x_setup; }
   const std::set<AttemptId>& tombstones() const { return x_tombstones; }
   std::uint64_t revision() const { return x_revision; }
   // Leases count from here: the send time of the newest report known to be acknowledged.
@@ -169,6 +200,8 @@ class AgentCore {
   void on(const HeadEnded& input);
   void on(const PeerLost& input);
   void on(const Cleaned& input);
+  void on(const SetUpEnded& input);
+  void on(const SetupTakenDown& input);
   void on(const InventoryChanged& input);
   void on(const Tick&) {}
 
@@ -181,6 +214,7 @@ class AgentCore {
   void run(HeldAttempt& held);
   void stop(HeldAttempt& held, DurationMs grace_ms);
   void forget_unlisted(const Orders& orders);
+  void follow_setup();
   bool would_start_expired(const Orders& orders) const;
   void persist_orders();
   void persist(const HeldAttempt& held);
@@ -198,6 +232,9 @@ class AgentCore {
   // between spooling a revision and acting on it; the controller then sends its orders again.
   std::uint64_t x_acted_revision = 0;
   std::map<AttemptId, HeldAttempt> x_holdings;
+  std::optional<HeldSetup> x_setup;
+  // What the newest orders that were acted on say of it; nothing before this life has seen any.
+  std::optional<std::optional<SetupOrder>> x_setup_ordered;
   std::set<AttemptId> x_tombstones;
   TimeMs x_now_ms = 0;
   TimeMs x_acked_send_ms = 0;                 // leases count from here

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <deque>
 
-#include "agent/edge/file_stream_impl.h"
+#include "agent/edge/stream_impl.h"
 #include "proto/agent_convert.h"
 #include "trainyard/v1/agent.grpc.pb.h"
 
@@ -16,6 +16,12 @@ constexpr int kMaxMessageBytes = 16 * 1024 * 1024;  // orders carry the launches
 
 LaunchId launch_id_from(const v1::LaunchId& id) {
   return {from_proto(id.attempt()), id.from_node(), id.key()};
+}
+
+LaunchCall call_from(const v1::LaunchCall& message) {
+  LaunchCall call{launch_id_from(message.id()), message.to_host(), message.shell_command(), std::nullopt};
+  if (message.has_task()) call.task = message.task();
+  return call;
 }
 
 void to_message(const LaunchId& id, v1::LaunchId& message) {
@@ -179,8 +185,7 @@ struct ControllerLink::Impl {
         return handlers.on_orders(std::move(orders).value());
       }
       case v1::ToAgent::kLaunch:
-        return handlers.on_launch(
-            {launch_id_from(message.launch().id()), message.launch().to_host(), message.launch().shell_command()});
+        return handlers.on_launch(call_from(message.launch()));
       case v1::ToAgent::kLaunchStatus: {
         const v1::LaunchStatus& status = message.launch_status();
         return handlers.on_launch_status(
@@ -188,6 +193,8 @@ struct ControllerLink::Impl {
       }
       case v1::ToAgent::kFileCall:
         return handlers.on_file_call(message.file_call().call_id());
+      case v1::ToAgent::kExecCall:
+        return handlers.on_exec_call(message.exec_call().call_id());
       case v1::ToAgent::kRefused:
         return handlers.on_refused(message.refused().reason());
       case v1::ToAgent::MESSAGE_NOT_SET:
@@ -257,6 +264,7 @@ void ControllerLink::send(const LaunchCall& call) {
   to_message(call.id, *message.mutable_launch()->mutable_id());
   message.mutable_launch()->set_to_host(call.to_host);
   message.mutable_launch()->set_shell_command(valid_utf8(call.shell_command));
+  if (call.task) message.mutable_launch()->set_task(*call.task);
   x_impl->stream->send(std::move(message));
 }
 
@@ -273,6 +281,11 @@ void ControllerLink::send(const LaunchStatus& status) {
 std::shared_ptr<FileStream> ControllerLink::open_file(const std::string& call_id, FileHandlers handlers) {
   if (!x_impl->stream) return nullptr;
   return open_file_stream(x_impl->stream->channel(), call_id, x_impl->post, std::move(handlers));
+}
+
+std::shared_ptr<ExecStream> ControllerLink::open_exec(const std::string& call_id, ExecHandlers handlers) {
+  if (!x_impl->stream) return nullptr;
+  return open_exec_stream(x_impl->stream->channel(), call_id, x_impl->post, std::move(handlers));
 }
 
 }  // namespace trainyard::agent

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "agent/edge/exec_stream.h"
 #include "agent/edge/file_stream.h"
 #include "common/model.h"
 #include "common/result.h"
@@ -22,6 +24,7 @@ struct LaunchId {
 struct LaunchCall {
   LaunchId id;
   std::string to_host, shell_command;
+  std::optional<std::uint32_t> task;  // instead of a command: see agent.proto
 };
 struct LaunchStatus {
   enum class State { running, exited, refused, unreachable };
@@ -44,6 +47,7 @@ struct LinkHandlers {
   std::function<void(LaunchCall)> on_launch;
   std::function<void(LaunchStatus)> on_launch_status;
   std::function<void(std::string call_id)> on_file_call;
+  std::function<void(std::string call_id)> on_exec_call;
   std::function<void(std::string reason)> on_refused;
 };
 
@@ -66,6 +70,7 @@ class ControllerLink {
 
   // Opens ServeFile for a FileCall, on the channel of the present stream; nullptr when there is none.
   std::shared_ptr<FileStream> open_file(const std::string& call_id, FileHandlers handlers);
+  std::shared_ptr<ExecStream> open_exec(const std::string& call_id, ExecHandlers handlers);  // of an ExecCall, likewise
 
  private:
   struct Impl;

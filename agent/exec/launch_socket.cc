@@ -43,8 +43,8 @@ const char* name_of(LaunchState state) {
   return "unreachable";
 }
 
-std::string answer_line(LaunchState state, int exit_code, const std::string& message) {
-  return json{{"state", name_of(state)}, {"exit_code", exit_code}, {"message", message}}.dump(
+std::string answer_line(const std::string& key, LaunchState state, int exit_code, const std::string& message) {
+  return json{{"key", key}, {"state", name_of(state)}, {"exit_code", exit_code}, {"message", message}}.dump(
              -1, ' ', true, json::error_handler_t::replace) +
          "\n";
 }
@@ -62,10 +62,9 @@ struct LaunchSocket::Impl : std::enable_shared_from_this<LaunchSocket::Impl> {
     explicit Client(stream_protocol::socket connected) : socket(std::move(connected)), input(kMostRequestBytes) {}
     stream_protocol::socket socket;
     boost::asio::streambuf input;
-    char rest[16];
     std::deque<std::string> output;
-    std::string key;    // empty until its request was read
-    bool ends = false;  // after what is queued
+    std::set<std::string> keys;  // of its requests without a definite answer; trainyard-tasks has many
+    bool ends = false;           // after what is queued
   };
   using ClientPtr = std::shared_ptr<Client>;
 
@@ -120,6 +119,10 @@ struct LaunchSocket::Impl : std::enable_shared_from_this<LaunchSocket::Impl> {
   void welcome(const ClientPtr& client) {
     if (clients.size() >= kMostClients) return;  // closed; it tries again
     clients.insert(client);
+    read_request(client);
+  }
+
+  void read_request(const ClientPtr& client) {
     boost::asio::async_read_until(client->socket, client->input, '\n',
                                   [self = shared_from_this(), client](boost::system::error_code error, std::size_t) {
                                     self->take_request(client, error);
@@ -137,13 +140,16 @@ struct LaunchSocket::Impl : std::enable_shared_from_this<LaunchSocket::Impl> {
     const json request = json::parse(line, nullptr, false);
     LaunchRequest launch;
     if (request.is_object()) {
-      launch = {text_of(request, "key"), text_of(request, "host"), text_of(request, "command")};
+      launch = {text_of(request, "key"), text_of(request, "host"), text_of(request, "command"), std::nullopt};
+      const auto task = request.find("task");
+      if (task != request.end() && task->is_number_unsigned()) launch.task = task->get<std::uint32_t>();
     }
-    if (launch.key.empty() || launch.key.size() > 64 || launch.host.empty() || launch.command.empty()) {
+    if (launch.key.empty() || launch.key.size() > 64 || launch.host.empty() ||
+        launch.command.empty() != launch.task.has_value()) {
       return refuse(client, "the launch request is malformed");
     }
-    client->key = launch.key;
-    watch_end(client);
+    client->keys.insert(launch.key);
+    read_request(client);  // the next, or its end
     on_request(launch);
   }
 
@@ -152,16 +158,9 @@ struct LaunchSocket::Impl : std::enable_shared_from_this<LaunchSocket::Impl> {
     return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
   }
 
-  // A launcher says nothing more: whatever can be read is its end.
-  void watch_end(const ClientPtr& client) {
-    client->socket.async_read_some(
-        boost::asio::buffer(client->rest, sizeof client->rest),
-        [self = shared_from_this(), client](boost::system::error_code, std::size_t) { self->drop(client); });
-  }
-
   void refuse(const ClientPtr& client, const char* why) {
     client->ends = true;
-    send(client, answer_line(LaunchState::refused, 255, why));
+    send(client, answer_line({}, LaunchState::refused, 255, why));
   }
 
   void send(const ClientPtr& client, std::string line) {
@@ -216,11 +215,13 @@ LaunchSocket::~LaunchSocket() {
 }
 
 void LaunchSocket::notify(const std::string& key, LaunchState state, int exit_code, const std::string& message) {
-  const std::string line = answer_line(state, exit_code, message);
+  const std::string line = answer_line(key, state, exit_code, message);
+  const bool definite = state == LaunchState::exited || state == LaunchState::refused;
   const auto clients = x_impl->clients;  // sending may drop one
   for (const auto& client : clients) {
-    if (client->key != key || client->ends) continue;
-    client->ends = state == LaunchState::exited || state == LaunchState::refused;
+    if (!client->keys.contains(key) || client->ends) continue;
+    if (definite) client->keys.erase(key);
+    client->ends = client->keys.empty();
     x_impl->send(client, line);
   }
 }

@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "agent/exec/cgroup.h"
@@ -14,9 +15,10 @@
 namespace trainyard::agent {
 
 struct LaunchRequest {
-  std::string key;      // unique per launcher process on this node: "<pid>-<start time>"
-  std::string host;     // as mpirun names it
-  std::string command;  // for `bash -c` on that node
+  std::string key;                    // unique per launcher process on this node: "<pid>-<start time>", "task-<number>"
+  std::string host;                   // as mpirun names it
+  std::string command;                // for `bash -c` on that node
+  std::optional<std::uint32_t> task;  // instead of a command: one of the attempt's tasks
 };
 
 enum class LaunchState {
@@ -37,7 +39,7 @@ class LaunchSocket {
                                                     std::uint32_t uid, OnRequest on_request);
   ~LaunchSocket();  // closes all connections and removes the socket: launchers then wait for the next one
 
-  // Tells the launchers with this key, where connected; otherwise nothing happens (they will ask again).
+  // Tells the launchers that asked with this key, where connected; otherwise nothing happens (they will ask again).
   void notify(const std::string& key, LaunchState state, int exit_code, const std::string& message);
 
  private:

@@ -30,8 +30,8 @@ std::vector<NamedValue> common_parameters(const HoldingPaths& paths, const NodeF
       {"oob_tcp_keepalive_time", "10"},
       {"oob_tcp_keepalive_intvl", "2"},
       {"oob_tcp_keepalive_probes", "5"},
-      // Session files go with the job's temporary directory.
-      {"orte_tmpdir_base", paths.job_temp},
+      // Session files are mapped by every rank: in memory they cost a start less. They go with the attempt.
+      {"orte_tmpdir_base", paths.run},
   };
   parameters.insert(parameters.end(), rest.begin(), rest.end());
   return parameters;
@@ -63,6 +63,40 @@ std::vector<std::string> mpirun_arguments(const RankLayout& layout, const Holdin
     arguments.insert(arguments.end(), {"--mca", parameter.name, parameter.value});
   }
   return arguments;
+}
+
+std::vector<std::string> hydra_arguments(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts) {
+  const RankLayout layout = rank_layout(launch);
+  std::string hosts;
+  for (const auto& member : launch.members) hosts += (hosts.empty() ? "" : ",") + member.address;
+  std::vector<std::string> arguments{// trainyard-rsh takes what ssh would
+                                     "-bootstrap", "ssh", "-bootstrap-exec", paths.rsh_program, "-disable-x",
+                                     // Ranks have their own node's variables, not the first node's.
+                                     "-genvnone"};
+  if (!launch.members.empty()) arguments.insert(arguments.end(), {"-localhost", launch.members[0].address});
+  if (!facts.interface.empty()) arguments.insert(arguments.end(), {"-iface", facts.interface});
+  arguments.insert(arguments.end(),
+                   {"-hosts", hosts, "-ppn", std::to_string(layout.per_node), "-n", std::to_string(layout.ranks)});
+  return arguments;
+}
+
+std::string mpirun_script(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts,
+                          const std::string& command) {
+  const auto line = [&command](const std::vector<std::string>& arguments) {
+    std::string text = "exec \"$trainyard_mpirun\"";
+    for (const auto& argument : arguments) text += " " + shell_quote(argument);
+    return text + " " + command;
+  };
+  return "trainyard_mpirun=$(command -v mpirun)\n"
+         "case \"$trainyard_mpirun\" in ''|/bin/mpirun|/usr/bin/mpirun)\n"
+         "  trainyard_mpirun=$(command -v mpirun.openmpi || command -v mpirun || command -v mpiexec.hydra) || "
+         "{ echo 'trainyard: MPI (mpirun) is not installed on this node' >&2; exit 127; };;\n"
+         "esac\n"
+         "case \"$trainyard_mpirun\" in\n"
+         "*/mpirun.openmpi) ;;\n"
+         "*) case \"$(\"$trainyard_mpirun\" --version 2>&1)\" in *HYDRA*|*Intel*)\n" +
+         line(hydra_arguments(launch, paths, facts)) + ";;\nesac;;\nesac\n" +
+         line(mpirun_arguments(rank_layout(launch), paths, facts));
 }
 
 std::vector<NamedValue> mpirun_environment(const HoldingPaths& paths, const NodeFacts& facts) {

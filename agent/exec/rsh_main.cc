@@ -3,12 +3,9 @@
 // mpirun takes its end for the other node's. So it sits out restarts of the agent and of the controller: it connects
 // again and repeats the same request, for ever; only a definite answer (exited, refused) ends it. Exit code: the
 // command's, or 255.
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -18,11 +15,10 @@
 #include <string>
 
 #include "agent/exec/files.h"
+#include "agent/exec/launch_client.h"
 
 namespace trainyard::agent {
 namespace {
-
-constexpr std::size_t kMostLineBytes = 1 << 20;
 
 bool is_host_name(const std::string& host) {
   const auto allowed = [](unsigned char c) {
@@ -43,55 +39,13 @@ int skip_options(int argc, char** argv) {
   return index;
 }
 
-// The socket's path may be longer than an address holds: so go there and use its last part.
-bool enter_socket_directory(std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return true;
-  const std::string directory = path.substr(0, slash + 1);
-  path = path.substr(slash + 1);
-  return ::chdir(directory.c_str()) == 0;
-}
-
-UniqueFd connect_to(const std::string& name) {
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (!fd.valid() || name.size() >= sizeof address.sun_path) return UniqueFd();
-  std::memcpy(address.sun_path, name.data(), name.size());
-  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return UniqueFd();
-  return fd;
-}
-
-// Next line of the connection; nullopt when it is broken.
-std::optional<std::string> read_line(int fd, std::string& pending) {
-  for (;;) {
-    const std::size_t end = pending.find('\n');
-    if (end != std::string::npos) {
-      std::string line = pending.substr(0, end);
-      pending.erase(0, end + 1);
-      return line;
-    }
-    char buffer[4096];
-    const ssize_t got = ::read(fd, buffer, sizeof buffer);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0 || pending.size() > kMostLineBytes) return std::nullopt;
-    pending.append(buffer, static_cast<std::size_t>(got));
-  }
-}
-
 // Sends the request and follows the answers. The exit code, or nothing when the connection broke before a definite one.
 std::optional<int> converse(int fd, const std::string& request, bool& heard) {
   // A failure shows in the reading, where a refusal that came before our request may still lie.
-  for (std::size_t sent = 0; sent < request.size();) {
-    const ssize_t put = ::send(fd, request.data() + sent, request.size() - sent, MSG_NOSIGNAL);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) break;
-    sent += static_cast<std::size_t>(put);
-  }
+  (void)send_all(fd, request);
   std::string pending;
-  while (const auto line = read_line(fd, pending)) {
-    const auto answer = nlohmann::json::parse(*line, nullptr, false);
-    if (!answer.is_object()) return std::nullopt;
+  while (const auto found = read_answer_line(fd, pending)) {
+    const nlohmann::json& answer = *found;
     heard = true;
     const std::string state = answer.value("state", std::string());
     if (state == "exited") return answer.value("exit_code", 255) & 0xff;
@@ -126,16 +80,14 @@ int run(int argc, char** argv) {
   std::string command;
   for (int i = host_index + 1; i < argc; ++i) command += (command.empty() ? "" : " ") + std::string(argv[i]);
   const std::string key = std::to_string(::getpid()) + "-" + std::to_string(process_start_time(::getpid()));
-  const std::string request = nlohmann::json{{"key", key}, {"host", host}, {"command", command}}.dump(
-                                  -1, ' ', true, nlohmann::json::error_handler_t::replace) +
-                              "\n";
+  const std::string request = request_line({{"key", key}, {"host", host}, {"command", command}});
   std::string name = socket;
   if (!enter_socket_directory(name)) {
     std::fprintf(stderr, "trainyard-rsh: no directory for the socket %s: the job is over\n", socket);
     return 255;
   }
   for (useconds_t pause_us = 100'000;; pause_us = std::min<useconds_t>(pause_us * 2, 1'000'000)) {
-    const UniqueFd connection = connect_to(name);
+    const UniqueFd connection = connect_to_agent(name);
     bool heard = false;
     if (connection.valid()) {
       if (const auto code = converse(connection.get(), request, heard)) return *code;

@@ -1,7 +1,6 @@
 // trainyard-shim DIRECTORY: see shim.h. Started by start_shim with the held lock as descriptor 3 and a pipe for its
 // answer as 4. One thread, one loop over two pipes and the signals; it keeps nothing in memory that matters.
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -17,7 +16,9 @@
 #include <utility>
 
 #include "agent/exec/cgroup.h"
+#include "agent/exec/child.h"
 #include "agent/exec/files.h"
+#include "agent/exec/fork_into.h"
 #include "agent/exec/lease_file.h"
 #include "agent/exec/shim.h"
 
@@ -90,80 +91,24 @@ void end_with_error(Shim& shim, const std::string& message) {
 
 // ---- The child, between fork and exec ----
 
-// Says what failed and ends; the parent reads it from descriptor 3.
-[[noreturn]] void fail_child(const char* what) {
-  char text[512];
-  const int size = std::snprintf(text, sizeof text, "%s: %s", what, std::strerror(errno));
-  write_fully(3, text, static_cast<std::size_t>(std::min<int>(size, sizeof text - 1)));
-  ::_exit(127);
-}
-
-void drop_to(std::uint32_t uid, std::uint32_t gid) {
-  if (uid == 0 && gid == 0) return;
-  const gid_t groups[] = {gid};
-  if (::setgroups(1, groups) != 0 || ::setresgid(gid, gid, gid) != 0 || ::setresuid(uid, uid, uid) != 0) {
-    fail_child("cannot change to the job's user");
-  }
-  uid_t real = 0, effective = 0, saved = 0;
-  if (::getresuid(&real, &effective, &saved) != 0 || real != uid || effective != uid || saved != uid ||
-      (uid != 0 && ::setuid(0) == 0)) {
-    errno = EPERM;
-    fail_child("still privileged after changing to the job's user");
-  }
-}
-
-[[noreturn]] void run_child(const ShimSpec& spec, int out, int err, int report) {
-  if (!spec.cgroup.empty()) {
-    const UniqueFd procs(::open((spec.cgroup + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
-    if (!procs.valid() || ::write(procs.get(), "0", 1) != 1) {
-      ::dup2(report, 3);
-      fail_child(("cannot join cgroup " + spec.cgroup).c_str());
-    }
-  }
+[[noreturn]] void run_child(const ShimSpec& spec, bool in_cgroup, int out, int err, int report) {
+  if (!in_cgroup) join_cgroup(spec.cgroup, report);
   // All three are above 4: nothing is overwritten before it is moved.
   const int null = ::open("/dev/null", O_RDONLY);
   ::dup2(null, 0);
   ::dup2(out, 1);
   ::dup2(err, 2);
-  ::dup3(report, 3, O_CLOEXEC);
+  ::dup3(report, kReportFd, O_CLOEXEC);
   ::close_range(4, UINT_MAX, 0);
   ::setsid();
-  ::umask(022);
-  write_text("/proc/self/oom_score_adj", "0");
-  if (!spec.working_directory.empty() && ::chdir(spec.working_directory.c_str()) != 0) {
-    fail_child(("cannot enter " + spec.working_directory).c_str());
-  }
-  drop_to(spec.uid, spec.gid);
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail_child("cannot give up new privileges");
-
-  std::vector<std::string> variables;
-  for (const auto& variable : spec.environment) variables.push_back(variable.name + "=" + variable.value);
-  std::vector<char*> argv, environment;
-  for (const auto& word : spec.argv) argv.push_back(const_cast<char*>(word.c_str()));
-  for (const auto& variable : variables) environment.push_back(const_cast<char*>(variable.c_str()));
-  argv.push_back(nullptr);
-  environment.push_back(nullptr);
-
-  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::execve(argv[0], argv.data(), environment.data());
-  fail_child(("cannot run " + spec.argv[0]).c_str());
-}
-
-UniqueFd above_four(int fd) {
-  if (fd > 4) return UniqueFd(fd);
-  const int higher = ::fcntl(fd, F_DUPFD_CLOEXEC, 5);
-  ::close(fd);
-  return UniqueFd(higher);
+  run_program(spec);
 }
 
 bool make_pipe(UniqueFd& read_end, UniqueFd& write_end) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return false;
-  read_end = above_four(ends[0]);
-  write_end = above_four(ends[1]);
+  read_end.reset(above_four(ends[0]));
+  write_end.reset(above_four(ends[1]));
   return true;
 }
 
@@ -179,9 +124,10 @@ std::string start_child(Shim& shim) {
     ::fcntl(shim.outputs[i].pipe.get(), F_SETFL, O_NONBLOCK);
   }
   if (!make_pipe(report_read, report_write)) return std::string("cannot make a pipe: ") + std::strerror(errno);
-  const pid_t pid = ::fork();
+  const Forked forked = fork_into(shim.spec.cgroup);
+  const pid_t pid = forked.pid;
   if (pid < 0) return std::string("cannot fork: ") + std::strerror(errno);
-  if (pid == 0) run_child(shim.spec, writers[0].get(), writers[1].get(), report_write.get());
+  if (pid == 0) run_child(shim.spec, forked.in_cgroup, writers[0].get(), writers[1].get(), report_write.get());
   report_write.reset();
   std::string complaint;
   char text[512];
@@ -305,29 +251,19 @@ int block_signals() {
 }
 
 // Out of the agent's cgroup, beside the payload's: what kills the agent's or the payload's does not kill the shim.
-void move_aside(const std::string& payload_cgroup) {
+std::string own_cgroup(const std::string& payload_cgroup) {
   const std::size_t slash = payload_cgroup.rfind('/');
-  if (slash == std::string::npos) return;
-  write_text(payload_cgroup.substr(0, slash) + "/shim/cgroup.procs", "0");
+  return slash == std::string::npos ? std::string() : payload_cgroup.substr(0, slash) + "/shim";
 }
 
-int run(const std::string& directory) {
-  ::fcntl(kLockFd, F_SETFD, FD_CLOEXEC);
-  ::fcntl(kAnswerFd, F_SETFD, FD_CLOEXEC);
+int run(const std::string& directory, ShimSpec spec) {
   ::setsid();
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   const int signals = block_signals();
   write_text("/proc/self/oom_score_adj", "-900");  // where allowed
   Shim shim;
   shim.directory = directory;
-  if (auto spec = read_shim_spec(directory)) {
-    shim.spec = std::move(spec).value();
-  } else {
-    std::fprintf(stderr, "%s\n", spec.error().message.c_str());
-    write_fully(kAnswerFd, spec.error().message.data(), spec.error().message.size());
-    return 1;
-  }
-  move_aside(shim.spec.cgroup);
+  shim.spec = std::move(spec);
   write_identity(shim);
   write_fully(kAnswerFd, "ready\n", 6);
   ::close(kAnswerFd);
@@ -340,6 +276,24 @@ int run(const std::string& directory) {
   return 0;
 }
 
+// Nobody's child: the one who started us reaps the parent at once, we go to the node's PID 1.
+int begin(const std::string& directory) {
+  ::fcntl(kLockFd, F_SETFD, FD_CLOEXEC);
+  ::fcntl(kAnswerFd, F_SETFD, FD_CLOEXEC);
+  auto spec = read_shim_spec(directory);
+  if (!spec) {
+    std::fprintf(stderr, "%s\n", spec.error().message.c_str());
+    write_fully(kAnswerFd, spec.error().message.data(), spec.error().message.size());
+    return 1;
+  }
+  const std::string cgroup = own_cgroup(spec->cgroup);
+  const Forked forked = fork_into(cgroup);
+  if (forked.pid < 0) return 1;
+  if (forked.pid > 0) ::_exit(0);
+  if (!forked.in_cgroup && !cgroup.empty()) write_text(cgroup + "/cgroup.procs", "0");
+  return run(directory, std::move(spec).value());
+}
+
 }  // namespace
 }  // namespace trainyard::agent
 
@@ -349,9 +303,5 @@ int main(int argc, char** argv) {
                  "trainyard-shim is started by trainyard-agent, once per process of a job; it has no use by hand.\n");
     return 2;
   }
-  // Nobody's child: the one who started us reaps the parent at once, we go to the node's PID 1.
-  const pid_t pid = ::fork();
-  if (pid < 0) return 1;
-  if (pid > 0) ::_exit(0);
-  return trainyard::agent::run(argv[1]);
+  return trainyard::agent::begin(argv[1]);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/exec/mpirun.h"
+#include "agent/exec/tasks.h"
 
 namespace trainyard::agent {
 namespace {
@@ -74,36 +75,66 @@ Variables base_variables(const Launch& launch, const HoldingPaths& paths) {
   variables.set("AZ_BATCHAI_MOUNT_ROOT", paths.mount_root);
   variables.set("AZ_BATCHAI_JOB_TEMP", paths.job_temp);
   variables.set("AZ_BATCHAI_JOB_TEMP_DIR", paths.job_temp_dir);
-  variables.set("AZ_BATCHAI_SHARED_JOB_TEMP", paths.shared_job_temp);
   variables.set("AZ_BATCHAI_JOB_WORK_DIR", paths.job_temp);
   variables.set("AZ_BATCHAI_MPI_HOST_FILE", paths.hostfile);
   variables.set("AZ_BATCH_HOST_LIST", host_list(launch));
+  if (launch.members.size() <= 1) variables.set("AZ_BATCHAI_SHARED_JOB_TEMP", paths.shared_job_temp);
+  if (!launch.members.empty()) {
+    variables.set("AZ_BATCHAI_JOB_MASTER_NODE_IP", launch.members[0].address);
+    variables.set("AZ_BATCHAI_MPI_MASTER_NODE", launch.members[0].address);
+  }
   return variables;
 }
 
-void add_directories(Variables& variables, const Launch& launch) {
+// Where the nodes of the attempt meet: see the header. Empty for one node too.
+std::string shared_temp_of(const Launch& launch, const HoldingPaths& paths, const std::string& std_out_err_prefix) {
+  if (launch.members.size() <= 1) return {};
+  const std::string below = launch.segment + "/shared/" + std::to_string(paths.id.attempt);
+  for (const auto& volume : launch.volumes) {
+    const std::string mount = joined(paths.job_mount_root, volume.relative_mount_path);
+    if ((std_out_err_prefix + "/").rfind(mount + "/", 0) == 0) return joined(std_out_err_prefix, below);
+  }
+  // The cluster's volumes are the same on all of its nodes.
+  if (!paths.mount_root.empty() && std_out_err_prefix.rfind(paths.mount_root + "/", 0) == 0) {
+    return joined(std_out_err_prefix, below);
+  }
+  if (launch.volumes.empty()) return {};
+  return joined(joined(paths.job_mount_root, launch.volumes[0].relative_mount_path), below);
+}
+
+void add_directories(Variables& variables, const Launch& launch, const HoldingPaths& paths) {
   const auto expanded = [&](const std::string& text) { return expand_variables(text, variables.list()); };
-  variables.set("AZ_BATCHAI_STDOUTERR_DIR",
-                joined(joined(expanded(launch.spec.std_out_err_path_prefix), launch.segment), "stdouterr"));
+  const std::string prefix = expanded(launch.spec.std_out_err_path_prefix);
+  variables.set("AZ_BATCHAI_STDOUTERR_DIR", joined(joined(prefix, launch.segment), "stdouterr"));
+  if (const std::string shared = shared_temp_of(launch, paths, prefix); !shared.empty()) {
+    variables.set("AZ_BATCHAI_SHARED_JOB_TEMP", shared);
+  }
   for (const auto& input : launch.spec.input_directories) {
     variables.set("AZ_BATCHAI_INPUT_" + input.id, expanded(input.path));
   }
   for (const auto& output : launch.spec.output_directories) {
     const std::string directory = joined(joined(expanded(output.path_prefix), launch.segment), "outputs");
     variables.set("AZ_BATCHAI_OUTPUT_" + output.id, joined(directory, expanded(output.path_suffix)));
+    // Every attempt of a job has the same directories: what the one before left is found there.
+    if (paths.id.attempt > 1) {
+      variables.set("AZ_BATCHAI_PREV_OUTPUT_" + output.id,
+                    value_of("AZ_BATCHAI_OUTPUT_" + output.id, variables.list()));
+    }
   }
 }
 
-void add_devices(Variables& variables, const std::vector<std::string>& gpu_uuids, const NodeFacts& facts) {
-  const std::string count = std::to_string(gpu_uuids.size());
+// `of_job`: all of the job's GPUs here; `visible`: those that the process may use.
+void add_devices(Variables& variables, const std::vector<std::string>& of_job, const std::vector<std::string>& visible,
+                 const NodeFacts& facts) {
+  const std::string count = std::to_string(of_job.size());
   variables.set("AZ_BATCHAI_NUM_GPUS", count);
   variables.set("AZ_BATCHAI_NUM_GPUS_PER_NODE", count);
   std::string real;
-  for (const auto& uuid : gpu_uuids) {
+  for (const auto& uuid : visible) {
     if (facts.pretend_gpus.count(uuid) == 0) real += (real.empty() ? "" : ",") + uuid;
   }
   // Pretend ones are unknown to CUDA. Where a node has real ones and the job none of them, it must see none.
-  if (!real.empty() || (facts.gpu_count > facts.pretend_gpus.size() && gpu_uuids.empty())) {
+  if (!real.empty() || (facts.gpu_count > facts.pretend_gpus.size() && visible.empty())) {
     variables.set("CUDA_VISIBLE_DEVICES", real);
   }
   if (!facts.interface.empty()) {
@@ -112,27 +143,41 @@ void add_devices(Variables& variables, const std::vector<std::string>& gpu_uuids
   }
 }
 
-// Settings made by the preparation in ~/.bashrc are seen by all phases and ranks.
 const char kSourceProfile[] = "[ -f ~/.bashrc ] && source ~/.bashrc\n";
 const char kEnterWorkDirectory[] = "cd \"$AZ_BATCHAI_JOB_WORK_DIR\" || exit 1\n";
 
+bool runs_under_mpi(const JobSpec& spec, std::uint32_t ranks) {
+  switch (spec.toolkit) {
+    case Toolkit::custom_mpi:
+    case Toolkit::horovod:
+    case Toolkit::chainer:
+    case Toolkit::py_torch:
+      return true;
+    case Toolkit::cntk:
+    case Toolkit::caffe:
+      return ranks > 1;
+    default:
+      return false;
+  }
+}
+
+// The toolkit's program, as each rank's bash runs it.
+std::string program_script(const Launch& launch) {
+  const JobSpec& spec = launch.spec;
+  if (spec.toolkit == Toolkit::custom || spec.toolkit == Toolkit::custom_mpi) return spec.command_line;
+  if (spec.config_file_path.empty()) return python_script(launch, spec.command_line_args);
+  const std::string option = spec.toolkit == Toolkit::cntk ? "cntk configFile=" : "caffe train --solver=";
+  const std::string arguments = spec.command_line_args.empty() ? std::string() : " " + spec.command_line_args;
+  return "exec " + option + spec.config_file_path + arguments;
+}
+
 // What each rank's bash runs.
 std::string rank_script(const Launch& launch) {
-  const JobSpec& spec = launch.spec;
-  if (spec.toolkit == Toolkit::custom_mpi) return kSourceProfile + spec.command_line;
-  std::string interpreter =
-      spec.python_interpreter_path.empty() ? launch.mapping.python_interpreter : spec.python_interpreter_path;
-  std::string script = kSourceProfile;
-  if (interpreter.empty()) {
-    script +=
-        "trainyard_python=$(command -v python || command -v python3) || "
-        "{ echo 'trainyard: neither python nor python3 is installed on this node' >&2; exit 127; }\n";
-    interpreter = "\"$trainyard_python\"";
+  std::string rank;
+  if (launch.spec.toolkit == Toolkit::py_torch) {
+    rank = "export AZ_BATCHAI_TASK_INDEX=\"${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-0}}\"\n";
   }
-  // Script and arguments as the user wrote them: bash expands and splits them here, on the rank's node.
-  script += "exec " + interpreter + " " + spec.python_script_file_path;
-  if (!spec.command_line_args.empty()) script += " " + spec.command_line_args;
-  return script;
+  return with_profile(rank + program_script(launch));
 }
 
 }  // namespace
@@ -173,16 +218,50 @@ std::string shell_quote(const std::string& text) {
   return out + "'";
 }
 
+std::string with_profile(const std::string& script) {
+  return kSourceProfile + script;
+}
+
+std::string in_work_directory(const std::string& script) {
+  return std::string(kSourceProfile) + kEnterWorkDirectory + script;
+}
+
+std::string python_script(const Launch& launch, const std::string& arguments) {
+  const JobSpec& spec = launch.spec;
+  std::string interpreter =
+      spec.python_interpreter_path.empty() ? launch.mapping.python_interpreter : spec.python_interpreter_path;
+  std::string script;
+  if (interpreter.empty()) {
+    script =
+        "trainyard_python=$(command -v python || command -v python3) || "
+        "{ echo 'trainyard: neither python nor python3 is installed on this node' >&2; exit 127; }\n";
+    interpreter = "\"$trainyard_python\"";
+  }
+  script += "exec " + interpreter + " " + spec.python_script_file_path;
+  if (!arguments.empty()) script += " " + arguments;
+  return script;
+}
+
 std::vector<NamedValue> job_environment(const Launch& launch, std::uint32_t member,
                                         const std::vector<std::string>& gpu_uuids, const HoldingPaths& paths,
-                                        const NodeFacts& facts) {
+                                        const NodeFacts& facts, std::optional<std::size_t> task) {
   Variables variables = base_variables(launch, paths);
   variables.set("AZ_BATCHAI_TASK_INDEX", std::to_string(member));
   if (!facts.cluster.empty()) {
     variables.set("AZ_BATCHAI_CLUSTER_NAME", facts.cluster.substr(facts.cluster.rfind('/') + 1));
   }
-  add_directories(variables, launch);
-  add_devices(variables, gpu_uuids, facts);
+  add_directories(variables, launch, paths);
+  std::vector<std::string> visible = gpu_uuids;
+  std::vector<NamedValue> of_toolkit;
+  if (task) {
+    const std::vector<Task> tasks = tasks_of(launch);
+    visible = gpus_of_task(launch, tasks, *task, gpu_uuids);
+    of_toolkit = task_variables(launch, tasks, *task);
+  } else if (launch.spec.toolkit == Toolkit::py_torch) {
+    of_toolkit = rendezvous_variables(launch);
+  }
+  add_devices(variables, gpu_uuids, visible, facts);
+  for (const auto& variable : of_toolkit) variables.set(variable.name, variable.value);
   for (const auto& variable : mpirun_environment(paths, facts)) variables.set(variable.name, variable.value);
   variables.set("TRAINYARD_SOCKET", paths.socket);
   variables.set("TRAINYARD_JOB", std::to_string(paths.id.job.value));
@@ -196,18 +275,24 @@ std::vector<NamedValue> job_environment(const Launch& launch, std::uint32_t memb
 
 std::string stdouterr_directory(const Launch& launch, const HoldingPaths& paths) {
   Variables variables = base_variables(launch, paths);
-  add_directories(variables, launch);
+  add_directories(variables, launch, paths);
   return value_of("AZ_BATCHAI_STDOUTERR_DIR", variables.list());
 }
 
 std::vector<std::string> output_directories(const Launch& launch, const HoldingPaths& paths) {
   Variables variables = base_variables(launch, paths);
-  add_directories(variables, launch);
+  add_directories(variables, launch, paths);
   std::vector<std::string> directories;
   for (const auto& output : launch.spec.output_directories) {
     directories.push_back(value_of("AZ_BATCHAI_OUTPUT_" + output.id, variables.list()));
   }
   return directories;
+}
+
+std::string shared_job_temp(const Launch& launch, const HoldingPaths& paths) {
+  Variables variables = base_variables(launch, paths);
+  add_directories(variables, launch, paths);
+  return value_of("AZ_BATCHAI_SHARED_JOB_TEMP", variables.list());
 }
 
 std::string hostfile_text(const Launch& launch) {
@@ -218,22 +303,18 @@ std::string hostfile_text(const Launch& launch) {
 }
 
 std::string head_script(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts) {
-  std::string script = std::string(kSourceProfile) + kEnterWorkDirectory;
-  if (launch.spec.toolkit == Toolkit::custom) return script + launch.spec.command_line;
-  script +=
-      "trainyard_mpirun=$(command -v mpirun.openmpi || command -v mpirun) || "
-      "{ echo 'trainyard: Open MPI (mpirun) is not installed on this node' >&2; exit 127; }\n"
-      "exec \"$trainyard_mpirun\"";
-  for (const auto& argument : mpirun_arguments(rank_layout(launch), paths, facts))
-    script += " " + shell_quote(argument);
-  return script + " bash -c " + shell_quote(rank_script(launch));
+  // Not the user's profile for our own program: a mistake in it is for the tasks to show.
+  if (starts_tasks(launch.spec))
+    return "exec " + shell_quote(paths.tasks_program) + " " + shell_quote(paths.tasks_file);
+  if (!runs_under_mpi(launch.spec, rank_layout(launch).ranks)) return in_work_directory(program_script(launch));
+  return in_work_directory(mpirun_script(launch, paths, facts, "bash -c " + shell_quote(rank_script(launch))));
 }
 
 std::string preparation_script(const Launch& launch) {
   const std::string& command =
       launch.mapping.preparation ? *launch.mapping.preparation : launch.spec.preparation_command_line;
   if (command.empty()) return {};
-  return std::string(kSourceProfile) + kEnterWorkDirectory + command;
+  return in_work_directory(command);
 }
 
 std::string launch_script(const std::string& shell_command) {
@@ -245,6 +326,10 @@ OutputNames output_names(const Launch& launch, std::uint32_t member) {
   if (launch.members.size() > 1 && member < launch.members.size()) of_node = "-" + launch.members[member].node_name;
   return {"execution" + of_node + ".log", "stdout-job_prep" + of_node + ".txt", "stderr-job_prep" + of_node + ".txt",
           "stdout.txt", "stderr.txt"};
+}
+
+std::string task_output_name(const char* stream, const std::string& task_name) {
+  return std::string(stream) + "-" + task_name + ".txt";
 }
 
 }  // namespace trainyard::agent

@@ -10,6 +10,7 @@
 
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
+#include "agent/exec/tasks.h"
 #include "agent/volumes/helper.h"
 
 namespace trainyard::agent {
@@ -35,6 +36,12 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
       x_relay(context, relay_hooks()),
       x_files(context, [this](const std::string& call_id,
                               FileHandlers handlers) { return x_link.open_file(call_id, std::move(handlers)); }),
+      x_execs(
+          context,
+          [this](const std::string& call_id, ExecHandlers handlers) {
+            return x_link.open_exec(call_id, std::move(handlers));
+          },
+          [this](AttemptId id, const std::string& script) { return process_in(id, script); }),
       x_tick(context.io),
       x_redial(context.io),
       x_silence(context.io),
@@ -46,6 +53,7 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
 AgentLoop::~AgentLoop() = default;
 
 void AgentLoop::start() {
+  x_execs.sweep();
   clean_leftovers();
 }
 
@@ -74,13 +82,21 @@ void AgentLoop::clean_leftovers() {
   for (const auto& [id, held] : x_core.holdings()) {
     std::erase(names, name_of_attempt(x_spool.record().store_generation, id));
   }
+  if (const auto& setup = x_core.setup()) {
+    std::erase(names, name_of_setup(x_spool.record().store_generation, setup->run));
+    // Of an earlier run only spool files can be left, and where it was mounted the present one is.
+    for (const std::string& name : names) {
+      if (is_setup_name(name)) remove_spool(name);
+    }
+    std::erase_if(names, is_setup_name);
+  }
   x_leftovers = names.size();
   if (names.empty()) return take_up();
   for (const std::string& name : names) {
     spdlog::warn("cleaning {}: left behind by an earlier life of this agent", name);
     const Place place = place_of(x_context, name);
     std::make_shared<Cleaner>(
-        x_context, place, std::vector<Volume>{}, nullptr,
+        x_context, place, std::vector<Volume>{}, nullptr, Cleaner::SharedTemp{},
         [name](const std::string& line) { spdlog::warn("{}: {}", name, line); },
         [this, place](CleanupReceipt receipt) {
           spdlog::info("{}: clean ({} processes, {} mounts, {} directories)", place.name, receipt.processes_killed,
@@ -98,6 +114,7 @@ void AgentLoop::leftover_cleaned() {
 
 void AgentLoop::take_up() {
   if (x_shutting_down) return;
+  if (const auto made = make_mount_root(x_context); !made) spdlog::error("{}", made.error().message);
   for (const auto& [id, held] : x_core.holdings()) {
     if (held.state == HoldingState::clean) continue;
     const auto executor = executor_of(id);
@@ -156,10 +173,11 @@ void AgentLoop::spool(const std::vector<Action>& actions) {
       record.cluster = x_context.facts.cluster = x_waiting_cluster;
     }
     wanted = wanted || std::holds_alternative<PersistOrders>(action) ||
-             std::holds_alternative<PersistHolding>(action) || std::holds_alternative<ForgetHolding>(action);
+             std::holds_alternative<PersistHolding>(action) || std::holds_alternative<ForgetHolding>(action) ||
+             std::holds_alternative<PersistSetup>(action);
   }
   if (!wanted) return;
-  if (const auto saved = x_spool.save(x_core.holdings()); !saved) {
+  if (const auto saved = x_spool.save(x_core.holdings(), x_core.setup()); !saved) {
     // Nothing was said or done yet: a restarted agent begins from the last whole state. Jobs go on under their shims.
     spdlog::critical("the spool cannot be written: {}; the agent ends", saved.error().message);
     spdlog::shutdown();
@@ -188,11 +206,23 @@ void AgentLoop::carry_out(const ForgetHolding& action) {
   const std::string name = found != x_executors.end() ? found->second->place().name
                                                       : name_of_attempt(x_spool.record().store_generation, action.id);
   if (found != x_executors.end()) x_executors.erase(found);
-  // Spool files of a job are few; still they are removed beside the loop. What a crash leaves is found at the start.
+  remove_spool(name);
+}
+
+// Spool files of a job are few; still they are removed beside the loop. What a crash leaves is found at the start.
+void AgentLoop::remove_spool(const std::string& name) {
   run_helper(x_context.io, helper_command(x_context, {"remove", place_of(x_context, name).spool}), {}, 60'000,
              [name](HelperResult result) {
                if (result.exit_code != 0) spdlog::warn("{}: spool not removed: {}", name, result.error);
              });
+}
+
+void AgentLoop::carry_out(const SetUp&) {
+  setup_executor()->set_up();
+}
+
+void AgentLoop::carry_out(const TakeDownSetup&) {
+  setup_executor()->take_down();
 }
 
 void AgentLoop::carry_out(const SendReport& action) {
@@ -244,10 +274,28 @@ std::shared_ptr<Executor> AgentLoop::executor_of(AttemptId id) {
   return executor;
 }
 
-// Launchers run on the head only, and only where there is another node to ask.
+// One run at a time: the next one begins when the core heard that nothing is left of this one.
+std::shared_ptr<SetupExecutor> AgentLoop::setup_executor() {
+  if (x_setup_executor) return x_setup_executor;
+  const HeldSetup& held = *x_core.setup();
+  SetupExecutor::Events events;
+  events.ended = [this](SetUpEnded outcome) { feed(std::move(outcome)); };
+  events.taken_down = [this](SetupTakenDown outcome) { setup_taken_down(outcome); };
+  const Place place = place_of(x_context, name_of_setup(x_spool.record().store_generation, held.run));
+  x_setup_executor = std::make_shared<SetupExecutor>(x_context, place, held, std::move(events));
+  return x_setup_executor;
+}
+
+void AgentLoop::setup_taken_down(SetupTakenDown outcome) {
+  x_setup_executor = nullptr;
+  remove_spool(name_of_setup(x_spool.record().store_generation, outcome.run));
+  feed(outcome);
+}
+
+// Launchers run where there is another node to ask, or where Trainyard starts the job's processes itself.
 void AgentLoop::opened(AttemptId id) {
   const HeldAttempt& held = x_core.holdings().at(id);
-  if (held.launch && held.launch->members.size() > 1) x_relay.open(id);
+  if (held.launch && (held.launch->members.size() > 1 || starts_tasks(held.launch->spec))) x_relay.open(id);
 }
 
 LaunchRelay::Hooks AgentLoop::relay_hooks() {
@@ -262,6 +310,12 @@ LaunchRelay::Hooks AgentLoop::relay_hooks() {
               },
           .executor = [this](AttemptId id) { return find_executor(id); },
           .peer_lost = [this](PeerLost lost) { feed(std::move(lost)); }};
+}
+
+Result<ShimSpec> AgentLoop::process_in(AttemptId id, const std::string& script) {
+  const auto executor = find_executor(id);
+  if (executor && x_core.accepts_launch(id)) return executor->process(script);
+  return Error{Code::failed_precondition, "the job does not run on node " + x_context.node_name + " now"};
 }
 
 // ---- The link ----
@@ -280,6 +334,7 @@ LinkHandlers AgentLoop::link_handlers() {
           .on_launch = [this](const LaunchCall& call) { x_relay.on_call(call); },
           .on_launch_status = [this](const LaunchStatus& status) { x_relay.on_status(status); },
           .on_file_call = [this](const std::string& call_id) { x_files.serve(call_id); },
+          .on_exec_call = [this](const std::string& call_id) { x_execs.serve(call_id); },
           .on_refused = [this](const std::string& reason) { refused(reason); }};
 }
 
@@ -310,6 +365,7 @@ void AgentLoop::watch_silence() {
 
 void AgentLoop::link_ended(const std::string& reason) {
   x_silence.cancel();
+  x_execs.cancel_all();
   if (x_shutting_down) return x_context.io.stop();
   feed(LinkDown{});
   x_backoff_ms = x_backoff_ms == 0 ? kFirstBackoffMs : std::min(x_backoff_ms * 3 / 2, x_settings.reconnect_max_ms);

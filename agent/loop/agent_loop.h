@@ -14,9 +14,11 @@
 
 #include "agent/core/agent_core.h"
 #include "agent/edge/controller_link.h"
+#include "agent/loop/exec_server.h"
 #include "agent/loop/executor.h"
 #include "agent/loop/file_server.h"
 #include "agent/loop/launch_relay.h"
+#include "agent/loop/setup_executor.h"
 #include "agent/loop/spool.h"
 
 namespace trainyard::agent {
@@ -55,20 +57,27 @@ class AgentLoop {
   void carry_out(const ForgetHolding& action);
   void carry_out(const SendReport& action);
   void carry_out(const SendSame& action);
+  void carry_out(const SetUp& action);
+  void carry_out(const TakeDownSetup& action);
   void carry_out(const PersistOrders&) {}  // spooled before
   void carry_out(const PersistHolding&) {}
+  void carry_out(const PersistSetup&) {}
   void follow_phases();
   void schedule_tick();
 
   void clean_leftovers();
   void leftover_cleaned();
+  void remove_spool(const std::string& name);
   void take_up();
   std::shared_ptr<Executor> executor_of(AttemptId id);
   std::shared_ptr<Executor> find_executor(AttemptId id);
+  std::shared_ptr<SetupExecutor> setup_executor();
+  void setup_taken_down(SetupTakenDown outcome);
   void opened(AttemptId id);
 
   LinkHandlers link_handlers();
   LaunchRelay::Hooks relay_hooks();
+  Result<ShimSpec> process_in(AttemptId id, const std::string& script);
   void connect();
   void link_ended(const std::string& reason);
   void watch_silence();
@@ -81,9 +90,11 @@ class AgentLoop {
   AgentCore x_core;
   std::map<AttemptId, std::shared_ptr<Executor>> x_executors;
   std::map<AttemptId, bool> x_run_told;
+  std::shared_ptr<SetupExecutor> x_setup_executor;  // of the core's set-up, once there was something to do
   ControllerLink x_link;
   LaunchRelay x_relay;
   FileServer x_files;
+  ExecServer x_execs;
   std::deque<Body> x_inputs;
   bool x_draining = false;
   boost::asio::steady_timer x_tick, x_redial, x_silence;

@@ -46,11 +46,12 @@ std::uint32_t number_after_word(const std::string& text) {
 }  // namespace
 
 Cleaner::Cleaner(ExecutorContext& context, Place place, std::vector<Volume> volumes, std::shared_ptr<LogShipper> logs,
-                 std::function<void(const std::string&)> say, Done done)
+                 SharedTemp shared, std::function<void(const std::string&)> say, Done done)
     : x_context(context),
       x_place(std::move(place)),
       x_volumes(std::move(volumes)),
       x_logs(std::move(logs)),
+      x_shared(std::move(shared)),
       x_say(std::move(say)),
       x_done(std::move(done)),
       x_timer(context.io) {
@@ -122,12 +123,23 @@ void Cleaner::make_sure_of_empty() {
 
 void Cleaner::ship_logs() {
   const auto logs = std::exchange(x_logs, nullptr);
-  if (!logs || path_exists(x_place.marker("shipped"))) return unmount();
+  if (!logs || path_exists(x_place.marker("shipped"))) return remove_shared_temp();
   logs->finish(kShipPatienceMs, [self = shared_from_this()](std::string error) {
     if (!error.empty()) self->x_say("the last log lines could not be brought to the share: " + error);
     touch(self->x_place.marker("shipped"));
-    self->unmount();
+    self->remove_shared_temp();
   });
+}
+
+// Tried once: a share that does not answer must not keep the node. Its path has the attempt's number, so that nobody
+// meets what is left.
+void Cleaner::remove_shared_temp() {
+  if (x_shared.path.empty()) return unmount();
+  run_helper(x_context.io, helper_command(x_context, {"remove-beneath", x_shared.root, x_shared.path}), {},
+             kUnmountDeadlineMs, [self = shared_from_this()](HelperResult result) {
+               if (result.exit_code != 0) self->x_say("the shared job temp is left on its share: " + result.error);
+               self->unmount();
+             });
 }
 
 void Cleaner::unmount() {
@@ -162,11 +174,11 @@ void Cleaner::unmount_rest() {
 }
 
 void Cleaner::remove_directories() {
-  if (!path_exists(x_place.job)) return remove_cgroup();
-  run_helper(x_context.io, helper_command(x_context, {"remove", x_place.job}), {}, kRemoveDeadlineMs,
+  if (!path_exists(x_place.job) && !path_exists(x_place.run)) return remove_cgroup();
+  run_helper(x_context.io, helper_command(x_context, {"remove", x_place.job, x_place.run}), {}, kRemoveDeadlineMs,
              [self = shared_from_this()](HelperResult result) {
                self->x_receipt.directories_removed += number_after_word(result.output);
-               if (!path_exists(self->x_place.job)) return self->remove_cgroup();
+               if (result.exit_code == 0) return self->remove_cgroup();
                self->x_say("cannot remove " + self->x_place.job + ": " + result.error + "; trying again");
                self->again_in(kRetryMs, &Cleaner::unmount_rest);
              });

@@ -17,8 +17,12 @@ namespace trainyard::agent {
 class Cleaner : public std::enable_shared_from_this<Cleaner> {
  public:
   using Done = std::function<void(CleanupReceipt)>;
+  // A directory on a share that ends with the attempt; empty: none, or another node's to remove.
+  struct SharedTemp {
+    std::string root, path;
+  };
   Cleaner(ExecutorContext& context, Place place, std::vector<Volume> volumes, std::shared_ptr<LogShipper> logs,
-          std::function<void(const std::string&)> say, Done done);
+          SharedTemp shared, std::function<void(const std::string&)> say, Done done);
 
   void start(DurationMs grace_ms);
   void shorten(DurationMs grace_ms);
@@ -28,6 +32,7 @@ class Cleaner : public std::enable_shared_from_this<Cleaner> {
   void end_shims();
   void make_sure_of_empty();
   void ship_logs();
+  void remove_shared_temp();
   void unmount();
   void unmount_volume(std::size_t left);
   void unmount_rest();
@@ -40,6 +45,7 @@ class Cleaner : public std::enable_shared_from_this<Cleaner> {
   Place x_place;
   std::vector<Volume> x_volumes;
   std::shared_ptr<LogShipper> x_logs;
+  SharedTemp x_shared;
   std::function<void(const std::string&)> x_say;
   Done x_done;
   boost::asio::steady_timer x_timer;

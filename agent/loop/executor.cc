@@ -2,17 +2,19 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <chrono>
 #include <utility>
 
 #include "agent/exec/cgroup.h"
+#include "agent/exec/failure.h"
 #include "agent/exec/files.h"
+#include "agent/exec/ports.h"
+#include "agent/exec/tasks.h"
+#include "agent/loop/node_files.h"
 #include "agent/volumes/helper.h"
 #include "agent/volumes/helper_main.h"
 
@@ -21,51 +23,17 @@ namespace {
 
 constexpr DurationMs kMountDeadlineMs = 60'000;
 constexpr DurationMs kDirectoryDeadlineMs = 60'000;
-constexpr std::size_t kTailBytes = 2'000;
-
-bool is_machines_fault(Code code) {
-  return code == Code::deadline_exceeded || code == Code::unavailable || code == Code::resource_exhausted ||
-         code == Code::internal || code == Code::data_loss;
-}
 
 NodeError setup_failed(const std::string& message) {
   return {.code = "NodeSetupFailed", .message = message, .infrastructure = true};
 }
 
-// Where a mount appears stays inside the job's mount root.
-bool is_safe_relative(const std::string& path) {
-  if (path.empty() || path.front() == '/') return false;
-  for (std::size_t start = 0; start <= path.size();) {
-    const std::size_t slash = std::min(path.find('/', start), path.size());
-    const std::string part = path.substr(start, slash - start);
-    if (part.empty() || part == "." || part == "..") return false;
-    start = slash + 1;
+Status write_text(const std::string& path, const std::string& text) {
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (!file.valid() || !write_fully(file.get(), text.data(), text.size())) {
+    return system_error("cannot write " + path, errno);
   }
-  return true;
-}
-
-std::string tail_of(const std::string& path) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat status {};
-  if (!file.valid() || ::fstat(file.get(), &status) != 0) return {};
-  const auto size = static_cast<std::size_t>(status.st_size);
-  std::string text(std::min(size, kTailBytes), '\0');
-  const ssize_t got = ::pread(file.get(), text.data(), text.size(), static_cast<off_t>(size - text.size()));
-  text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  return text;
-}
-
-std::string wall_time() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return iso8601(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-}
-
-// Root and relative path for a helper: a share's directory is reached from the job's mounts, anything else from "/".
-std::pair<std::string, std::string> split_at_root(const std::string& path, const std::string& mount_root) {
-  if (path.rfind(mount_root + "/", 0) == 0) return {mount_root, path.substr(mount_root.size() + 1)};
-  const auto start = path.find_first_not_of('/');
-  return {"/", start == std::string::npos ? std::string(".") : path.substr(start)};
+  return {};
 }
 
 }  // namespace
@@ -83,15 +51,11 @@ Executor::Executor(ExecutorContext& context, Place place, const HeldAttempt& hel
       x_run(held.run_ordered) {
   x_stdouterr = stdouterr_directory(*x_launch, x_paths);
   if (x_stdouterr.empty() || x_stdouterr.front() != '/') x_stdouterr = x_paths.job_temp + "/" + x_stdouterr;
+  if (x_launch->members.size() > 1) x_shared_temp = shared_job_temp(*x_launch, x_paths);
 }
 
 void Executor::say(const std::string& line) const {
-  spdlog::info("{}: {}", x_place.name, line);
-  const UniqueFd file(::open(x_place.log("execution.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  const std::string text = fmt::format("{} {}: {}\n", wall_time(), x_context.node_name, line);
-  if (file.valid() && !write_fully(file.get(), text.data(), text.size())) {
-    spdlog::warn("{}: cannot write the execution log", x_place.name);
-  }
+  say_in(x_place, x_context.node_name, line);
 }
 
 void Executor::post(std::function<void()> what) {
@@ -115,29 +79,44 @@ void Executor::prepare() {
   if (const auto made = make_place(); !made) return fail_preparation(setup_failed(made.error().message));
   say(fmt::format("preparing attempt {} of job {} ({} of {} nodes)", x_id.attempt, x_launch->job_name, x_member + 1,
                   x_launch->members.size()));
+  if (const auto port = port_in_use(ports_of(*x_launch, x_member))) {
+    return fail_preparation({.code = "PortInUse",
+                             .message = fmt::format("port {} on node {}, which the job's processes would use, is in "
+                                                    "use by something else",
+                                                    *port, x_context.node_name),
+                             .details = {{"node", x_context.node_name}, {"port", std::to_string(*port)}},
+                             .infrastructure = true});
+  }
+  if (x_launch->members.size() > 1 && x_shared_temp.empty()) {
+    say("AZ_BATCHAI_SHARED_JOB_TEMP is not set: the job mounts no share on which its nodes could meet");
+  }
   x_mounting = 0;
   mount_next();
 }
 
 Status Executor::make_place() {
-  auto made = make_local_directories({x_place.spool, x_place.spool + "/logs", x_place.job, x_paths.job_mount_root,
-                                      x_paths.job_temp, x_paths.home, x_paths.shared_job_temp});
+  auto made = make_local_directories({x_place.spool, x_place.spool + "/logs", x_place.job, x_place.run,
+                                      x_paths.job_mount_root, x_paths.job_temp, x_paths.home, x_paths.shared_job_temp});
   if (!made) return made;
-  const UniqueFd hostfile(::open(x_paths.hostfile.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  const std::string text = hostfile_text(*x_launch);
-  if (!hostfile.valid() || !write_fully(hostfile.get(), text.data(), text.size())) {
-    return system_error("cannot write " + x_paths.hostfile, errno);
+  if (auto written = write_text(x_paths.hostfile, hostfile_text(*x_launch)); !written) return written;
+  if (starts_tasks(x_launch->spec) && x_member == 0) {
+    if (auto written = write_text(x_paths.tasks_file, tasks_text(*x_launch)); !written) return written;
   }
   // The shim goes to the sibling of the payload's cgroup, so that killing the payload leaves the logs' owner alive.
   if (auto created = Cgroup(x_place.cgroup + "/shim").create(); !created) return created;
   return Cgroup(x_place.job_cgroup()).create();
 }
 
+// Batch AI's, by what is mounted.
+const char* Executor::mount_error_code() const {
+  return x_mounting < x_launch->spec.file_shares.size() ? "AZFMountError" : "BFSMountError";
+}
+
 void Executor::mount_next() {
   if (x_mounting == x_launch->volumes.size()) return rotate_old_logs();
   const Volume& volume = x_launch->volumes[x_mounting];
   if (!is_safe_relative(volume.relative_mount_path)) {
-    return fail_preparation({.code = "AZFMountError",
+    return fail_preparation({.code = mount_error_code(),
                              .message = "relativeMountPath '" + volume.relative_mount_path +
                                         "' must be a relative path without '.' and '..' parts"});
   }
@@ -153,7 +132,7 @@ void Executor::mounted(Status status) {
   const Volume& volume = x_launch->volumes[x_mounting];
   if (!status) {
     return fail_preparation(
-        {.code = "AZFMountError",
+        {.code = mount_error_code(),
          .message = fmt::format("cannot mount {} at {} on node {}: {}", volume.source, volume.relative_mount_path,
                                 x_context.node_name, status.error().message),
          .details = {{"node", x_context.node_name}},
@@ -166,7 +145,7 @@ void Executor::mounted(Status status) {
 
 // stdouterr/ holds the newest attempt; the head (on a directory of the node's own: every node) puts older files away.
 void Executor::rotate_old_logs() {
-  const auto [root, path] = split_at_root(x_stdouterr, x_paths.job_mount_root);
+  const auto [root, path] = split_at_root(x_stdouterr, x_paths);
   const bool mine = x_member == 0 || root == "/";
   if (x_id.attempt <= 1 || !mine || path_exists(x_place.marker("rotated"))) return make_output_directories();
   run_helper(x_context.io,
@@ -181,30 +160,29 @@ void Executor::rotated(HelperResult result) {
 }
 
 void Executor::make_output_directories() {
-  std::vector<std::string> under_mounts, elsewhere;
   std::vector<std::string> all = output_directories(*x_launch, x_paths);
   all.push_back(x_stdouterr);
+  x_left_directories.clear();
+  if (!x_shared_temp.empty()) all.push_back(x_shared_temp);
   for (const std::string& directory : all) {
-    const auto [root, path] = split_at_root(directory, x_paths.job_mount_root);
-    (root == "/" ? elsewhere : under_mounts).push_back(path);
+    const auto [root, path] = split_at_root(directory, x_paths);
+    x_left_directories[root].push_back(path);
   }
-  std::vector<std::string> words{"mkdir", under_mounts.empty() ? "/" : x_paths.job_mount_root};
-  const auto& now = under_mounts.empty() ? elsewhere : under_mounts;
-  words.insert(words.end(), now.begin(), now.end());
-  x_left_directories = under_mounts.empty() ? std::vector<std::string>() : elsewhere;
+  make_next_directories();
+}
+
+void Executor::make_next_directories() {
+  const auto next = x_left_directories.begin();
+  std::vector<std::string> words{"mkdir", next->first};
+  words.insert(words.end(), next->second.begin(), next->second.end());
+  x_left_directories.erase(next);
   run_helper(x_context.io, helper_command(x_context, words), {}, kDirectoryDeadlineMs,
              step(&Executor::output_directories_made));
 }
 
 void Executor::output_directories_made(HelperResult result) {
   if (result.exit_code != 0) return output_directory_failed(result);
-  if (!x_left_directories.empty()) {
-    std::vector<std::string> words{"mkdir", "/"};
-    words.insert(words.end(), x_left_directories.begin(), x_left_directories.end());
-    x_left_directories.clear();
-    return run_helper(x_context.io, helper_command(x_context, words), {}, kDirectoryDeadlineMs,
-                      step(&Executor::output_directories_made));
-  }
+  if (!x_left_directories.empty()) return make_next_directories();
   touch(x_place.marker("directories"));
   if (logs_may_begin()) begin_logs();
   start_preparation();
@@ -256,7 +234,7 @@ void Executor::preparation_ended(const ShimObservation& seen) {
     say("ready");
     return x_events.prepared({x_id, std::nullopt});
   }
-  const std::string tail = tail_of(x_place.log("prep.err"));
+  const std::string tail = last_lines(tail_of(x_place.log("prep.err"), kFailureTail), kLastLines);
   fail_preparation({.code = "JobPreparationFailed",
                     .message = fmt::format("the job preparation exited with code {} on node {}{}", seen.exit.exit_code,
                                            x_context.node_name, tail.empty() ? "" : "; its last lines: " + tail),
@@ -279,6 +257,34 @@ ShimSpec Executor::process(const std::string& script) const {
   spec.lease_path = lease_path(x_context);
   spec.lease_ms = x_lease_ms;
   return spec;
+}
+
+Result<ShimSpec> Executor::task(std::uint32_t number, const std::string& from_node, const std::string& key) const {
+  const auto tasks = tasks_of(*x_launch);
+  const auto refused = [&](const std::string& why) {
+    return Error{Code::failed_precondition,
+                 fmt::format("task {} is not started on {}: {}", number, x_context.node_name, why)};
+  };
+  // One key per task, and only from the head: so none starts twice.
+  if (number >= tasks.size() || key != task_key(number)) return refused("the job has no such task");
+  if (tasks[number].member != x_member) return refused("it belongs to another node");
+  if (from_node != x_launch->members[0].node_name) return refused("only the first node's process has tasks started");
+  ShimSpec spec = process(task_script(*x_launch, tasks[number]));
+  spec.environment = job_environment(*x_launch, x_member, x_gpu_uuids, x_paths, x_context.facts, number);
+  spec.stdout_path = x_place.log(key + ".out");
+  spec.stderr_path = x_place.log(key + ".err");
+  return spec;
+}
+
+std::string Executor::launch_ended(const std::string& key, const ShimExit& exit) const {
+  if (!task_of_key(key)) return {};
+  say(fmt::format("{} exited with code {}", key, exit.exit_code));
+  if (exit.exit_code == 0) return {};
+  return last_lines(tail_of(x_place.log(key + ".err"), kFailureTail), kLastLines);
+}
+
+bool Executor::is_at(const std::string& host) const {
+  return x_member < x_launch->members.size() && x_launch->members[x_member].address == host;
 }
 
 void Executor::run() {
@@ -326,9 +332,17 @@ void Executor::head_ended(const ShimObservation& seen) {
   } else {
     ended.exit_code = seen.exit.exit_code;
     say(fmt::format("exited with code {}", seen.exit.exit_code));
+    if (seen.exit.exit_code != 0) ended.error = failure(seen.exit);
   }
   if (seen.exit.dropped_bytes > 0) say(fmt::format("{} bytes of output were lost: disk full", seen.exit.dropped_bytes));
   x_events.head_ended(ended);
+}
+
+// The first failing rank; the message goes to the execution log too.
+NodeError Executor::failure(const ShimExit& exit) const {
+  NodeError error = job_failure(*x_launch, exit.exit_code, tail_of(x_place.log("head.err"), kFailureTail));
+  say(error.message);
+  return error;
 }
 
 void Executor::adopt(const HeldAttempt& held) {
@@ -347,19 +361,26 @@ void Executor::adopt(const HeldAttempt& held) {
 // Later attempts: only after every node has prepared, so that the head has put the old files away.
 bool Executor::logs_may_begin() const {
   const bool alone = x_launch->members.size() <= 1 || x_member == 0;
-  return x_id.attempt <= 1 || alone || x_run || x_stopping ||
-         split_at_root(x_stdouterr, x_paths.job_mount_root).first == "/";
+  return x_id.attempt <= 1 || alone || x_run || x_stopping || split_at_root(x_stdouterr, x_paths).first == "/";
 }
 
 std::vector<LogShipper::File> Executor::log_files() const {
   const OutputNames names = output_names(*x_launch, x_member);
-  const std::string base = split_at_root(x_stdouterr, x_paths.job_mount_root).second + "/";
+  const std::string base = split_at_root(x_stdouterr, x_paths).second + "/";
   std::vector<LogShipper::File> files{{x_place.log("execution.log"), base + names.execution_log}};
   if (!preparation_script(*x_launch).empty()) {
     files.push_back({x_place.log("prep.out"), base + names.prep_stdout});
     files.push_back({x_place.log("prep.err"), base + names.prep_stderr});
   }
-  if (x_member == 0) {
+  const auto tasks = tasks_of(*x_launch);
+  for (std::size_t number = 0; number < tasks.size(); ++number) {
+    if (tasks[number].member != x_member) continue;
+    const std::string spooled = x_place.log(task_key(number));
+    files.push_back({spooled + ".out", base + task_output_name("stdout", tasks[number].name)});
+    files.push_back({spooled + ".err", base + task_output_name("stderr", tasks[number].name)});
+  }
+  // Of tasks, the head's own program has nothing to say to users.
+  if (x_member == 0 && tasks.empty()) {
     files.push_back({x_place.log("head.out"), base + names.head_stdout});
     files.push_back({x_place.log("head.err"), base + names.head_stderr});
   }
@@ -368,8 +389,7 @@ std::vector<LogShipper::File> Executor::log_files() const {
 
 void Executor::begin_logs() {
   if (x_logs) return;
-  x_logs =
-      std::make_shared<LogShipper>(x_context, split_at_root(x_stdouterr, x_paths.job_mount_root).first, log_files());
+  x_logs = std::make_shared<LogShipper>(x_context, split_at_root(x_stdouterr, x_paths).first, log_files());
   x_logs->start();
 }
 
@@ -395,8 +415,14 @@ void Executor::begin_clean() {
   // A restarted agent may find the share gone already: then what was to be shipped was.
   if (path_exists(x_place.marker("directories")) && !path_exists(x_place.marker("shipped")) && all_mounted)
     begin_logs();
+  // The attempt's own, whatever its number: the head takes it away.
+  Cleaner::SharedTemp shared;
+  if (x_member == 0 && !x_shared_temp.empty() && all_mounted) {
+    const auto [root, path] = split_at_root(x_shared_temp, x_paths);
+    shared = {root, path};
+  }
   x_cleaner = std::make_shared<Cleaner>(
-      x_context, x_place, x_launch->volumes, x_logs,
+      x_context, x_place, x_launch->volumes, x_logs, shared,
       [self = shared_from_this()](const std::string& line) { self->say(line); },
       [self = shared_from_this()](CleanupReceipt receipt) {
         self->x_logs = nullptr;

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/core/agent_core.h"
 #include "agent/exec/shim.h"
@@ -40,15 +42,22 @@ class Executor : public std::enable_shared_from_this<Executor> {
   const HoldingPaths& paths() const { return x_paths; }
   // What a process of this attempt gets: environment, cgroup, work directory, bash -c `script`.
   ShimSpec process(const std::string& script) const;
+  // A task of the launch's own list, asked for by the head; an error says why it is not started here.
+  Result<ShimSpec> task(std::uint32_t number, const std::string& from_node, const std::string& key) const;
+  // A process that was launched here has ended: says so, and answers a failed task's last lines.
+  std::string launch_ended(const std::string& key, const ShimExit& exit) const;
+  bool is_at(const std::string& host) const;  // this node, as the attempt's nodes are named
   // A line in the job's execution log, and in the agent's.
   void say(const std::string& line) const;
 
  private:
+  const char* mount_error_code() const;
   void mount_next();
   void mounted(Status status);
   void rotate_old_logs();
   void rotated(HelperResult result);
   void make_output_directories();
+  void make_next_directories();
   void output_directories_made(HelperResult result);
   void output_directory_failed(const HelperResult& result);
   void start_preparation();
@@ -58,6 +67,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void begin_logs();
   bool logs_may_begin() const;
   std::vector<LogShipper::File> log_files() const;
+  NodeError failure(const ShimExit& exit) const;
   void fail_preparation(NodeError error);
   Status make_place();
   // A helper's answer: runs `next` unless the attempt is being stopped; then the clean-up goes on instead.
@@ -75,13 +85,14 @@ class Executor : public std::enable_shared_from_this<Executor> {
   std::shared_ptr<const Launch> x_launch;
   HoldingPaths x_paths;
   Events x_events;
-  std::string x_stdouterr;  // absolute
+  std::string x_stdouterr;    // absolute
+  std::string x_shared_temp;  // AZ_BATCHAI_SHARED_JOB_TEMP where that is on a share
   bool x_run = false;
   bool x_stopping = false;
   int x_helpers_under_way = 0;  // a stop waits for them: a mount must not appear after the unmounting
   DurationMs x_grace_ms = 0;
-  std::size_t x_mounting = 0;                   // index of the volume being mounted
-  std::vector<std::string> x_left_directories;  // output directories outside of the job's mounts, still to be made
+  std::size_t x_mounting = 0;                                          // index of the volume being mounted
+  std::map<std::string, std::vector<std::string>> x_left_directories;  // still to be made, by the helper's root
   std::shared_ptr<LogShipper> x_logs;
   std::unique_ptr<ShimWatch> x_preparation_watch, x_head_watch;
   std::shared_ptr<Cleaner> x_cleaner;

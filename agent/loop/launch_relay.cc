@@ -89,7 +89,7 @@ void LaunchRelay::on_request(AttemptId id, const LaunchRequest& request) {
   const LaunchId launch{id, x_context.node_name, request.key};
   const auto [found, is_new] = x_asks.try_emplace(launch);
   Ask& ask = found->second;
-  if (is_new) ask.call = {launch, request.host, request.command};
+  if (is_new) ask.call = {launch, request.host, request.command, request.task};
   if (ask.answer) return tell(*ask.answer);
   send(ask);
   schedule();
@@ -97,6 +97,8 @@ void LaunchRelay::on_request(AttemptId id, const LaunchRequest& request) {
 
 void LaunchRelay::send(Ask& ask) {
   ask.sent_ms = boottime_ms();
+  const auto executor = x_hooks.executor(ask.call.id.attempt);
+  if (executor && executor->is_at(ask.call.to_host)) return on_call(ask.call);
   x_hooks.send_call(ask.call);
 }
 
@@ -143,7 +145,7 @@ void LaunchRelay::tell(const LaunchStatus& status) {
 void LaunchRelay::on_call(const LaunchCall& call) {
   if (!is_plain(call.id.from_node) || !is_plain(call.id.key)) return refuse(call.id, "not a launch id");
   const auto known = x_targets.find(call.id);
-  if (known != x_targets.end()) return x_hooks.send_status(known->second.status);
+  if (known != x_targets.end()) return report(known->second.status);
   const auto executor = x_hooks.executor(call.id.attempt);
   if (executor && x_hooks.accepts_launch(call.id.attempt)) return start(call, executor);
   if (executor && x_hooks.may_accept_later(call.id.attempt)) {
@@ -168,16 +170,18 @@ void LaunchRelay::phase_run(AttemptId id) {
 void LaunchRelay::start(const LaunchCall& call, const std::shared_ptr<Executor>& executor) {
   const std::string directory = executor->place().spool + "/" + directory_name(call.id);
   if (observe_shim(directory).state == ShimState::never_started) {
-    const ShimSpec spec = executor->process(launch_script(call.shell_command));
-    if (const auto written = write_shim_spec(directory, spec); !written) {
+    const auto spec = call.task ? executor->task(*call.task, call.id.from_node, call.id.key)
+                                : Result<ShimSpec>(executor->process(launch_script(call.shell_command)));
+    if (!spec) return refuse(call.id, spec.error().message);
+    if (const auto written = write_shim_spec(directory, *spec); !written) {
       return refuse(call.id, written.error().message);
     }
     const auto started = start_shim(x_context.shim_program, directory);
     if (!started && started.error().code != Code::already_exists) return refuse(call.id, started.error().message);
-    executor->say("started a process for " + call.id.from_node);
+    executor->say("started " + (call.task ? call.id.key : "a process") + " for " + call.id.from_node);
   }
   watch(call.id, directory);
-  x_hooks.send_status(x_targets.at(call.id).status);
+  report(x_targets.at(call.id).status);
 }
 
 void LaunchRelay::watch(const LaunchId& id, const std::string& directory) {
@@ -199,13 +203,20 @@ void LaunchRelay::ended(const LaunchId& id, const ShimObservation& seen) {
     status.message = seen.state == ShimState::lost ? "the supervisor of the process died on node " + x_context.node_name
                                                    : seen.exit.error;
     x_hooks.peer_lost({id.attempt, {.code = "ShimLost", .message = status.message, .infrastructure = true}});
+  } else if (const auto executor = x_hooks.executor(id.attempt)) {
+    status.message = executor->launch_ended(id.key, seen.exit);
   }
-  x_hooks.send_status(status);
+  report(status);
 }
 
 void LaunchRelay::refuse(const LaunchId& id, const std::string& message) {
   spdlog::info("launch of {} refused: {}", id.from_node, message);
-  x_hooks.send_status({.id = id, .state = LaunchStatus::State::refused, .exit_code = 255, .message = message});
+  report({.id = id, .state = LaunchStatus::State::refused, .exit_code = 255, .message = message});
+}
+
+void LaunchRelay::report(const LaunchStatus& status) {
+  if (status.id.from_node == x_context.node_name) return on_status(status);
+  x_hooks.send_status(status);
 }
 
 }  // namespace trainyard::agent

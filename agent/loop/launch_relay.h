@@ -1,5 +1,6 @@
-// Starts processes of an attempt on its other nodes, without ssh: the launcher program (trainyard-rsh) of a rank asks
-// here over its holding's socket; the request goes up the agent's stream and down the target's. Loop thread only.
+// Starts processes of an attempt on its nodes, without ssh: the launcher program (trainyard-rsh for mpirun, or
+// trainyard-tasks) asks here over its holding's socket; the request goes up the agent's stream and down the target's,
+// or straight to this node's own part where that is the target. Loop thread only.
 //
 // Asking side: re-sends what has no answer each second and on every new stream; what runs is asked after now and then,
 // so that no lost message leaves a launcher waiting. Target side: a launch id starts at most one process, also across
@@ -56,6 +57,7 @@ class LaunchRelay {
   void send(Ask& ask);
   void tell(const LaunchStatus& status);
   void start(const LaunchCall& call, const std::shared_ptr<Executor>& executor);
+  void report(const LaunchStatus& status);
   void watch(const LaunchId& id, const std::string& directory);
   void ended(const LaunchId& id, const ShimObservation& seen);
   void refuse(const LaunchId& id, const std::string& message);

@@ -28,53 +28,80 @@ std::vector<std::string> subdirectories(const std::string& path) {
   return names;
 }
 
+bool digits(const std::string& name, std::size_t from, std::size_t to) {
+  return from < to &&
+         std::all_of(name.begin() + static_cast<std::ptrdiff_t>(from), name.begin() + static_cast<std::ptrdiff_t>(to),
+                     [](char c) { return c >= '0' && c <= '9'; });
+}
+
 // "<store>-j<number>-a<number>": whatever else lies there is not ours to remove.
 bool is_attempt_name(const std::string& name) {
   const auto job = name.rfind("-j"), attempt = name.rfind("-a");
   if (job == std::string::npos || attempt == std::string::npos || attempt < job + 3) return false;
-  const auto digits = [&](std::size_t from, std::size_t to) {
-    return from < to &&
-           std::all_of(name.begin() + static_cast<std::ptrdiff_t>(from), name.begin() + static_cast<std::ptrdiff_t>(to),
-                       [](char c) { return c >= '0' && c <= '9'; });
-  };
-  return digits(job + 2, attempt) && digits(attempt + 2, name.size());
+  return digits(name, job + 2, attempt) && digits(name, attempt + 2, name.size());
+}
+
+std::string store_part(const std::string& store_generation) {
+  std::string store;
+  for (const char c : store_generation) {
+    if (store.size() < 12 && ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))) store += c;
+  }
+  return store;
 }
 
 }  // namespace
 
 std::string name_of_attempt(const std::string& store_generation, AttemptId id) {
-  std::string store;
-  for (const char c : store_generation) {
-    if (store.size() < 12 && ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))) store += c;
-  }
-  return store + "-j" + std::to_string(id.job.value) + "-a" + std::to_string(id.attempt);
+  return store_part(store_generation) + "-j" + std::to_string(id.job.value) + "-a" + std::to_string(id.attempt);
+}
+
+std::string name_of_setup(const std::string& store_generation, std::uint64_t run) {
+  return store_part(store_generation) + "-s" + std::to_string(run);
+}
+
+bool is_setup_name(const std::string& name) {
+  const auto run = name.rfind("-s");
+  return run != std::string::npos && digits(name, run + 2, name.size());
+}
+
+std::string cluster_directory(const ExecutorContext& context) {
+  return context.work_dir + "/cluster";
+}
+
+Status make_mount_root(const ExecutorContext& context) {
+  return make_local_directories({cluster_directory(context), cluster_directory(context) + "/mounts"});
 }
 
 Place place_of(const ExecutorContext& context, const std::string& name) {
   return {.name = name,
           .spool = context.spool_dir + "/holdings/" + name,
-          .job = context.work_dir + "/jobs/" + name,
+          .job = is_setup_name(name) ? cluster_directory(context) : context.work_dir + "/jobs/" + name,
+          .run = context.run_dir + "/" + name,
           .cgroup = context.cgroup_base + "/" + name};
 }
 
 HoldingPaths paths_of(const ExecutorContext& context, const Place& place, AttemptId id) {
   return {.job_mount_root = place.job + "/mounts",
-          .mount_root = context.work_dir + "/mounts",
+          .mount_root = cluster_directory(context) + "/mounts",
           .job_temp = place.job + "/temp",
           .job_temp_dir = context.work_dir + "/jobs",
           .shared_job_temp = place.job + "/shared",
           .hostfile = place.job + "/hostfile",
+          .tasks_file = place.job + "/tasks",
           .home = place.job + "/home",
-          .socket = place.job + "/run/launch.socket",
+          .run = place.run,
+          .socket = place.run + "/launch.socket",
           .rsh_program = context.rsh_program,
+          .tasks_program = context.tasks_program,
           .id = id};
 }
 
 std::vector<std::string> names_found(const ExecutorContext& context) {
   std::set<std::string> names;
-  for (const std::string& parent : {context.spool_dir + "/holdings", context.work_dir + "/jobs", context.cgroup_base}) {
+  for (const std::string& parent :
+       {context.spool_dir + "/holdings", context.work_dir + "/jobs", context.run_dir, context.cgroup_base}) {
     for (const std::string& name : subdirectories(parent)) {
-      if (is_attempt_name(name)) names.insert(name);
+      if (is_attempt_name(name) || is_setup_name(name)) names.insert(name);
     }
   }
   return {names.begin(), names.end()};

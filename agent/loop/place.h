@@ -1,5 +1,6 @@
-// Where the things of one attempt are on this node, by its name "<store>-j<job>-a<attempt>". The job directory is the
-// same path on every node; everything of an attempt is found again by a restarted agent from the name alone.
+// Where the things of one attempt are on this node, by its name "<store>-j<job>-a<attempt>", and of one run of the
+// cluster's set-up, by "<store>-s<run>". The job directory is the same path on every node, and so is the set-up's
+// (there is one run at a time); everything is found again by a restarted agent from the name alone.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -16,10 +17,10 @@ namespace trainyard::agent {
 struct ExecutorContext {
   boost::asio::io_context& io;
   std::string node_name;
-  std::string spool_dir, work_dir;
+  std::string spool_dir, work_dir, run_dir;
   std::string cgroup_base;               // absolute: <cgroup2 root>/<cgroup_parent>
   std::vector<std::string> helper_argv;  // the words that start a helper
-  std::string shim_program, rsh_program;
+  std::string shim_program, rsh_program, tasks_program, exec_program;
   NodeFacts facts;
   Mounter* mounter = nullptr;
 };
@@ -33,6 +34,7 @@ struct Place {
   std::string name;
   std::string spool;   // shims, logs on their way, markers
   std::string job;     // mounts, temp, home, ...
+  std::string run;     // launcher's socket, MPI's session files
   std::string cgroup;  // holds job/ (the payload) and shim/
 
   std::string job_cgroup() const { return cgroup + "/job"; }
@@ -41,10 +43,16 @@ struct Place {
 };
 
 std::string name_of_attempt(const std::string& store_generation, AttemptId id);
+std::string name_of_setup(const std::string& store_generation, std::uint64_t run);
+bool is_setup_name(const std::string& name);
+// The parent of AZ_BATCHAI_MOUNT_ROOT.
+std::string cluster_directory(const ExecutorContext& context);
+// Makes AZ_BATCHAI_MOUNT_ROOT: jobs may look into it also where their cluster mounts nothing.
+Status make_mount_root(const ExecutorContext& context);
 Place place_of(const ExecutorContext& context, const std::string& name);
 HoldingPaths paths_of(const ExecutorContext& context, const Place& place, AttemptId id);
 
-// Names of attempts that left anything on this node: directories, cgroups, mounts.
+// Names of attempts and set-ups that left anything on this node: directories, cgroups, mounts.
 std::vector<std::string> names_found(const ExecutorContext& context);
 
 // Local directories of the agent's own; never on a share.

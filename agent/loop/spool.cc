@@ -52,6 +52,24 @@ HeldAttempt held_from_json(const json& value) {
   return held;
 }
 
+json setup_to_json(const HeldSetup& held) {
+  json value{{"run", held.run}, {"state", name_of(held.state)}, {"begun_ms", held.begun_ms}, {"error", held.error}};
+  if (held.setup) value["setup"] = *held.setup;
+  return value;
+}
+
+HeldSetup setup_from_json(const json& value) {
+  HeldSetup held;
+  held.run = value.at("run").get<std::uint64_t>();
+  const auto state = setup_state_named(value.at("state").get<std::string>());
+  if (!state) throw json::other_error::create(501, "unknown set-up state", &value);
+  held.state = *state;
+  held.begun_ms = value.at("begun_ms").get<TimeMs>();
+  held.error = value.at("error").get<NodeError>();
+  held.setup = std::make_shared<const ClusterSetup>(value.at("setup").get<ClusterSetup>());
+  return held;
+}
+
 Result<std::string> draw_generation() {
   unsigned char bytes[8];
   if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return system_error("cannot draw random bytes", errno);
@@ -128,6 +146,7 @@ Status SpoolDirectory::load() {
     if (value.at("boot").get<std::string>() != x_boot) return {};
     x_record.acked_send_ms = value.at("acked_send_ms").get<TimeMs>();
     for (const json& held : value.at("holdings")) x_holdings.push_back(held_from_json(held));
+    if (value.contains("setup")) x_setup = setup_from_json(value.at("setup"));
   } catch (const json::exception& error) {
     return Error{Code::data_loss, state_file + " cannot be read: " + error.what() +
                                       "; when nothing of a job runs on this machine any more, remove the directory " +
@@ -141,10 +160,11 @@ Spool SpoolDirectory::for_core() const {
           .store_generation = x_record.store_generation,
           .holdings = x_holdings,
           .tombstones = x_record.tombstones,
-          .acked_send_ms = x_record.acked_send_ms};
+          .acked_send_ms = x_record.acked_send_ms,
+          .setup = x_setup};
 }
 
-Status SpoolDirectory::save(const std::map<AttemptId, HeldAttempt>& holdings) {
+Status SpoolDirectory::save(const std::map<AttemptId, HeldAttempt>& holdings, const std::optional<HeldSetup>& setup) {
   json value{{"boot", x_boot},
              {"revision", x_record.revision},
              {"store_generation", x_record.store_generation},
@@ -154,6 +174,7 @@ Status SpoolDirectory::save(const std::map<AttemptId, HeldAttempt>& holdings) {
              {"holdings", json::array()}};
   for (const AttemptId id : x_record.tombstones) value["tombstones"].push_back(id_to_json(id));
   for (const auto& [id, held] : holdings) value["holdings"].push_back(held_to_json(held));
+  if (setup) value["setup"] = setup_to_json(*setup);
   return write_file_durably(x_path + "/state.json", value.dump(-1, ' ', false, json::error_handler_t::replace), 0600);
 }
 

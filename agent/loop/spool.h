@@ -4,13 +4,16 @@
 //   generation   random, drawn once when the spool is made; part of the epoch
 //   state.json   orders seen, holdings, tombstones, lease: replaced whole (fsync, rename), one write per step
 //   lease        what the shims know of the lease (lease_file.h)
-//   holdings/<name>/   of one attempt: directories of its shims, its logs on the way to the share, small markers
+//   holdings/<name>/   of one attempt or run of a set-up: directories of its shims, its logs on the way to the share,
+//   small markers
 //
 // Loop thread only. The spool is on a local disk of the node; a write that fails ends the process (by the caller).
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/core/agent_core.h"
 #include "agent/exec/files.h"
@@ -43,7 +46,7 @@ class SpoolDirectory {
   const std::vector<HeldAttempt>& holdings() const { return x_holdings; }
   Spool for_core() const;
 
-  Status save(const std::map<AttemptId, HeldAttempt>& holdings);
+  Status save(const std::map<AttemptId, HeldAttempt>& holdings, const std::optional<HeldSetup>& setup);
   // For the shims; costs nothing when it did not change.
   Status write_lease(TimeMs acknowledged_send_ms) { return x_lease.write(acknowledged_send_ms); }
 
@@ -56,6 +59,7 @@ class SpoolDirectory {
   LeaseFile x_lease;
   SpoolRecord x_record;
   std::vector<HeldAttempt> x_holdings;
+  std::optional<HeldSetup> x_setup;
 };
 
 }  // namespace trainyard::agent

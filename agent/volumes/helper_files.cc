@@ -165,4 +165,26 @@ Status rotate_stdouterr(const Arguments& arguments) {
   return {};
 }
 
+Status keep_earlier(const Arguments& arguments) {
+  const auto root = Beneath::open(arguments.words[0]);
+  if (!root) return root.error();
+  const std::string& path = arguments.words[1];
+  const auto from = root->open_path(path, O_RDONLY | O_DIRECTORY);
+  if (!from) return from.error();
+  const std::string kept = path + "/earlier/" + arguments.words[2];
+  for (std::size_t i = 3; i < arguments.words.size(); ++i) {
+    const std::string& name = arguments.words[i];
+    struct stat about {};
+    if (::fstatat(from->get(), name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    if (auto made = root->make_directories(kept, 0755); !made) return made.error();
+    const auto to = root->open_path(kept, O_RDONLY | O_DIRECTORY);
+    if (!to) return to.error();
+    if (::renameat(from->get(), name.c_str(), to->get(), name.c_str()) != 0) {
+      return system_error("cannot move " + path + "/" + name + " to " + kept, errno);
+    }
+  }
+  ::fsync(from->get());
+  return {};
+}
+
 }  // namespace trainyard::agent::helper

@@ -108,18 +108,41 @@ Result<UniqueFd> open_regular(const Beneath& root, const std::string& path) {
   return fd;
 }
 
+// Directories on the way to `path`, the root first, the one that holds it last: "." "a" "a/b" of a/b/file.
+Result<std::vector<std::string>> way_to(const std::string& path) {
+  auto parts = Beneath::parts_of(path);
+  if (!parts) return parts.error();
+  std::vector<std::string> way{"."};
+  for (std::size_t i = 0; i + 1 < parts->size(); ++i) way.push_back(way.back() + "/" + (*parts)[i]);
+  return way;
+}
+
+// Watches the deepest directory of the way that there is: what makes the next one is told. The directory that holds the
+// file, when that is the one.
+UniqueFd watch_way(const Beneath& root, const std::vector<std::string>& way, Waiter& waiter) {
+  std::size_t watched = way.size();
+  for (;;) {
+    UniqueFd deepest;
+    std::size_t depth = way.size();
+    while (!deepest.valid() && depth > 0) {
+      if (auto fd = root.open_path(way[--depth], O_RDONLY | O_DIRECTORY)) deepest = std::move(fd).value();
+    }
+    // A second look, as the next one may have come before the watch.
+    if (!deepest.valid() || depth == watched) return depth + 1 == way.size() ? std::move(deepest) : UniqueFd();
+    waiter.watch(own_path_of(deepest.get()), IN_CREATE | IN_MOVED_TO);
+    watched = depth;
+  }
+}
+
 Status follow(const Beneath& root, const std::string& path, std::uint64_t offset) {
+  const auto way = way_to(path);
+  if (!way) return way.error();
   Waiter waiter;
   UniqueFd file, directory;
   for (;;) {
     const bool last = waiter.finish();
     if (waiter.abandoned()) return {};
-    if (!directory.valid()) {
-      if (auto place = root.parent_of(path)) {
-        directory = std::move(place->directory);
-        waiter.watch(own_path_of(directory.get()), IN_CREATE | IN_MOVED_TO);
-      }
-    }
+    if (!directory.valid()) directory = watch_way(root, *way, waiter);
     if (file.valid()) {
       if (auto printed = print_to_end(file.get(), offset, path); !printed) return printed;
     }

@@ -49,8 +49,10 @@ const std::map<std::string, Verb>& verbs() {
       {"write", {helper::write, 2}},
       {"delete", {helper::delete_entry, 2}},
       {"remove", {helper::remove, 1}},
+      {"remove-beneath", {helper::remove_beneath, 2}},
       {"ship-log", {helper::ship_log, 3}},
       {"rotate-stdouterr", {helper::rotate_stdouterr, 3}},
+      {"keep-earlier", {helper::keep_earlier, 4}},
   };
   return table;
 }

@@ -22,8 +22,11 @@
 //   remove DIRECTORY...          a whole tree of the agent's own (job temp); never follows links or enters mounts,
 //   fails
 //                                when something is mounted below; fine when absent; prints "removed N" (directories)
+//   remove-beneath ROOT PATH     the same of a directory on a share, and the one above it when that is empty then
 //   rotate-stdouterr ROOT PATH ATTEMPT   moves what lies in directory PATH (but `attempts`) to PATH/attempts/ATTEMPT;
 //                                repeats are harmless; fine when PATH is absent
+//   keep-earlier ROOT PATH NAME FILE...   moves those of the files that are in directory PATH to PATH/earlier/NAME;
+//                                repeats are harmless
 //   ship-log ROOT (SPOOLFILE PATH)...   copies each growing SPOOLFILE to PATH, made at once, from PATH's present size
 //   on,
 //                                within milliseconds, until "finish\n" on stdin or SIGTERM: then to its end, fsync,

@@ -167,4 +167,28 @@ Status remove(const Arguments& arguments) {
   return {};
 }
 
+Status remove_beneath(const Arguments& arguments) {
+  const auto root = Beneath::open(arguments.words[0]);
+  if (!root) return root.error();
+  auto place = root->parent_of(arguments.words[1]);
+  if (!place) return place.error().code == Code::not_found ? Status() : Status(place.error());
+  UniqueFd fd(open_child(place->directory.get(), place->name.c_str()));
+  if (!fd.valid()) {
+    return errno == ENOENT ? Status() : Status(system_error("cannot enter " + arguments.words[1], errno));
+  }
+  std::uint64_t removed = 0;
+  if (auto emptied = empty_directory(std::move(fd), arguments.words[1], removed); !emptied) return emptied;
+  if (::unlinkat(place->directory.get(), place->name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
+    return system_error("cannot remove " + arguments.words[1], errno);
+  }
+  std::printf("removed %llu\n", static_cast<unsigned long long>(removed + 1));
+  // The directory above it, when this was the last thing in it.
+  const std::size_t slash = arguments.words[1].rfind('/');
+  if (slash == std::string::npos) return {};
+  if (const auto above = root->parent_of(arguments.words[1].substr(0, slash))) {
+    ::unlinkat(above->directory.get(), above->name.c_str(), AT_REMOVEDIR);
+  }
+  return {};
+}
+
 }  // namespace trainyard::agent::helper

@@ -20,6 +20,7 @@ struct Arguments {
 Status mount(const Arguments& arguments);
 Status unmount(const Arguments& arguments);
 Status remove(const Arguments& arguments);
+Status remove_beneath(const Arguments& arguments);
 
 // helper_files.cc
 Status make_directories(const Arguments& arguments);
@@ -27,6 +28,7 @@ Status list(const Arguments& arguments);
 Status write(const Arguments& arguments);
 Status delete_entry(const Arguments& arguments);
 Status rotate_stdouterr(const Arguments& arguments);
+Status keep_earlier(const Arguments& arguments);
 
 // helper_follow.cc
 Status read(const Arguments& arguments);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 
 #include "controller/core/engine.h"
 
@@ -9,7 +10,8 @@ namespace trainyard::core {
 
 namespace {
 
-const char* const kKinds[] = {"none", "group", "workspace", "experiment", "cluster", "job", "account", "share", "node"};
+const char* const kKinds[] = {"none", "group",   "workspace", "experiment", "cluster",
+                              "job",  "account", "share",     "node",       "file-server"};
 
 std::string text_of(const Subject& subject) {
   return std::string(kKinds[static_cast<int>(subject.kind)]) + ":" + std::to_string(subject.id);
@@ -19,7 +21,7 @@ Subject subject_from(const std::string& text) {
   Subject subject;
   const std::size_t colon = text.find(':');
   if (colon == std::string::npos) return subject;
-  for (int kind = 0; kind < 9; ++kind) {
+  for (int kind = 0; kind < static_cast<int>(std::size(kKinds)); ++kind) {
     if (text.compare(0, colon, kKinds[kind]) == 0) subject.kind = static_cast<Subject::Kind>(kind);
   }
   std::from_chars(text.data() + colon + 1, text.data() + text.size(), subject.id);
@@ -113,8 +115,8 @@ void Core::apply_plan(const Plan& plan, TimeMs now_ms) {
   e.now = std::max(now_ms, e.state.meta.last_now_ms);
   e.state.meta.last_now_ms = e.now;
   e.who = "controller";
-  for (const Withdrawal& withdrawal : plan.withdrawals)
-    withdraw(e, withdrawal.node, "the cluster has more than its target");
+  for (const Retarget& change : plan.retargets) retarget(e, change);
+  for (const Withdrawal& withdrawal : plan.withdrawals) withdraw(e, withdrawal, "the cluster has more than its target");
   for (const Assignment& assignment : plan.assignments) assign(e, assignment);
   for (const Placement& placement : plan.placements) place(e, placement);
   e.settle();
@@ -135,6 +137,7 @@ Outcome Core::take_outcome() {
   collect(e.holdings, e.state.holdings, changes.holdings, changes.erased_holdings);
   collect(e.accounts, e.state.accounts, changes.accounts, changes.erased_accounts);
   collect(e.shares, e.state.shares, changes.shares, changes.erased_shares);
+  collect(e.file_servers, e.state.file_servers, changes.file_servers, changes.erased_file_servers);
   collect(e.requests, e.state.requests, changes.requests, changes.erased_requests);
   changes.timeline = std::move(e.timeline);
   outcome.actions = std::move(e.actions);

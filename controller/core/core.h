@@ -23,6 +23,8 @@ struct Settings {
   DurationMs prepare_limit_ms = 30 * 60'000;
   DurationMs request_keep_ms = 30LL * 24 * 3600 * 1000;
   DurationMs fence_retry_ms = 30'000;  // a fence command that failed is run again after this long, while still needed
+  // A node whose set-up failed is set up again after this long; the pause doubles up to the longest.
+  DurationMs setup_retry_ms = 60'000, setup_retry_longest_ms = 30 * 60'000;
   std::vector<std::string> pools_with_fence_command;
 };
 

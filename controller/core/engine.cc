@@ -29,6 +29,7 @@ State from_tables(Tables tables) {
   state.jobs = by_id(std::move(tables.jobs));
   state.accounts = by_id(std::move(tables.accounts));
   state.shares = by_id(std::move(tables.shares));
+  state.file_servers = by_id(std::move(tables.file_servers));
   for (Holding& row : tables.holdings) {
     const HoldingKey key = key_of(row);
     state.holdings.emplace(key, std::move(row));
@@ -73,6 +74,16 @@ Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
   // A verdict that waits for the nodes' reports: ask again, the old orders may never have left.
   for (const auto& [key, holding] : state.holdings) {
     if (holding.confirm_revision != 0 && current(state, holding)) edit(key).confirm_revision = bump(key.first);
+  }
+  // A row whose part of a set-up could not be read is set up anew.
+  for (const auto& [id, node] : state.nodes) {
+    const bool wanted = node.cluster && state.setups.contains(*node.cluster);
+    if (!node.cluster || (node.setup_run != 0) == wanted) continue;
+    begin_setup(*this, id);
+    edit(id).awaited_revision = bump(id);
+    if (node.state == NodeState::idle || node.state == NodeState::unusable) {
+      set_node_state(*this, id, NodeState::preparing, "its row was damaged");
+    }
   }
   settle();
 }

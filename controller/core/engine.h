@@ -115,6 +115,7 @@ struct Engine {
   Marks<HoldingKey> holdings;
   Marks<AccountId> accounts;
   Marks<ShareId> shares;
+  Marks<FileServerId> file_servers;
   Marks<std::string> requests;
   std::vector<TimelineLine> timeline;
   std::vector<Action> actions;
@@ -161,17 +162,28 @@ void check_confirmed(Engine&, JobId);  // has every node reported after the head
 std::string subject_of(const State&, const Job&);
 
 // on_cluster.cc
-void withdraw(Engine&, NodeId, const std::string& why);
+void withdraw(Engine&, const Withdrawal&, const std::string& why);
 void assign(Engine&, const Assignment&);
 void advance(Engine&, NodeId);  // preparing -> idle, running -> idle, leaving -> unassigned, when they are due
+void retarget(Engine&, const Retarget&);
 void delete_cluster(Engine&, ClusterId, const std::string& why);
 void update_allocation(Engine&, ClusterId);  // resizing or steady; a deleted cluster without nodes vanishes
 std::string subject_of(const State&, const Cluster&);
+
+// on_setup.cc: what clusters make of their nodes
+void begin_setup(Engine&, NodeId);                          // a new run, for a node that is in a cluster
+void take_setup(Engine&, NodeId, const Report&);            // what a node says of it
+bool is_set_up(const Node&);                                // the present run is done, or there is none
+void consider_setup(Engine&, NodeId);                       // failed: the node is unusable for a while
+void retry_setup(Engine&, NodeId, const std::string& why);  // REQUIRES: it is unusable
 
 // on_resource.cc: groups, workspaces, experiments vanish when they are deleted and empty
 void vanish_if_empty(Engine&, GroupId);
 void vanish_if_empty(Engine&, WorkspaceId);
 void vanish_if_empty(Engine&, ExperimentId);
+
+// on_file_server.cc
+void erase_file_servers(Engine&, const std::string& workspace_path, const std::string& why);
 
 // on_node.cc
 void on_report(Engine&, const Report&);
@@ -199,6 +211,7 @@ Result<Subject> apply(Engine&, const CreateExperiment&);
 Result<Subject> apply(Engine&, const DeleteExperiment&);
 Result<Subject> apply(Engine&, const CreateCluster&);
 Result<Subject> apply(Engine&, const ResizeCluster&);
+Result<Subject> apply(Engine&, const AutoScaleCluster&);
 Result<Subject> apply(Engine&, const DeleteCluster&);
 Result<Subject> apply(Engine&, const SubmitJob&);
 Result<Subject> apply(Engine&, const TerminateJob&);
@@ -206,6 +219,11 @@ Result<Subject> apply(Engine&, const DeleteJob&);
 Result<Subject> apply(Engine&, const CreateAccount&);
 Result<Subject> apply(Engine&, const CreateShare&);
 Result<Subject> apply(Engine&, const FenceNode&);
+Result<Subject> apply(Engine&, const UpdateGroup&);
+Result<Subject> apply(Engine&, const UpdateWorkspace&);
+Result<Subject> apply(Engine&, const CreateFileServer&);
+Result<Subject> apply(Engine&, const DeleteFileServer&);
+Result<Subject> apply(Engine&, const RepairNode&);
 
 // lookup.cc: names to ids; an error names what is missing and where.
 Result<GroupId> find_group(const State&, const std::string& name);
@@ -213,6 +231,10 @@ Result<WorkspaceId> find_workspace(const State&, const std::string& group, const
 Result<ExperimentId> find_experiment(const State&, const ExperimentRef&);
 Result<ClusterId> find_cluster(const State&, const ClusterRef&);
 Result<JobId> find_job(const State&, const JobRef&);
+Result<FileServerId> find_file_server(const State&, const FileServerRef&);
+// The directory on the nodes behind a share. An error begins with `field`.
+Result<Volume> find_volume(const State&, const std::string& field, const std::string& account, const std::string& share,
+                           const std::string& relative_mount_path);
 template <class Value>
 std::vector<Value> ids_below(const std::map<std::string, Value>& index, const std::string& path) {
   std::vector<Value> found;

@@ -20,6 +20,9 @@ struct ExperimentRef {
 struct ClusterRef {
   std::string group, workspace, cluster;
 };
+struct FileServerRef {
+  std::string group, workspace, file_server;
+};
 struct JobRef {
   std::string group, workspace, experiment, job;
 };
@@ -30,6 +33,11 @@ struct CreateGroup {
   std::string name, location;
   Tags tags;
 };
+// Replaces the tags.
+struct UpdateGroup {
+  std::string name;
+  Tags tags;
+};
 struct DeleteGroup {
   std::string name;
 };
@@ -38,6 +46,11 @@ struct CreateWorkspace {
   std::string location;
   Tags tags;
 };  // location "": the group's
+// Replaces the tags.
+struct UpdateWorkspace {
+  WorkspaceRef ref;
+  Tags tags;
+};
 struct DeleteWorkspace {
   WorkspaceRef ref;
 };
@@ -50,11 +63,19 @@ struct DeleteExperiment {
 struct CreateCluster {
   ClusterRef ref;
   ClusterSpec spec;
+  std::string unique = {};  // uuid drawn by the edge: last part of the path of the set-up task's files
 };
+// To manual scale settings, whatever it had before.
 struct ResizeCluster {
   ClusterRef ref;
   std::uint32_t target_node_count;
   DeallocationOption option;
+};
+// To autoScale settings, whatever it had before. Without an idle time: the one it has, or the default.
+struct AutoScaleCluster {
+  ClusterRef ref;
+  std::uint32_t minimum = 0, maximum = 0;
+  std::optional<DurationMs> idle_before_scale_down_ms = std::nullopt;
 };
 struct DeleteCluster {
   ClusterRef ref;
@@ -78,14 +99,28 @@ struct CreateAccount {
 struct CreateShare {
   std::string account, name;
 };
+// address, export_path: from the operator's table
+struct CreateFileServer {
+  FileServerRef ref;
+  FileServerSpec spec;
+  std::string address, export_path;
+};
+struct DeleteFileServer {
+  FileServerRef ref;
+};
 struct FenceNode {
   std::string node;
   bool confirmed_off = false;
 };
+// An unusable node is set up again at once.
+struct RepairNode {
+  std::string node;
+};
 
 using CommandBody = std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment,
-                                 DeleteExperiment, CreateCluster, ResizeCluster, DeleteCluster, SubmitJob, TerminateJob,
-                                 DeleteJob, CreateAccount, CreateShare, FenceNode>;
+                                 DeleteExperiment, CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster,
+                                 SubmitJob, TerminateJob, DeleteJob, CreateAccount, CreateShare, FenceNode, RepairNode,
+                                 UpdateGroup, UpdateWorkspace, CreateFileServer, DeleteFileServer>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 
@@ -126,7 +161,18 @@ struct Event {
 
 // The resource a command made or found; the edge reads its present form through view.h. `none`: deletes.
 struct Subject {
-  enum class Kind { none, group, workspace, experiment, cluster, job, account, share, node } kind = Kind::none;
+  enum class Kind {
+    none,
+    group,
+    workspace,
+    experiment,
+    cluster,
+    job,
+    account,
+    share,
+    node,
+    file_server
+  } kind = Kind::none;
   std::uint64_t id = 0;
   friend bool operator==(const Subject&, const Subject&) = default;
 };

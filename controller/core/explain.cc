@@ -43,44 +43,76 @@ std::size_t node_count(const State& state, ClusterId id) {
   return nodes == state.cluster_nodes.end() ? 0 : nodes->second.size();
 }
 
-// "inventory has 0 free Standard_NC6 nodes (1 unreachable, 2 of other sizes)"
-std::string inventory_text(const State& state, const std::string& vm_size) {
+// "inventory has 0 free Standard_NC6 nodes (1 unreachable, 2 of other sizes, 4 in other clusters)"
+std::string inventory_text(const State& state, const Cluster& cluster) {
+  const std::string& vm_size = cluster.spec.vm_size;
   const std::string wanted = lower(vm_size);
-  std::size_t free = 0, unreachable = 0, held = 0, other = 0;
+  std::size_t free = 0, unreachable = 0, held = 0, other = 0, taken = 0, coming = 0;
   if (auto found = state.free_flavours.find(wanted); found != state.free_flavours.end()) free = found->second.size();
   for (const auto& [id, node] : state.nodes) {
-    if (node.cluster) continue;
+    if (node.cluster) {
+      if (node.cluster == cluster.id || lower(node.inventory.flavour) != wanted) continue;
+      ++(node.state == NodeState::leaving ? coming : taken);
+      continue;
+    }
     if (lower(node.inventory.flavour) != wanted) {
       ++other;
     } else if (!node.live.reachable || !node.live.seen) {
       ++unreachable;
-    } else if (!holds_nothing(state, id)) {
+    } else if (!holds_nothing(state, id) || node.live.setup) {
       ++held;
     }
   }
   std::string aside;
   if (unreachable != 0) append(aside, ", ", std::to_string(unreachable) + " unreachable");
   if (held != 0) append(aside, ", ", std::to_string(held) + " still cleaning up");
+  if (coming != 0) append(aside, ", ", std::to_string(coming) + " leaving other clusters");
+  if (taken != 0) append(aside, ", ", std::to_string(taken) + " in other clusters");
   if (other != 0) append(aside, ", ", std::to_string(other) + " of other sizes");
   return "inventory has " + std::to_string(free) + " free " + vm_size + " nodes" +
          (aside.empty() ? "" : " (" + aside + ")");
+}
+
+// "n3 is unusable: SetupTaskFailed: ..."
+std::string unusable_text(const State& state, ClusterId id) {
+  auto nodes = state.cluster_nodes.find(id);
+  if (nodes == state.cluster_nodes.end() || counts_of(state, id).unusable == 0) return "";
+  std::vector<std::string> names;
+  for (NodeId member : nodes->second) {
+    const Node& node = state.nodes.at(member);
+    if (node.state == NodeState::unusable) names.push_back(node.name);
+  }
+  if (names.empty()) return "";
+  return names_of(names) + (names.size() == 1 ? " is" : " are") + " unusable: see the cluster's errors";
+}
+
+// "target 4", or "target 3 of autoScale 0 to 4 (1 busy, 2 needed by 1 queued job)"
+std::string target_text(const State& state, const Cluster& cluster) {
+  const std::string target = "target " + std::to_string(target_of(cluster));
+  if (!cluster.spec.auto_scale) return target;
+  const AutoScale& scale = *cluster.spec.auto_scale;
+  const Demand demand = demand_of(state, cluster, scale.maximum);
+  return target + " of autoScale " + std::to_string(scale.minimum) + " to " + std::to_string(scale.maximum) + " (" +
+         std::to_string(counts_of(state, cluster.id).running) + " busy, " + std::to_string(demand.nodes) +
+         " needed by " + count_of(demand.jobs, "queued job") + ")";
 }
 
 std::string allocation_reason(const State& state, const Cluster& cluster) {
   const std::size_t have = node_count(state, cluster.id);
   const NodeCounts counts = counts_of(state, cluster.id);
   if (cluster.deleting) return "being deleted; waits for " + count_of(have, "node") + " to be given back";
-  const std::string target =
-      "target " + std::to_string(cluster.spec.target_node_count) + ", has " + std::to_string(have);
+  const std::uint32_t wanted = target_of(cluster);
+  const std::string target = target_text(state, cluster) + ", has " + std::to_string(have);
   std::string text;
-  if (have < cluster.spec.target_node_count) text = target + ": " + inventory_text(state, cluster.spec.vm_size);
-  if (have > cluster.spec.target_node_count || counts.leaving != 0) {
+  if (have < wanted) text = target + ": " + inventory_text(state, cluster);
+  if (have > wanted || counts.leaving != 0) {
     append(text, "; ", (text.empty() ? target + ": " : "") + count_of(counts.leaving, "node") + " leaving");
   }
   if (text.empty() && cluster.resizing) {
     text =
         counts.preparing != 0 ? count_of(counts.preparing, "node") + " preparing" : target + ": nodes are being chosen";
   }
+  append(text, "; ", unusable_text(state, cluster.id));
   return text;
 }
 
@@ -221,16 +253,17 @@ std::string why_queued(const State& state, const Job& job) {
   auto found = state.clusters.find(job.cluster);
   if (found == state.clusters.end()) return "its cluster " + job.cluster_path + " is gone";
   const Cluster& cluster = found->second;
-  const std::uint32_t need = job.spec->node_count, target = cluster.spec.target_node_count;
+  const std::uint32_t need = job.spec->node_count, target = capacity_of(cluster.spec);
   if (cluster.deleting) return "its cluster " + cluster.name + " is being deleted";
   if (need > target) {
-    return "needs " + count_of(need, "node") + "; " + cluster.name + "'s target is " + std::to_string(target) +
+    return "needs " + count_of(need, "node") + "; " + cluster.name + "'s " +
+           (cluster.spec.auto_scale ? "maximum" : "target") + " is " + std::to_string(target) +
            ": it can never start until the cluster is resized";
   }
   std::string text =
       "needs " + count_of(need, "idle node") + " of " + cluster.name + "; " + nodes_text(state, cluster.id);
   append(text, "; ", behind_text(state, job, target));
-  if (node_count(state, cluster.id) < target) append(text, "; ", allocation_reason(state, cluster));
+  if (node_count(state, cluster.id) < target_of(cluster)) append(text, "; ", allocation_reason(state, cluster));
   if (job.attempt > 0) append(text, "; ", "attempt " + std::to_string(job.attempt) + " ended: " + job.cause.message);
   return text;
 }
@@ -244,6 +277,13 @@ ClusterView view(const State& state, const Cluster& cluster) {
   out.current_node_count = static_cast<std::uint32_t>(node_count(state, cluster.id));
   out.counts = counts_of(state, cluster.id);
   out.reason = allocation_reason(state, cluster);
+  if (auto nodes = state.cluster_nodes.find(cluster.id);
+      nodes != state.cluster_nodes.end() && out.counts.unusable > 0) {
+    for (NodeId id : nodes->second) {
+      const Node& node = state.nodes.at(id);
+      if (node.state == NodeState::unusable) out.errors.push_back(node.setup_error);
+    }
+  }
   return out;
 }
 
@@ -289,6 +329,12 @@ NodeView view(const State& state, const Node& node, TimeMs now_ms) {
   if (node.live.strays) append(out.note, "; ", "still runs something that was fenced or is of another database");
   if (!node.live.fence_state.empty()) append(out.note, "; ", "fence command " + node.live.fence_state);
   append(out.note, "; ", node.reason);
+  if (node.setup_retry_ms != 0) {
+    append(out.note, "; ", "tried again at " + clock_time(node.setup_retry_ms) + ", or after `trainyard node repair`");
+  }
+  if (node.state == NodeState::preparing && node.setup_run != 0 && !is_set_up(node)) {
+    append(out.note, "; ", "its cluster's set-up runs");
+  }
   return out;
 }
 

@@ -58,6 +58,11 @@ void check_node(const State& state, const Node& node) {
   must(node.cluster.has_value() == (node.state != NodeState::unassigned), "unassigned means: in no cluster", about);
   must(node.state != NodeState::running || held != 0, "a running node holds something", about);
   must(node.live.echoed_revision <= node.revision, "a node echoes no orders that were never given", about);
+  must((node.setup_run != 0) == (node.cluster && state.setups.contains(*node.cluster)),
+       "a node has a run of a set-up if and only if its cluster has one", about);
+  must(node.state != NodeState::unusable || (held == 0 && !node.reason.empty()),
+       "an unusable node holds nothing and says why", about);
+  must((node.setup_retry_ms != 0) == (node.state == NodeState::unusable), "unusable nodes are tried again", about);
   auto by_name = state.node_by_name.find(node.name);
   must(by_name != state.node_by_name.end() && by_name->second == node.id, "node_by_name", about);
   const bool free = placeable(state, node);
@@ -115,6 +120,14 @@ void check_invariants(const State& state) {
     check_job(state, job);
     if (job.state == JobState::queued) ++queued;
     if (active(job.state)) ++running;
+  }
+  for (const auto& [id, cluster] : state.clusters) {
+    const auto setup = setup_of(state, cluster);
+    auto found = state.setups.find(id);
+    must((setup != nullptr) == (found != state.setups.end()), "setups", cluster.name);
+    must(setup == nullptr || *setup == *found->second, "a set-up is told as it is stored", cluster.name);
+    const auto& scale = cluster.spec.auto_scale;
+    must(!scale || scale->minimum <= scale->maximum, "minimum <= maximum", cluster.name);
   }
   must(total(state.queues) == queued, "queues has queued jobs only", "");
   must(total(state.active_jobs) == running && state.launches.size() == running, "active_jobs has active jobs only", "");

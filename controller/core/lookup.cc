@@ -44,4 +44,11 @@ Result<JobId> find_job(const State& state, const JobRef& ref) {
                    ", group " + ref.group);
 }
 
+Result<FileServerId> find_file_server(const State& state, const FileServerRef& ref) {
+  auto parent = find_workspace(state, ref.group, ref.workspace);
+  if (!parent.ok()) return parent.error();
+  return found(state.file_server_by_path, path_key({ref.group, ref.workspace, ref.file_server}),
+               "file server " + ref.file_server + " is not in workspace " + ref.workspace + " of group " + ref.group);
+}
+
 }  // namespace trainyard::core

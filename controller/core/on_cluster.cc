@@ -10,14 +10,18 @@ std::string subject_of(const State& state, const Cluster& cluster) {
 
 namespace {
 
+std::vector<JobId> jobs_on(const State& state, NodeId id) {
+  std::vector<JobId> jobs;
+  for (auto it = state.holdings.lower_bound({id, AttemptId{}}); it != state.holdings.end() && it->first.first == id;
+       ++it) {
+    if (current(state, it->second)) jobs.push_back(it->second.id.job);
+  }
+  return jobs;
+}
+
 // Ends the attempts that a leaving node runs, as the cluster's option says.
 void end_jobs_on(Engine& e, NodeId id, const Cluster& cluster) {
-  std::vector<JobId> jobs;
-  for (auto it = e.state.holdings.lower_bound({id, AttemptId{}}); it != e.state.holdings.end() && it->first.first == id;
-       ++it) {
-    if (current(e.state, it->second)) jobs.push_back(it->second.id.job);
-  }
-  for (JobId job : jobs) {
+  for (JobId job : jobs_on(e.state, id)) {
     if (cluster.deleting) {
       end(e, job, Verdict::cancel, {"ClusterDeleted", "its cluster " + cluster.name + " was deleted"});
     } else if (cluster.spec.node_deallocation_option == DeallocationOption::requeue) {
@@ -33,6 +37,10 @@ void detach(Engine& e, NodeId id, const std::string& why) {
   set_node_state(e, id, NodeState::unassigned, why);
   Node& node = e.edit(id);
   node.cluster.reset();
+  node.setup_run = node.setup_failures = 0;
+  node.setup_retry_ms = 0;
+  node.setup_error = {};
+  node.reason.clear();
   const std::uint64_t revision = e.bump(id);
   if (!node.live.reachable) node.awaited_revision = revision;
 }
@@ -44,19 +52,32 @@ bool going(const State& state, ClusterId id) {
 
 }  // namespace
 
-void withdraw(Engine& e, NodeId id, const std::string& why) {
+void withdraw(Engine& e, const Withdrawal& withdrawal, const std::string& why) {
+  const NodeId id = withdrawal.node;
   const Node& node = e.state.nodes.at(id);
   TY_CHECK(node.cluster.has_value());
   if (node.state == NodeState::leaving) return;
-  set_node_state(e, id, NodeState::leaving, why);
-  e.edit(id).awaited_revision = e.bump(id);
-  end_jobs_on(e, id, e.state.clusters.at(*node.cluster));
+  const Cluster& cluster = e.state.clusters.at(*node.cluster);
+  std::string taken;
+  if (withdrawal.taken_for) {
+    taken = "node " + node.name + " of low-priority cluster " + cluster.name + " was taken back for cluster " +
+            e.state.clusters.at(*withdrawal.taken_for).name;
+  }
+  set_node_state(e, id, NodeState::leaving, taken.empty() ? why : taken);
+  Node& row = e.edit(id);
+  row.awaited_revision = e.bump(id);
+  row.setup_retry_ms = 0;
+  row.setup_error = {};
+  row.reason.clear();
+  if (taken.empty()) return end_jobs_on(e, id, cluster);
+  for (JobId job : jobs_on(e.state, id)) end(e, job, Verdict::requeue, {"Preempted", taken});
 }
 
 void assign(Engine& e, const Assignment& assignment) {
   Node& node = e.edit(assignment.node);
   TY_CHECK(!node.cluster && placeable(e.state, node));
   node.cluster = assignment.cluster;
+  begin_setup(e, assignment.node);
   node.awaited_revision = e.bump(assignment.node);
   set_node_state(e, assignment.node, NodeState::preparing,
                  "given to cluster " + path_of(e.state, e.state.clusters.at(assignment.cluster)));
@@ -70,14 +91,27 @@ void advance(Engine& e, NodeId id) {
   if (!node.live.reachable && going(e.state, *node.cluster)) {
     return detach(e, id, "its cluster was deleted while the node is unreachable; what it held is fenced later");
   }
-  if (node.state == NodeState::preparing && echoed) return set_node_state(e, id, NodeState::idle, "ready");
+  if (node.state == NodeState::preparing && echoed && is_set_up(node)) {
+    if (node.setup_failures != 0) e.edit(id).setup_failures = 0;
+    return set_node_state(e, id, NodeState::idle, "ready");
+  }
+  if (node.state == NodeState::preparing) return consider_setup(e, id);
   if (node.state == NodeState::running && nothing_held) {
-    if (echoed) return set_node_state(e, id, NodeState::idle, "nothing left on it");
+    if (echoed && is_set_up(node)) return set_node_state(e, id, NodeState::idle, "nothing left on it");
     return set_node_state(e, id, NodeState::preparing, "what it held was fenced");
   }
-  if (node.state == NodeState::leaving && nothing_held && (echoed || !node.live.reachable)) {
+  // An unreachable one is taken out at once: in the inventory it is free only when it says that nothing is left.
+  const bool clean = echoed && !node.live.setup;
+  if (node.state == NodeState::leaving && nothing_held && (clean || !node.live.reachable)) {
     return detach(e, id, "back in the inventory");
   }
+}
+
+void retarget(Engine& e, const Retarget& change) {
+  Cluster& cluster = e.edit(change.cluster);
+  e.note(subject_of(e.state, cluster), "auto-scale",
+         std::to_string(cluster.auto_target) + " -> " + std::to_string(change.target) + " nodes: " + change.why);
+  cluster.auto_target = change.target;
 }
 
 void update_allocation(Engine& e, ClusterId id) {
@@ -88,12 +122,13 @@ void update_allocation(Engine& e, ClusterId id) {
     const WorkspaceId workspace = cluster.workspace;
     e.note(subject_of(e.state, cluster), "deleted", "its nodes are given back");
     e.state.cluster_by_path.erase(lower(path_of(e.state, cluster)));
+    e.state.setups.erase(id);
     e.state.clusters.erase(id);
     e.clusters.erase(id);
     return vanish_if_empty(e, workspace);
   }
-  bool resizing = cluster.resizing || count != cluster.spec.target_node_count;
-  if (count == cluster.spec.target_node_count) {
+  bool resizing = cluster.resizing || count != target_of(cluster);
+  if (count == target_of(cluster)) {
     const NodeCounts counts = count == 0 ? NodeCounts{} : e.state.counts.at(id);
     if (counts.leaving == 0 && counts.preparing == 0) resizing = false;
   }
@@ -103,7 +138,7 @@ void update_allocation(Engine& e, ClusterId id) {
   row.resizing = resizing;
   row.allocation_changed_ms = e.now;
   e.note(subject_of(e.state, row), resizing ? "steady -> resizing" : "resizing -> steady",
-         std::to_string(count) + " of " + std::to_string(row.spec.target_node_count) + " nodes");
+         std::to_string(count) + " of " + std::to_string(target_of(row)) + " nodes");
 }
 
 void delete_cluster(Engine& e, ClusterId id, const std::string& why) {
@@ -123,9 +158,63 @@ void delete_cluster(Engine& e, ClusterId id, const std::string& why) {
   for (JobId job : jobs) end(e, job, Verdict::cancel, cause);
   if (auto found = e.state.cluster_nodes.find(id); found != e.state.cluster_nodes.end()) {
     const std::set<NodeId> nodes = found->second;
-    for (NodeId node : nodes) withdraw(e, node, "its cluster was deleted");
+    for (NodeId node : nodes) withdraw(e, {node}, "its cluster was deleted");
   }
 }
+
+namespace {
+
+Result<std::vector<Volume>> resolve_volumes(const State& state, const NodeSetup& setup) {
+  const std::string at = "properties.nodeSetup.mountVolumes.";
+  std::vector<Volume> volumes;
+  const auto add = [&](const std::string& field, const std::string& account, const std::string& share,
+                       const std::string& path) -> std::optional<Error> {
+    auto volume = find_volume(state, at + field, account, share, path);
+    if (!volume.ok()) return volume.error();
+    volumes.push_back(std::move(*volume));
+    return std::nullopt;
+  };
+  for (std::size_t i = 0; i < setup.file_shares.size(); ++i) {
+    const FileShareMount& mount = setup.file_shares[i];
+    auto error =
+        add("azureFileShares[" + std::to_string(i) + "]", mount.account_name, mount.share, mount.relative_mount_path);
+    if (error) return *error;
+  }
+  for (std::size_t i = 0; i < setup.blob_file_systems.size(); ++i) {
+    const BlobMount& mount = setup.blob_file_systems[i];
+    auto error = add("azureBlobFileSystems[" + std::to_string(i) + "]", mount.account_name, mount.container_name,
+                     mount.relative_mount_path);
+    if (error) return *error;
+  }
+  return volumes;
+}
+
+std::string scale_text(const ClusterSpec& spec) {
+  if (!spec.auto_scale) return "target " + std::to_string(spec.target_node_count);
+  return "autoScale " + std::to_string(spec.auto_scale->minimum) + " to " + std::to_string(spec.auto_scale->maximum);
+}
+
+// The leaving nodes go by the scale settings' new option.
+void rescaled(Engine& e, ClusterId id, const ClusterSpec& before) {
+  const Cluster& cluster = e.state.clusters.at(id);
+  const std::string was = scale_text(before), now = scale_text(cluster.spec);
+  if (!before.auto_scale && !cluster.spec.auto_scale && was != now) {
+    e.note(
+        subject_of(e.state, cluster), "resize",
+        std::to_string(before.target_node_count) + " -> " + std::to_string(cluster.spec.target_node_count) + " nodes");
+  } else if (was != now) {
+    e.note(subject_of(e.state, cluster), "resize", was + " -> " + now);
+  }
+  e.wake_plan = true;
+  auto found = e.state.cluster_nodes.find(id);
+  if (found == e.state.cluster_nodes.end()) return;
+  for (NodeId node : found->second) {
+    e.touched_nodes.insert(node);  // when its idle time is over may have changed
+    if (e.state.nodes.at(node).state == NodeState::leaving) end_jobs_on(e, node, cluster);
+  }
+}
+
+}  // namespace
 
 Result<Subject> apply(Engine& e, const CreateCluster& c) {
   auto workspace = find_workspace(e.state, c.ref.group, c.ref.workspace);
@@ -143,13 +232,20 @@ Result<Subject> apply(Engine& e, const CreateCluster& c) {
   if (e.state.workspaces.at(*workspace).deleting) {
     return Error{Code::failed_precondition, "workspace " + c.ref.workspace + " is being deleted"};
   }
+  auto volumes = resolve_volumes(e.state, c.spec.node_setup);
+  if (!volumes.ok()) return volumes.error();
   Cluster cluster{{e.next_id()}, *workspace, c.ref.cluster, c.spec, false, e.now, e.now};
   const ClusterId id = cluster.id;
+  cluster.volumes = std::move(*volumes);
   e.state.cluster_by_path.emplace(key, id);
-  e.state.clusters.emplace(id, std::move(cluster));
+  Cluster& row = e.state.clusters.emplace(id, std::move(cluster)).first->second;
+  const Workspace& home = e.state.workspaces.at(*workspace);
+  row.setup_path_suffix = "trainyard/" + e.state.groups.at(home.group).name + "/workspaces/" + home.name +
+                          "/clusters/" + row.name + "/" + c.unique;
+  if (auto setup = setup_of(e.state, row)) e.state.setups.emplace(id, std::move(setup));
   e.edit(id);
   e.wake_plan = true;
-  e.note(subject_of(e.state, e.state.clusters.at(id)), "created", "target " + std::to_string(c.spec.target_node_count));
+  e.note(subject_of(e.state, row), "created", scale_text(row.spec));
   return Subject{Subject::Kind::cluster, id.value};
 }
 
@@ -158,19 +254,32 @@ Result<Subject> apply(Engine& e, const ResizeCluster& c) {
   if (!id.ok()) return id.error();
   const Cluster& before = e.state.clusters.at(*id);
   if (before.deleting) return Error{Code::failed_precondition, "cluster " + before.name + " is being deleted"};
+  const ClusterSpec was = before.spec;
+  ClusterSpec& spec = e.edit(*id).spec;
+  spec.auto_scale.reset();
+  spec.target_node_count = c.target_node_count;
+  spec.node_deallocation_option = c.option;
+  rescaled(e, *id, was);
+  return Subject{Subject::Kind::cluster, id->value};
+}
+
+Result<Subject> apply(Engine& e, const AutoScaleCluster& c) {
+  auto id = find_cluster(e.state, c.ref);
+  if (!id.ok()) return id.error();
+  const Cluster& before = e.state.clusters.at(*id);
+  if (before.deleting) return Error{Code::failed_precondition, "cluster " + before.name + " is being deleted"};
+  const ClusterSpec was = before.spec;
   Cluster& cluster = e.edit(*id);
-  if (cluster.spec.target_node_count != c.target_node_count) {
-    e.note(subject_of(e.state, cluster), "resize",
-           std::to_string(cluster.spec.target_node_count) + " -> " + std::to_string(c.target_node_count) + " nodes");
-  }
-  cluster.spec.target_node_count = c.target_node_count;
-  cluster.spec.node_deallocation_option = c.option;
-  e.wake_plan = true;
-  if (auto found = e.state.cluster_nodes.find(*id); found != e.state.cluster_nodes.end()) {
-    for (NodeId node : found->second) {
-      if (e.state.nodes.at(node).state == NodeState::leaving) end_jobs_on(e, node, cluster);
-    }
-  }
+  AutoScale scale = cluster.spec.auto_scale.value_or(AutoScale{});
+  if (!cluster.spec.auto_scale) cluster.auto_target = cluster.spec.target_node_count;
+  scale.minimum = c.minimum;
+  scale.maximum = c.maximum;
+  scale.initial = 0;
+  if (c.idle_before_scale_down_ms) scale.idle_before_scale_down_ms = *c.idle_before_scale_down_ms;
+  cluster.spec.auto_scale = scale;
+  cluster.spec.target_node_count = 0;
+  cluster.spec.node_deallocation_option = DeallocationOption::requeue;
+  rescaled(e, *id, was);
   return Subject{Subject::Kind::cluster, id->value};
 }
 

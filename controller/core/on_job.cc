@@ -54,8 +54,13 @@ const char* word_for(Verdict verdict) {
   return "";
 }
 
+constexpr const char* kJobFailed = "JobFailed";
+
 void set_verdict(Job& job, Verdict verdict, EndCause cause) {
   job.verdict = verdict;
+  // What the head made of its end was not the cause then: a rank that failed because its peers' node went.
+  if (cause.code != kJobFailed)
+    std::erase_if(job.errors, [](const NodeError& error) { return error.code == kJobFailed; });
   if (verdict == Verdict::failure || verdict == Verdict::cancel) {
     const auto same = [&cause](const NodeError& error) { return error.code == cause.code; };
     if (std::none_of(job.errors.begin(), job.errors.end(), same)) {
@@ -174,6 +179,13 @@ void delete_job(Engine& e, JobId id, const std::string& why) {
   if (job != e.state.jobs.end() && terminal(job->second.state)) erase_job(e, id);
 }
 
+// Below the range from which systems take ports by themselves. Neighbouring jobs and attempts get other ones, so that
+// what an attempt left listening, or somebody else listens at, does not meet the next.
+std::uint32_t first_port_of(const Job& job) {
+  constexpr std::uint64_t kFirst = 20'000, kBlocks = 46, kStep = 17;
+  return static_cast<std::uint32_t>(kFirst + kTaskPorts * ((job.id.value + kStep * job.attempt) % kBlocks));
+}
+
 std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
   auto launch = std::make_shared<Launch>();
   const Experiment& experiment = state.experiments.at(job.experiment);
@@ -186,6 +198,7 @@ std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
   launch->spec = *job.spec;
   launch->mapping = job.mapping;
   launch->volumes = job.volumes;
+  launch->first_port = first_port_of(job);
   for (const std::string& name : job.last_nodes) {
     launch->members.push_back({name, state.nodes.at(state.node_by_name.at(name)).inventory.address});
   }
@@ -238,8 +251,12 @@ void all_ready(Engine& e, JobId id) {
 
 namespace {
 
+// As the head's node describes it, with its details on the job already; else by the code alone.
 EndCause failed_with(const Job& job) {
-  return {"JobFailed", "the job's command ended with exit code " + std::to_string(job.exit_code.value_or(-1))};
+  for (const NodeError& error : job.errors) {
+    if (error.code == kJobFailed) return {error.code, error.message};
+  }
+  return {kJobFailed, "the job's command ended with exit code " + std::to_string(job.exit_code.value_or(-1))};
 }
 
 }  // namespace
@@ -254,6 +271,7 @@ void head_exited(Engine& e, JobId id, std::optional<std::int32_t> exit_code, con
   e.edit(id).exit_code = exit_code;
   job.head_exited_ms = e.now;
   if (*exit_code == 0) return end(e, id, Verdict::success, {"Succeeded", "exited 0"});
+  if (error.code == kJobFailed) job.errors.push_back(error);
   e.note(subject_of(e.state, job), "exited " + std::to_string(*exit_code),
          "the verdict waits for every node's report after it");
   const std::set<HoldingKey> held = e.state.job_holdings.at(id);
@@ -290,20 +308,17 @@ Result<std::vector<Volume>> resolve_volumes(const State& state, const JobSpec& s
   std::vector<Volume> volumes;
   for (std::size_t i = 0; i < spec.file_shares.size(); ++i) {
     const FileShareMount& mount = spec.file_shares[i];
-    const std::string field = "properties.mountVolumes.azureFileShares[" + std::to_string(i) + "]";
-    auto account = state.account_by_name.find(lower(mount.account_name));
-    if (account == state.account_by_name.end()) {
-      return Error{Code::not_found, field + ": storage account " + mount.account_name +
-                                        " does not exist; create it with `trainyard storage account create`"};
-    }
-    const Account& row = state.accounts.at(account->second);
-    auto share = state.share_by_path.find(path_key({mount.account_name, mount.share}));
-    if (share == state.share_by_path.end()) {
-      return Error{Code::not_found, field + ": share " + mount.share + " is not in storage account " + row.name +
-                                        "; create it with `trainyard storage share create`"};
-    }
-    volumes.push_back(
-        {Volume::Kind::local, row.place + "/" + state.shares.at(share->second).name, mount.relative_mount_path});
+    auto volume = find_volume(state, "properties.mountVolumes.azureFileShares[" + std::to_string(i) + "]",
+                              mount.account_name, mount.share, mount.relative_mount_path);
+    if (!volume.ok()) return volume.error();
+    volumes.push_back(std::move(*volume));
+  }
+  for (std::size_t i = 0; i < spec.blob_file_systems.size(); ++i) {
+    const BlobMount& mount = spec.blob_file_systems[i];
+    auto volume = find_volume(state, "properties.mountVolumes.azureBlobFileSystems[" + std::to_string(i) + "]",
+                              mount.account_name, mount.container_name, mount.relative_mount_path);
+    if (!volume.ok()) return volume.error();
+    volumes.push_back(std::move(*volume));
   }
   return volumes;
 }
@@ -320,6 +335,37 @@ Result<Subject> existing_job(const State& state, const Job& job, const SubmitJob
   return Error{Code::already_exists, "job " + job.name + " exists already in experiment " +
                                          state.experiments.at(job.experiment).name + " with another definition; " +
                                          "choose another name or delete it first"};
+}
+
+// Whether the user's own words refer to the variable; what their scripts read cannot be seen.
+bool mentions(const JobSpec& spec, const std::string& variable) {
+  std::vector<const std::string*> texts{&spec.command_line,
+                                        &spec.command_line_args,
+                                        &spec.master_command_line_args,
+                                        &spec.worker_command_line_args,
+                                        &spec.parameter_server_command_line_args,
+                                        &spec.preparation_command_line};
+  for (const NamedValue& item : spec.environment) texts.push_back(&item.value);
+  return std::any_of(texts.begin(), texts.end(),
+                     [&](const std::string* text) { return text->find(variable) != std::string::npos; });
+}
+
+std::vector<std::string> warnings_for(const JobSpec& spec, const Cluster& cluster) {
+  std::vector<std::string> warnings;
+  if (const std::uint32_t most = capacity_of(cluster.spec); most < spec.node_count) {
+    warnings.push_back("the job needs " + std::to_string(spec.node_count) + " nodes; " + cluster.name + "'s " +
+                       (cluster.spec.auto_scale ? "maximum" : "target") + " is " + std::to_string(most) +
+                       ": it waits until the cluster is resized");
+  }
+  const std::string shared_temp = "AZ_BATCHAI_SHARED_JOB_TEMP";
+  const bool on_cluster_volume = spec.std_out_err_path_prefix.find("AZ_BATCHAI_MOUNT_ROOT") != std::string::npos;
+  if (spec.node_count > 1 && spec.file_shares.empty() && spec.blob_file_systems.empty() && !on_cluster_volume &&
+      mentions(spec, shared_temp)) {
+    warnings.push_back("$" + shared_temp +
+                       " will be empty: it is a directory on one of the job's shares, and the job "
+                       "mounts none; add one to mountVolumes");
+  }
+  return warnings;
 }
 
 Error being_deleted(const std::string& what) {
@@ -356,11 +402,7 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
   const Workspace& workspace = state.workspaces.at(state.experiments.at(*experiment).workspace);
   job.segment = "trainyard/" + state.groups.at(workspace.group).name + "/workspaces/" + workspace.name +
                 "/experiments/" + state.experiments.at(*experiment).name + "/jobs/" + job.name + "/" + c.unique;
-  if (cluster.spec.target_node_count < c.spec.node_count) {
-    job.warnings.push_back("the job needs " + std::to_string(c.spec.node_count) + " nodes; " + cluster.name +
-                           "'s target is " + std::to_string(cluster.spec.target_node_count) +
-                           ": it waits until the cluster is resized");
-  }
+  job.warnings = warnings_for(c.spec, cluster);
   job.created_ms = job.state_changed_ms = e.now;
   const JobId id = job.id;
   e.state.job_by_path.emplace(key, id);

@@ -100,11 +100,16 @@ void new_epoch(Engine& e, NodeId id, const std::string& epoch) {
   if (node.former_epochs.size() > kFormerEpochsKept) node.former_epochs.erase(node.former_epochs.begin());
   node.epoch = epoch;
   node.live.echoed_revision = 0;
+  node.live.setup.reset();
+  node.live.sequence = 0;
   fence(e, id, "rebooted");
   const std::uint64_t revision = e.bump(id);
   if (node.cluster) {
     node.awaited_revision = revision;
-    if (node.state != NodeState::leaving) set_node_state(e, id, NodeState::preparing, "rebooted");
+    if (node.state != NodeState::leaving) {
+      begin_setup(e, id);
+      set_node_state(e, id, NodeState::preparing, "rebooted");
+    }
   }
 }
 
@@ -187,7 +192,7 @@ void take_holdings(Engine& e, NodeId id, const Report& report) {
   }
   Node::Live& live = e.live(id);
   live.strays = strays && report.sequence >= live.sequence;  // not from a report that was overtaken
-  live.sequence = report.sequence;
+  live.sequence = std::max(live.sequence, report.sequence);
   if (unknown) e.send_orders(id);
   if (!newest) return;
   std::vector<HoldingKey> absent;
@@ -253,6 +258,7 @@ void on_report(Engine& e, const Report& report) {
     }
     return e.send_orders(id);
   }
+  take_setup(e, id, report);
   take_holdings(e, id, report);
   echoed(e, id, report.orders_revision);
   if (report.orders_revision < node.revision) e.send_orders(id);

@@ -19,6 +19,9 @@ bool has_below(const std::map<std::string, Row>& index, const std::string& path)
 Error being_deleted(const std::string& what) {
   return {Code::already_exists, what + " is being deleted; wait until it is gone"};
 }
+Error being_updated(const std::string& what) {
+  return {Code::failed_precondition, what + " is being deleted: its tags cannot be changed any more"};
+}
 Error parent_deleted(const std::string& what) {
   return {Code::failed_precondition, what + " is being deleted"};
 }
@@ -40,6 +43,7 @@ void delete_workspace(Engine& e, WorkspaceId id) {
   row.deleting = true;
   e.note(subject_of(e.state, "workspace", id, row), "deleting", "deleted by " + e.who);
   const std::string path = lower(path_of(e.state, row));
+  erase_file_servers(e, path, "its workspace was deleted by " + e.who);
   const auto clusters = ids_below(e.state.cluster_by_path, path);
   for (ExperimentId experiment : ids_below(e.state.experiment_by_path, path)) delete_experiment(e, experiment);
   for (ClusterId cluster : clusters) delete_cluster(e, cluster, "its workspace was deleted by " + e.who);
@@ -120,6 +124,17 @@ Result<Subject> apply(Engine& e, const CreateGroup& c) {
   return Subject{Subject::Kind::group, id.value};
 }
 
+Result<Subject> apply(Engine& e, const UpdateGroup& c) {
+  auto id = find_group(e.state, c.name);
+  if (!id.ok()) return id.error();
+  if (e.state.groups.at(*id).deleting) return being_updated("group " + c.name);
+  if (e.state.groups.at(*id).tags != c.tags) {
+    e.edit(*id).tags = c.tags;
+    e.note(subject_of(e.state, "group", *id, e.state.groups.at(*id)), "tags replaced", "");
+  }
+  return Subject{Subject::Kind::group, id->value};
+}
+
 Result<Subject> apply(Engine& e, const DeleteGroup& c) {
   auto id = find_group(e.state, c.name);
   if (!id.ok()) return id.error();
@@ -152,6 +167,17 @@ Result<Subject> apply(Engine& e, const CreateWorkspace& c) {
   e.state.workspaces.emplace(id, std::move(row));
   e.note(subject_of(e.state, "workspace", id, e.edit(id)), "created", "");
   return Subject{Subject::Kind::workspace, id.value};
+}
+
+Result<Subject> apply(Engine& e, const UpdateWorkspace& c) {
+  auto id = find_workspace(e.state, c.ref.group, c.ref.workspace);
+  if (!id.ok()) return id.error();
+  if (e.state.workspaces.at(*id).deleting) return being_updated("workspace " + c.ref.workspace);
+  if (e.state.workspaces.at(*id).tags != c.tags) {
+    e.edit(*id).tags = c.tags;
+    e.note(subject_of(e.state, "workspace", *id, e.state.workspaces.at(*id)), "tags replaced", "");
+  }
+  return Subject{Subject::Kind::workspace, id->value};
 }
 
 Result<Subject> apply(Engine& e, const DeleteWorkspace& c) {

@@ -3,6 +3,22 @@
 
 namespace trainyard::core {
 
+Result<Volume> find_volume(const State& state, const std::string& field, const std::string& account,
+                           const std::string& share, const std::string& relative_mount_path) {
+  auto found = state.account_by_name.find(lower(account));
+  if (found == state.account_by_name.end()) {
+    return Error{Code::not_found, field + ": storage account " + account +
+                                      " does not exist; create it with `trainyard storage account create`"};
+  }
+  const Account& row = state.accounts.at(found->second);
+  auto there = state.share_by_path.find(path_key({account, share}));
+  if (there == state.share_by_path.end()) {
+    return Error{Code::not_found, field + ": share " + share + " is not in storage account " + row.name +
+                                      "; create it with `trainyard storage share create`"};
+  }
+  return Volume{Volume::Kind::local, row.place + "/" + state.shares.at(there->second).name, relative_mount_path};
+}
+
 Result<Subject> apply(Engine& e, const CreateAccount& c) {
   auto group = find_group(e.state, c.group);
   if (!group.ok()) return group.error();

@@ -54,6 +54,18 @@ TimeMs fence_command_at(const Engine& e, const Node& node, const Holding& holdin
   return node.live.last_report_ms + gang_abort_after(e, holding);
 }
 
+// When an idle node of a cluster with autoScale may be given back. 0: never.
+TimeMs idle_time_over_at(const Engine& e, const Node& node) {
+  if (node.state != NodeState::idle) return 0;
+  const std::optional<AutoScale>& scale = e.state.clusters.at(*node.cluster).spec.auto_scale;
+  return scale ? node.state_changed_ms + scale->idle_before_scale_down_ms : 0;
+}
+
+// When an unusable node is set up again; an unreachable one must wait. 0: never.
+TimeMs setup_retry_at(const Node& node) {
+  return node.state == NodeState::unusable && node.live.reachable ? node.setup_retry_ms : 0;
+}
+
 void earlier(TimeMs& first, TimeMs at) {
   if (at != 0 && (first == 0 || at < first)) first = at;
 }
@@ -97,6 +109,10 @@ void on_node_deadline(Engine& e, NodeId id) {
     end_infrastructure(e, job, {"NodeLost", "node " + node.name + " " + since(node.live.last_report_ms)});
   }
   for (const HoldingKey& key : over) fence_one(e, key, "its lease ended: " + since(node.live.last_report_ms));
+  if (const TimeMs at = idle_time_over_at(e, node); at != 0 && e.now >= at) e.wake_plan = true;
+  if (const TimeMs at = setup_retry_at(node); at != 0 && e.now >= at) {
+    retry_setup(e, id, "the set-up is tried again after " + std::to_string(node.setup_failures) + " failure(s)");
+  }
 }
 
 void on_job_deadline(Engine& e, JobId id) {
@@ -117,6 +133,9 @@ void on_job_deadline(Engine& e, JobId id) {
 TimeMs deadline_of(const Engine& e, const Node& node) {
   TimeMs first = 0;
   if (node.live.reachable) earlier(first, node.live.last_report_ms + e.settings.unreachable_after_ms);
+  earlier(first, setup_retry_at(node));
+  // Once it is over, the plan has looked: what may change its mind wakes it.
+  if (const TimeMs at = idle_time_over_at(e, node); at > e.now) earlier(first, at);
   const bool fence_idle = has_fence_command(e, node) && node.live.fence_state != "running";
   for_holdings(e.state, node.id, [&](const Holding& holding) {
     earlier(first, lease_fence_at(e, node, holding));

@@ -37,6 +37,9 @@ Orders orders_for(const State& state, NodeId id) {
     }
     orders.holdings.push_back(std::move(order));
   }
+  // A leaving node keeps its set-up for as long as a job may use it.
+  const bool wanted = node.setup_run != 0 && (node.state != NodeState::leaving || !orders.holdings.empty());
+  if (node.cluster && wanted) orders.setup = SetupOrder{node.setup_run, state.setups.at(*node.cluster)};
   return orders;
 }
 

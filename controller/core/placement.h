@@ -1,6 +1,9 @@
 // What plan decides and core applies: placements of jobs, and nodes moved between clusters and inventory. Plain values.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "common/ids.h"
@@ -15,11 +18,21 @@ struct Assignment {
   NodeId node;
   ClusterId cluster;
 };  // inventory -> cluster
+// Cluster -> leaving. Core ends the jobs on it as the cluster's option says; a node of a low-priority cluster that is
+// taken back for a dedicated one does not wait for its job, which is queued again.
 struct Withdrawal {
   NodeId node;
-};  // cluster -> leaving; core ends the jobs on it as the option says
+  std::optional<ClusterId> taken_for = std::nullopt;
+};
+// How many nodes a cluster with autoScale should have from now on, and why.
+struct Retarget {
+  ClusterId cluster;
+  std::uint32_t target = 0;
+  std::string why;
+};
 
 struct Plan {
+  std::vector<Retarget> retargets;
   std::vector<Withdrawal> withdrawals;
   std::vector<Assignment> assignments;
   std::vector<Placement> placements;

@@ -54,12 +54,22 @@ struct Experiment {
 enum class VmPriority { dedicated, low_priority };
 enum class DeallocationOption { requeue, terminate, wait_for_job_completion };
 
+// scaleSettings.autoScale: as many nodes as queued and running jobs need, never fewer or more than these.
+struct AutoScale {
+  std::uint32_t minimum = 0, maximum = 0;
+  std::uint32_t initial = 0;  // after the creation, until the idle time has passed
+  DurationMs idle_before_scale_down_ms = 5 * 60 * 1000;
+  friend bool operator==(const AutoScale&, const AutoScale&) = default;
+};
+
 struct ClusterSpec {
   std::string vm_size;
   VmPriority vm_priority = VmPriority::dedicated;
-  std::uint32_t target_node_count = 0;
+  std::uint32_t target_node_count = 0;  // scaleSettings.manual; without meaning when `auto_scale` is set
   DeallocationOption node_deallocation_option = DeallocationOption::requeue;
   std::string admin_user_name, admin_user_ssh_public_key;
+  std::optional<AutoScale> auto_scale = std::nullopt;
+  NodeSetup node_setup = {};
   friend bool operator==(const ClusterSpec&, const ClusterSpec&) = default;
 };
 
@@ -71,6 +81,9 @@ struct Cluster {
   bool resizing = false;  // allocationState
   TimeMs created_ms = 0, allocation_changed_ms = 0;
   bool deleting = false;
+  std::uint32_t auto_target = 0;     // autoScale: how many nodes it should have now
+  std::string setup_path_suffix;     // stdOutErrPathSuffix
+  std::vector<Volume> volumes = {};  // of spec.node_setup, resolved at the creation
   friend bool operator==(const Cluster&, const Cluster&) = default;
 };
 
@@ -90,6 +103,11 @@ struct Node {
   // Orders of this revision or newer must be echoed before `preparing` becomes idle, `leaving` ends, or anything is
   // placed: after a fence the node must show that it knows that what it held is no longer its.
   std::uint64_t awaited_revision = 0;
+  // The run of its cluster's set-up that it should have; 0: the cluster has none, or the node is in no cluster.
+  std::uint64_t setup_run = 0;
+  std::uint32_t setup_failures = 0;  // one after the other: the pause before the next try grows
+  TimeMs setup_retry_ms = 0;         // while unusable: when it is tried again
+  NodeError setup_error = {};        // while unusable
 
   struct Live {
     bool seen = false;  // reported since the controller started; placement needs it
@@ -102,6 +120,7 @@ struct Node {
     // is placed on it. `sequence` is of the newest full report.
     bool strays = false;
     std::uint64_t sequence = 0;
+    std::optional<SetupReport> setup = std::nullopt;  // what is there of a set-up, as that report says
     friend bool operator==(const Live&, const Live&) = default;
   } live;
   friend bool operator==(const Node&, const Node&) = default;
@@ -124,7 +143,7 @@ struct Job {
   std::string name;
   std::shared_ptr<const JobSpec> spec;
   ImageMapping mapping;
-  std::vector<Volume> volumes;        // of spec->file_shares, resolved at submit
+  std::vector<Volume> volumes;        // as in Launch, resolved at submit
   std::string segment;                // jobOutputDirectoryPathSegment
   std::vector<std::string> warnings;  // given at submit ("cluster can have 4 nodes, job needs 5")
   JobState state = JobState::queued;
@@ -181,6 +200,27 @@ struct Share {
   friend bool operator==(const Share&, const Share&) = default;
 };
 
+// Batch AI's file server, as its user asked for it. On-prem no machine is made: it is a name for an NFS export that the
+// operator configured. Sizes and disks are kept and shown.
+struct FileServerSpec {
+  std::string vm_size;
+  std::uint32_t disk_size_gb = 0, disk_count = 0;
+  std::string storage_account_type;  // Standard_LRS | Premium_LRS
+  std::string caching_type;          // none | readonly | readwrite
+  std::string admin_user_name, admin_user_ssh_public_key;
+  friend bool operator==(const FileServerSpec&, const FileServerSpec&) = default;
+};
+
+struct FileServer {
+  FileServerId id;
+  WorkspaceId workspace;
+  std::string name;
+  FileServerSpec spec;
+  std::string address, export_path;  // from the operator's table, at creation
+  TimeMs created_ms = 0;
+  friend bool operator==(const FileServer&, const FileServer&) = default;
+};
+
 // The first answer to a client's request id; kept 30 days.
 struct RequestRecord {
   std::string request_id;
@@ -215,6 +255,7 @@ struct Changes {
   std::vector<Holding> holdings;
   std::vector<Account> accounts;
   std::vector<Share> shares;
+  std::vector<FileServer> file_servers;
   std::vector<RequestRecord> requests;
   std::vector<TimelineLine> timeline;
 
@@ -227,6 +268,7 @@ struct Changes {
   std::vector<HoldingKey> erased_holdings;
   std::vector<AccountId> erased_accounts;
   std::vector<ShareId> erased_shares;
+  std::vector<FileServerId> erased_file_servers;
   std::vector<std::string> erased_requests;
 
   bool empty() const;  // nothing but meta.last_now_ms would change
@@ -244,6 +286,7 @@ struct Tables {
   std::vector<Holding> holdings;
   std::vector<Account> accounts;
   std::vector<Share> shares;
+  std::vector<FileServer> file_servers;
   std::vector<RequestRecord> requests;
 };
 

@@ -1,5 +1,7 @@
 #include "controller/core/state.h"
 
+#include <algorithm>
+
 #include "controller/core/engine.h"
 
 namespace trainyard::core {
@@ -23,10 +25,11 @@ std::string path_key(std::initializer_list<std::string_view> names) {
 
 bool Changes::empty() const {
   return groups.empty() && workspaces.empty() && experiments.empty() && clusters.empty() && nodes.empty() &&
-         jobs.empty() && holdings.empty() && accounts.empty() && shares.empty() && requests.empty() &&
-         timeline.empty() && erased_groups.empty() && erased_workspaces.empty() && erased_experiments.empty() &&
-         erased_clusters.empty() && erased_nodes.empty() && erased_jobs.empty() && erased_holdings.empty() &&
-         erased_accounts.empty() && erased_shares.empty() && erased_requests.empty();
+         jobs.empty() && holdings.empty() && accounts.empty() && shares.empty() && file_servers.empty() &&
+         requests.empty() && timeline.empty() && erased_groups.empty() && erased_workspaces.empty() &&
+         erased_experiments.empty() && erased_clusters.empty() && erased_nodes.empty() && erased_jobs.empty() &&
+         erased_holdings.empty() && erased_accounts.empty() && erased_shares.empty() && erased_file_servers.empty() &&
+         erased_requests.empty();
 }
 
 bool active(JobState state) {
@@ -101,9 +104,39 @@ bool holds_nothing(const State& state, NodeId node) {
 
 bool placeable(const State& state, const Node& node) {
   const bool wanted = node.cluster ? node.state == NodeState::idle : node.state == NodeState::unassigned;
+  if (!node.cluster && node.live.setup) return false;  // of the cluster it left: still being taken away
   return wanted && node.live.reachable && node.live.seen && !node.live.strays &&
          node.live.echoed_revision >= node.awaited_revision && node.live.fence_state != "running" &&
          holds_nothing(state, node.id);
+}
+
+std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& cluster) {
+  if (cluster.spec.node_setup.task.command_line.empty() && cluster.volumes.empty()) return nullptr;
+  return std::make_shared<const ClusterSetup>(
+      ClusterSetup{path_of(state, cluster), cluster.setup_path_suffix, cluster.spec.node_setup, cluster.volumes});
+}
+
+std::uint32_t target_of(const Cluster& cluster) {
+  return cluster.spec.auto_scale ? cluster.auto_target : cluster.spec.target_node_count;
+}
+
+std::uint32_t capacity_of(const ClusterSpec& spec) {
+  return spec.auto_scale ? spec.auto_scale->maximum : spec.target_node_count;
+}
+
+Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most) {
+  Demand demand;
+  auto queue = state.queues.find(cluster.id);
+  if (queue == state.queues.end()) return demand;
+  const std::uint32_t capacity = capacity_of(cluster.spec);
+  for (const QueueKey& key : queue->second) {
+    if (demand.nodes >= most) break;
+    const std::uint32_t need = state.jobs.at(key.job).spec->node_count;
+    if (need > capacity) continue;
+    demand.nodes += std::min(need, most - demand.nodes);
+    ++demand.jobs;
+  }
+  return demand;
 }
 
 bool current(const State& state, const Holding& holding) {
@@ -122,6 +155,9 @@ std::string path_of(const State& state, const Experiment& experiment) {
 }
 std::string path_of(const State& state, const Cluster& cluster) {
   return path_of(state, state.workspaces.at(cluster.workspace)) + "/" + cluster.name;
+}
+std::string path_of(const State& state, const FileServer& file_server) {
+  return path_of(state, state.workspaces.at(file_server.workspace)) + "/" + file_server.name;
 }
 std::string path_of(const State& state, const Job& job) {
   return path_of(state, state.experiments.at(job.experiment)) + "/" + job.name;
@@ -149,6 +185,7 @@ void index_names(State& s) {
   for (const auto& [id, row] : s.jobs) s.job_by_path[lower(path_of(s, row))] = id;
   for (const auto& [id, row] : s.nodes) s.node_by_name[row.name] = id;
   for (const auto& [id, row] : s.accounts) s.account_by_name[lower(row.name)] = id;
+  for (const auto& [id, row] : s.file_servers) s.file_server_by_path[lower(path_of(s, row))] = id;
   for (const auto& [id, row] : s.shares) s.share_by_path[path_key({s.accounts.at(row.account).name, row.name})] = id;
 }
 
@@ -156,10 +193,13 @@ void index_names(State& s) {
 
 void rebuild_indexes(State& s) {
   s.group_by_path = {}, s.workspace_by_path = {}, s.experiment_by_path = {}, s.cluster_by_path = {};
-  s.job_by_path = {}, s.node_by_name = {}, s.account_by_name = {}, s.share_by_path = {};
+  s.job_by_path = {}, s.node_by_name = {}, s.account_by_name = {}, s.share_by_path = {}, s.file_server_by_path = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
-  s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {};
+  s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {}, s.setups = {};
   index_names(s);
+  for (const auto& [id, cluster] : s.clusters) {
+    if (auto setup = setup_of(s, cluster)) s.setups.emplace(id, std::move(setup));
+  }
   for (const auto& [key, holding] : s.holdings) s.job_holdings[holding.id.job].insert(key);
   for (const auto& [id, node] : s.nodes) {
     if (node.cluster) {

@@ -39,6 +39,7 @@ struct State {
   std::map<HoldingKey, Holding> holdings;  // by node, then attempt
   std::map<AccountId, Account> accounts;
   std::map<ShareId, Share> shares;
+  std::map<FileServerId, FileServer> file_servers;
   std::map<std::string, RequestRecord> requests;
 
   // Derived, rebuilt at start; kept true by core.
@@ -50,6 +51,7 @@ struct State {
   std::map<std::string, NodeId> node_by_name;
   std::map<std::string, AccountId> account_by_name;
   std::map<std::string, ShareId> share_by_path;  // "account/share"
+  std::map<std::string, FileServerId> file_server_by_path;
   std::map<ClusterId, std::set<NodeId>> cluster_nodes;
   std::map<ClusterId, std::set<NodeId>> free_nodes;         // idle, reachable, seen, holding nothing: placeable now
   std::set<NodeId> free_inventory;                          // in no cluster, reachable, seen, holding nothing
@@ -59,6 +61,7 @@ struct State {
   std::map<ClusterId, NodeCounts> counts;                   // of cluster_nodes
   std::map<ClusterId, std::set<JobId>> active_jobs;         // preparing, starting, running, stopping
   std::map<JobId, std::shared_ptr<const Launch>> launches;  // of active jobs: one copy for all nodes of the attempt
+  std::map<ClusterId, std::shared_ptr<const ClusterSetup>> setups;  // of clusters that have something to set up
 };
 
 // Fills the derived members of `state` from its tables.
@@ -67,6 +70,18 @@ void rebuild_indexes(State& state);
 QueueKey queue_key(const Job& job);
 // What all nodes of the job's newest attempt are told; built once, when the attempt is placed.
 std::shared_ptr<const Launch> launch_of(const State& state, const Job& job);
+
+// What the cluster's nodes are told of its set-up; null when there is nothing to do.
+std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& cluster);
+
+std::uint32_t target_of(const Cluster& cluster);     // nodes it should have now
+std::uint32_t capacity_of(const ClusterSpec& spec);  // nodes it can have with these scale settings
+// What the cluster's queued jobs need, in the queue's order and without those that can never run there, counted up to
+// `most` nodes.
+struct Demand {
+  std::uint32_t nodes = 0, jobs = 0;
+};
+Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most);
 
 // Derived facts of one row, by the same rules as the indexes. Pure.
 bool holds_nothing(const State& state, NodeId node);
@@ -78,5 +93,6 @@ std::string path_of(const State& state, const Workspace& workspace);
 std::string path_of(const State& state, const Experiment& experiment);
 std::string path_of(const State& state, const Cluster& cluster);
 std::string path_of(const State& state, const Job& job);
+std::string path_of(const State& state, const FileServer& file_server);
 
 }  // namespace trainyard::core

@@ -14,7 +14,8 @@ struct ClusterView {
   std::string group, workspace;
   std::uint32_t current_node_count = 0;
   NodeCounts counts;
-  std::string reason;  // why it has fewer nodes than its target; empty when steady
+  std::string reason;             // why it has fewer nodes than its target; empty when steady
+  std::vector<NodeError> errors;  // of its unusable nodes
 };
 
 struct JobView {

@@ -2,6 +2,8 @@
 
 #include "controller/core/lookup.h"
 #include "controller/edge/fill.h"
+#include "controller/edge/job_files.h"
+#include "controller/edge/page.h"
 
 namespace trainyard::controller {
 namespace {
@@ -11,6 +13,21 @@ using Body = Result<core::CommandBody>;
 template <class Request>
 core::ClusterRef cluster_of(const Request& request) {
   return {request.resource_group(), request.workspace(), request.name()};
+}
+
+// A file operation below the directory of the cluster's set-up task.
+Result<FileTarget> find_in_setup(const core::State& state, const core::ClusterRef& ref, const std::string& path,
+                                 v1::FileOperation::Kind kind) {
+  const auto id = core::find_cluster(state, ref);
+  if (!id) return id.error();
+  const auto place = setup_directory(state.clusters.at(*id));
+  if (!place) return place.error();
+  FileTarget target;
+  target.operation.set_kind(kind);
+  target.operation.set_volume_kind("local");
+  target.operation.set_root(place->volume.source);
+  target.operation.set_path(path.empty() ? place->path : place->path + "/" + path);
+  return target;
 }
 
 }  // namespace
@@ -26,7 +43,7 @@ grpc::ServerUnaryReactor* ClustersService::CreateCluster(grpc::CallbackServerCon
     }
     auto spec = from_proto(request->spec());
     if (!spec) return spec.error();
-    return core::CommandBody(core::CreateCluster{cluster_of(*request), std::move(spec).value()});
+    return core::CommandBody(core::CreateCluster{cluster_of(*request), std::move(spec).value(), random_uuid()});
   };
   return x_context.command(context, request, Context::Work::adds, body(), fill<ClusterId>(response));
 }
@@ -44,10 +61,9 @@ grpc::ServerUnaryReactor* ClustersService::ListClusters(grpc::CallbackServerCont
   return x_context.read(context, [request, response](const core::State& state, TimeMs) {
     const auto workspace = core::find_workspace(state, request->resource_group(), request->workspace());
     if (!workspace) return to_grpc(workspace.error());
-    for (const auto& [path, id] : state.cluster_by_path) {
-      if (state.clusters.at(id).workspace == *workspace) show(state, id, *response->add_clusters());
-    }
-    return grpc::Status::OK;
+    const std::string prefix = core::path_key({request->resource_group(), request->workspace()}) + "/";
+    return to_grpc(fill_page(*request, *response, state.cluster_by_path, prefix,
+                             [&](ClusterId id) { return show(state, id, *response->add_clusters()); }));
   });
 }
 
@@ -62,6 +78,65 @@ grpc::ServerUnaryReactor* ClustersService::ResizeCluster(grpc::CallbackServerCon
     return core::CommandBody(core::ResizeCluster{cluster_of(*request), *target, *option});
   };
   return x_context.command(context, request, Context::Work::ends, body(), fill<ClusterId>(response));
+}
+
+grpc::ServerUnaryReactor* ClustersService::AutoScaleCluster(grpc::CallbackServerContext* context,
+                                                            const v1::AutoScaleClusterRequest* request,
+                                                            v1::Cluster* response) {
+  const auto body = [&]() -> Body {
+    if (!request->has_auto_scale()) {
+      return Error{Code::invalid_argument, "properties.scaleSettings.autoScale: is missing"};
+    }
+    if (request->auto_scale().initial_node_count() != 0) {
+      return Error{Code::invalid_argument,
+                   "properties.scaleSettings.autoScale.initialNodeCount: counts at the creation only; leave it out"};
+    }
+    const auto scale = from_proto(request->auto_scale());
+    if (!scale) return scale.error();
+    core::AutoScaleCluster command{cluster_of(*request), scale->minimum, scale->maximum};
+    if (request->auto_scale().has_idle_time_before_scale_down()) {
+      command.idle_before_scale_down_ms = scale->idle_before_scale_down_ms;
+    }
+    return core::CommandBody(std::move(command));
+  };
+  return x_context.command(context, request, Context::Work::ends, body(), fill<ClusterId>(response));
+}
+
+grpc::ServerUnaryReactor* ClustersService::ListClusterFiles(grpc::CallbackServerContext* context,
+                                                            const v1::ListClusterFilesRequest* request,
+                                                            v1::ListClusterFilesResponse* response) {
+  const auto path = clean_path("path", request->path(), true);
+  if (!path) {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(to_grpc(path.error()));
+    return reactor;
+  }
+  return start_file_operation(
+      x_bridge, context,
+      [request, path = *path](const core::State& state) {
+        return find_in_setup(state, cluster_of(*request), path, v1::FileOperation::KIND_LIST);
+      },
+      [response, root = path->empty()](const Result<v1::FileDone>& done, const v1::FileListing& listing) {
+        // Before the first node was set up there is no directory, and so there are no files.
+        if (!done && !(root && done.error().code == Code::not_found)) return to_grpc(done.error());
+        add_files(listing, *response->mutable_files());
+        return grpc::Status::OK;
+      });
+}
+
+grpc::ServerWriteReactor<v1::FileChunk>* ClustersService::ReadClusterFile(grpc::CallbackServerContext*,
+                                                                          const v1::ReadClusterFileRequest* request) {
+  const auto path = clean_path("path", request->path(), false);
+  if (!path) return refuse_read(path.error());
+  const auto reader = std::make_shared<FileReader>(x_bridge, x_watch);
+  reader->start(
+      [request = *request, path = *path](const core::State& state) -> Result<FileTarget> {
+        auto target = find_in_setup(state, cluster_of(request), path, v1::FileOperation::KIND_READ);
+        if (target) target->operation.set_offset(request.offset());
+        return target;
+      },
+      {});
+  return reader.get();
 }
 
 grpc::ServerUnaryReactor* ClustersService::DeleteCluster(grpc::CallbackServerContext* context,
@@ -109,6 +184,12 @@ grpc::ServerUnaryReactor* NodesService::GetNode(grpc::CallbackServerContext* con
 grpc::ServerUnaryReactor* NodesService::FenceNode(grpc::CallbackServerContext* context,
                                                   const v1::FenceNodeRequest* request, v1::Node* response) {
   core::CommandBody body = core::FenceNode{request->name(), request->confirmed_off()};
+  return x_context.command(context, request, Context::Work::ends, std::move(body), fill<NodeId>(response));
+}
+
+grpc::ServerUnaryReactor* NodesService::RepairNode(grpc::CallbackServerContext* context,
+                                                   const v1::RepairNodeRequest* request, v1::Node* response) {
+  core::CommandBody body = core::RepairNode{request->name()};
   return x_context.command(context, request, Context::Work::ends, std::move(body), fill<NodeId>(response));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "controller/edge/context.h"
+#include "controller/edge/file_users.h"
 #include "trainyard/v1/clusters.grpc.pb.h"
 #include "trainyard/v1/nodes.grpc.pb.h"
 
@@ -9,7 +10,8 @@ namespace trainyard::controller {
 
 class ClustersService final : public v1::Clusters::CallbackService {
  public:
-  explicit ClustersService(Context& context) : x_context(context) {}
+  ClustersService(Context& context, JobWatch& watch, FileBridge& bridge)
+      : x_context(context), x_watch(watch), x_bridge(bridge) {}
   grpc::ServerUnaryReactor* CreateCluster(grpc::CallbackServerContext*, const v1::CreateClusterRequest*,
                                           v1::Cluster*) override;
   grpc::ServerUnaryReactor* GetCluster(grpc::CallbackServerContext*, const v1::GetClusterRequest*,
@@ -18,11 +20,19 @@ class ClustersService final : public v1::Clusters::CallbackService {
                                          v1::ListClustersResponse*) override;
   grpc::ServerUnaryReactor* ResizeCluster(grpc::CallbackServerContext*, const v1::ResizeClusterRequest*,
                                           v1::Cluster*) override;
+  grpc::ServerUnaryReactor* AutoScaleCluster(grpc::CallbackServerContext*, const v1::AutoScaleClusterRequest*,
+                                             v1::Cluster*) override;
+  grpc::ServerUnaryReactor* ListClusterFiles(grpc::CallbackServerContext*, const v1::ListClusterFilesRequest*,
+                                             v1::ListClusterFilesResponse*) override;
+  grpc::ServerWriteReactor<v1::FileChunk>* ReadClusterFile(grpc::CallbackServerContext*,
+                                                           const v1::ReadClusterFileRequest*) override;
   grpc::ServerUnaryReactor* DeleteCluster(grpc::CallbackServerContext*, const v1::DeleteClusterRequest*,
                                           v1::DeleteClusterResponse*) override;
 
  private:
   Context& x_context;
+  JobWatch& x_watch;
+  FileBridge& x_bridge;
 };
 
 class NodesService final : public v1::Nodes::CallbackService {
@@ -32,6 +42,7 @@ class NodesService final : public v1::Nodes::CallbackService {
                                       v1::ListNodesResponse*) override;
   grpc::ServerUnaryReactor* GetNode(grpc::CallbackServerContext*, const v1::GetNodeRequest*, v1::Node*) override;
   grpc::ServerUnaryReactor* FenceNode(grpc::CallbackServerContext*, const v1::FenceNodeRequest*, v1::Node*) override;
+  grpc::ServerUnaryReactor* RepairNode(grpc::CallbackServerContext*, const v1::RepairNodeRequest*, v1::Node*) override;
 
  private:
   Context& x_context;

@@ -2,6 +2,7 @@
 
 #include "controller/core/lookup.h"
 #include "controller/edge/fill.h"
+#include "controller/edge/page.h"
 
 namespace trainyard::controller {
 namespace {
@@ -38,12 +39,23 @@ grpc::ServerUnaryReactor* GroupsService::GetGroup(grpc::CallbackServerContext* c
   });
 }
 
-grpc::ServerUnaryReactor* GroupsService::ListGroups(grpc::CallbackServerContext* context, const v1::ListGroupsRequest*,
+grpc::ServerUnaryReactor* GroupsService::ListGroups(grpc::CallbackServerContext* context,
+                                                    const v1::ListGroupsRequest* request,
                                                     v1::ListGroupsResponse* response) {
-  return x_context.read(context, [response](const core::State& state, TimeMs) {
-    for (const auto& [path, id] : state.group_by_path) show(state, id, *response->add_groups());
-    return grpc::Status::OK;
+  return x_context.read(context, [request, response](const core::State& state, TimeMs) {
+    return to_grpc(fill_page(*request, *response, state.group_by_path, "",
+                             [&](GroupId id) { return show(state, id, *response->add_groups()); }));
   });
+}
+
+grpc::ServerUnaryReactor* GroupsService::UpdateGroup(grpc::CallbackServerContext* context,
+                                                     const v1::UpdateGroupRequest* request, v1::Group* response) {
+  const auto body = [&]() -> Body {
+    auto tags = tags_from_proto(request->tags());
+    if (!tags) return tags.error();
+    return core::CommandBody(core::UpdateGroup{request->name(), std::move(tags).value()});
+  };
+  return x_context.command(context, request, Context::Work::adds, body(), fill<GroupId>(response));
 }
 
 grpc::ServerUnaryReactor* GroupsService::DeleteGroup(grpc::CallbackServerContext* context,
@@ -85,11 +97,22 @@ grpc::ServerUnaryReactor* WorkspacesService::ListWorkspaces(grpc::CallbackServer
   return x_context.read(context, [request, response](const core::State& state, TimeMs) {
     const auto only = wanted_group(state, request->resource_group());
     if (!only) return to_grpc(only.error());
-    for (const auto& [path, id] : state.workspace_by_path) {
-      if (!*only || state.workspaces.at(id).group == **only) show(state, id, *response->add_workspaces());
-    }
-    return grpc::Status::OK;
+    const std::string prefix = *only ? core::path_key({request->resource_group()}) + "/" : "";
+    return to_grpc(fill_page(*request, *response, state.workspace_by_path, prefix,
+                             [&](WorkspaceId id) { return show(state, id, *response->add_workspaces()); }));
   });
+}
+
+grpc::ServerUnaryReactor* WorkspacesService::UpdateWorkspace(grpc::CallbackServerContext* context,
+                                                             const v1::UpdateWorkspaceRequest* request,
+                                                             v1::Workspace* response) {
+  const auto body = [&]() -> Body {
+    auto tags = tags_from_proto(request->tags());
+    if (!tags) return tags.error();
+    return core::CommandBody(
+        core::UpdateWorkspace{{request->resource_group(), request->name()}, std::move(tags).value()});
+  };
+  return x_context.command(context, request, Context::Work::adds, body(), fill<WorkspaceId>(response));
 }
 
 grpc::ServerUnaryReactor* WorkspacesService::DeleteWorkspace(grpc::CallbackServerContext* context,
@@ -128,10 +151,9 @@ grpc::ServerUnaryReactor* ExperimentsService::ListExperiments(grpc::CallbackServ
   return x_context.read(context, [request, response](const core::State& state, TimeMs) {
     const auto workspace = core::find_workspace(state, request->resource_group(), request->workspace());
     if (!workspace) return to_grpc(workspace.error());
-    for (const auto& [path, id] : state.experiment_by_path) {
-      if (state.experiments.at(id).workspace == *workspace) show(state, id, *response->add_experiments());
-    }
-    return grpc::Status::OK;
+    const std::string prefix = core::path_key({request->resource_group(), request->workspace()}) + "/";
+    return to_grpc(fill_page(*request, *response, state.experiment_by_path, prefix,
+                             [&](ExperimentId id) { return show(state, id, *response->add_experiments()); }));
   });
 }
 

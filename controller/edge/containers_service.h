@@ -18,6 +18,8 @@ class GroupsService final : public v1::Groups::CallbackService {
                                        v1::ListGroupsResponse*) override;
   grpc::ServerUnaryReactor* DeleteGroup(grpc::CallbackServerContext*, const v1::DeleteGroupRequest*,
                                         v1::DeleteGroupResponse*) override;
+  grpc::ServerUnaryReactor* UpdateGroup(grpc::CallbackServerContext*, const v1::UpdateGroupRequest*,
+                                        v1::Group*) override;
 
  private:
   Context& x_context;
@@ -34,6 +36,8 @@ class WorkspacesService final : public v1::Workspaces::CallbackService {
                                            v1::ListWorkspacesResponse*) override;
   grpc::ServerUnaryReactor* DeleteWorkspace(grpc::CallbackServerContext*, const v1::DeleteWorkspaceRequest*,
                                             v1::DeleteWorkspaceResponse*) override;
+  grpc::ServerUnaryReactor* UpdateWorkspace(grpc::CallbackServerContext*, const v1::UpdateWorkspaceRequest*,
+                                            v1::Workspace*) override;
 
  private:
   Context& x_context;

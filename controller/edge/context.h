@@ -16,6 +16,9 @@
 namespace trainyard::controller {
 
 grpc::Status to_grpc(const Error& error);
+inline grpc::Status to_grpc(const Status& status) {
+  return status ? grpc::Status::OK : to_grpc(status.error());
+}
 // 128 random bits in hex (uuid form: 8-4-4-4-12).
 std::string random_hex(std::size_t bytes);
 std::string random_uuid();

@@ -5,8 +5,12 @@
 #include "controller/edge/agents_service.h"
 #include "controller/edge/clusters_service.h"
 #include "controller/edge/containers_service.h"
+#include "controller/edge/exec_service.h"
 #include "controller/edge/fence_runner.h"
+#include "controller/edge/file_servers_service.h"
 #include "controller/edge/jobs_service.h"
+#include "controller/edge/translator_service.h"
+#include "controller/edge/usages_service.h"
 #include "controller/edge/volumes_service.h"
 
 namespace trainyard::controller {
@@ -19,15 +23,20 @@ class Edge final : public Outbox {
         x_relay(x_context, x_registry),
         x_watch(x_context),
         x_bridge(x_context, x_registry),
+        x_exec_bridge(x_context, x_registry),
         x_fences(x_context),
         x_groups(x_context),
         x_workspaces(x_context),
         x_experiments(x_context),
-        x_clusters(x_context),
+        x_clusters(x_context, x_watch, x_bridge),
         x_nodes(x_context),
         x_jobs(x_context, x_watch, x_bridge),
         x_volumes(x_context, x_watch, x_bridge),
-        x_agents(x_context, x_registry, x_relay, x_bridge) {
+        x_file_servers(x_context),
+        x_usages(x_context),
+        x_exec(x_context, x_exec_bridge),
+        x_translator(x_context),
+        x_agents(x_context, x_registry, x_relay, x_bridge, x_exec_bridge) {
     x_watch.start();
   }
   // After the server has shut down: nothing of a call is left then.
@@ -37,7 +46,8 @@ class Edge final : public Outbox {
   }
 
   std::vector<grpc::Service*> services() {
-    return {&x_groups, &x_workspaces, &x_experiments, &x_clusters, &x_nodes, &x_jobs, &x_volumes, &x_agents};
+    return {&x_groups,  &x_workspaces,   &x_experiments, &x_clusters, &x_nodes,      &x_jobs,
+            &x_volumes, &x_file_servers, &x_usages,      &x_exec,     &x_translator, &x_agents};
   }
 
   void reply(core::Ticket ticket, const Result<core::Subject>& result, const core::State& state,
@@ -62,6 +72,7 @@ class Edge final : public Outbox {
   LaunchRelay x_relay;
   JobWatch x_watch;
   FileBridge x_bridge;
+  ExecBridge x_exec_bridge;
   FenceRunner x_fences;
   GroupsService x_groups;
   WorkspacesService x_workspaces;
@@ -70,6 +81,10 @@ class Edge final : public Outbox {
   NodesService x_nodes;
   JobsService x_jobs;
   VolumesService x_volumes;
+  FileServersService x_file_servers;
+  UsagesService x_usages;
+  ExecService x_exec;
+  TranslatorService x_translator;
   AgentsService x_agents;
 };
 

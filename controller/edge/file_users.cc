@@ -67,6 +67,15 @@ void add_files(const v1::FileListing& listing, google::protobuf::RepeatedPtrFiel
   }
 }
 
+grpc::ServerWriteReactor<v1::FileChunk>* refuse_read(const Error& error) {
+  class Refusal : public grpc::ServerWriteReactor<v1::FileChunk> {
+   public:
+    explicit Refusal(const Error& error) { Finish(to_grpc(error)); }
+    void OnDone() override { delete this; }
+  };
+  return new Refusal(error);
+}
+
 // ---- FileReader ----
 
 void FileReader::start(FindTarget find, std::function<Result<JobId>(const core::State&)> job_of) {

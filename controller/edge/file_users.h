@@ -21,6 +21,9 @@ grpc::ServerUnaryReactor* start_file_operation(
 
 void add_files(const v1::FileListing& listing, google::protobuf::RepeatedPtrField<v1::FileEntry>& files);
 
+// Ends a read before it began.
+grpc::ServerWriteReactor<v1::FileChunk>* refuse_read(const Error& error);
+
 // A file's bytes to the user. With `follow`, job_of names the job whose end ends the stream, and the reader outlives
 // agents: it goes on from where it was with another one, and starts again with the new file of a new attempt.
 class FileReader : public grpc::ServerWriteReactor<v1::FileChunk>,

@@ -5,10 +5,12 @@
 
 #include "trainyard/v1/agent.pb.h"
 #include "trainyard/v1/clusters.pb.h"
+#include "trainyard/v1/exec.pb.h"
 #include "trainyard/v1/experiments.pb.h"
 #include "trainyard/v1/groups.pb.h"
 #include "trainyard/v1/jobs.pb.h"
 #include "trainyard/v1/nodes.pb.h"
+#include "trainyard/v1/translate.pb.h"
 #include "trainyard/v1/volumes.pb.h"
 #include "trainyard/v1/workspaces.pb.h"
 
@@ -66,9 +68,11 @@ bool may(const Identity& identity, v1::Role role) {
 
 std::map<std::string, v1::Role> declared_roles() {
   const google::protobuf::FileDescriptor* files[] = {
-      v1::FromAgent::descriptor()->file(), v1::Cluster::descriptor()->file(),  v1::Experiment::descriptor()->file(),
-      v1::Group::descriptor()->file(),     v1::Job::descriptor()->file(),      v1::Node::descriptor()->file(),
-      v1::Account::descriptor()->file(),   v1::Workspace::descriptor()->file()};
+      v1::FromAgent::descriptor()->file(),  v1::Cluster::descriptor()->file(),
+      v1::Experiment::descriptor()->file(), v1::Group::descriptor()->file(),
+      v1::Job::descriptor()->file(),        v1::Node::descriptor()->file(),
+      v1::Account::descriptor()->file(),    v1::Workspace::descriptor()->file(),
+      v1::ExecStart::descriptor()->file(),  v1::TranslateJobRequest::descriptor()->file()};
   std::map<std::string, v1::Role> roles;
   for (const auto* file : files) {
     for (int s = 0; s < file->service_count(); ++s) {

@@ -6,6 +6,7 @@
 #include "controller/edge/file_users.h"
 #include "controller/edge/fill.h"
 #include "controller/edge/job_files.h"
+#include "controller/edge/page.h"
 #include "controller/edge/watch_stream.h"
 
 namespace trainyard::controller {
@@ -45,7 +46,8 @@ Result<FileTarget> find_in_job(const core::State& state, const v1::JobName& name
   const auto id = core::find_job(state, job_of(name));
   if (!id) return id.error();
   const core::Job& job = state.jobs.at(*id);
-  const auto place = job_directory(job, output_id);
+  const auto cluster = state.clusters.find(job.cluster);
+  const auto place = job_directory(job, cluster == state.clusters.end() ? nullptr : &cluster->second, output_id);
   if (!place) return place.error();
   FileTarget target;
   target.operation.set_kind(kind);
@@ -55,15 +57,6 @@ Result<FileTarget> find_in_job(const core::State& state, const v1::JobName& name
   // The head wrote them: what it wrote last is seen there first.
   if (!job.last_nodes.empty()) target.preferred_node = job.last_nodes.front();
   return target;
-}
-
-grpc::ServerWriteReactor<v1::FileChunk>* refuse_read(const Error& error) {
-  class Refusal : public grpc::ServerWriteReactor<v1::FileChunk> {
-   public:
-    explicit Refusal(const Error& error) { Finish(to_grpc(error)); }
-    void OnDone() override { delete this; }
-  };
-  return new Refusal(error);
 }
 
 }  // namespace
@@ -89,9 +82,13 @@ grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* con
             core::find_experiment(state, {request->resource_group(), request->workspace(), request->experiment()});
         if (!experiment) return experiment.error();
         auto views = std::make_shared<std::vector<core::JobView>>();
-        for (const auto& [id, job] : state.jobs) {
-          if (job.experiment == *experiment) views->push_back(core::view(state, job));
-        }
+        const std::string prefix =
+            core::path_key({request->resource_group(), request->workspace(), request->experiment()}) + "/";
+        const Status filled = fill_page(*request, *response, state.job_by_path, prefix, [&](JobId id) {
+          views->push_back(core::view(state, state.jobs.at(id)));
+          return true;
+        });
+        if (!filled) return filled.error();
         return std::function<void()>([views, response] {
           for (const core::JobView& view : *views) to_proto(view, *response->add_jobs());
         });

@@ -160,7 +160,9 @@ grpc::ServerWriteReactor<v1::FileChunk>* VolumesService::DownloadFile(grpc::Call
   const auto reader = std::make_shared<FileReader>(x_bridge, x_watch);
   reader->start(
       [request = *request](const core::State& state) {
-        return find_in_share(state, request.file(), v1::FileOperation::KIND_READ, false);
+        auto target = find_in_share(state, request.file(), v1::FileOperation::KIND_READ, false);
+        if (target) target->operation.set_offset(request.offset());
+        return target;
       },
       {});
   return reader.get();

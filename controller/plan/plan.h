@@ -11,6 +11,7 @@ namespace trainyard::plan {
 using core::Assignment;
 using core::Placement;
 using core::Plan;
+using core::Retarget;
 using core::Withdrawal;
 
 Plan make_plan(const core::State& state, TimeMs now_ms);

@@ -41,6 +41,13 @@ HeldAttempt held() {
   return held;
 }
 
+HeldSetup held_setup() {
+  ClusterSetup setup{"g/w/c", "suffix", {}, {{Volume::Kind::local, "/srv/a/s", "afs"}}};
+  setup.setup.task = {"install", {{"A", "b"}}, "$AZ_BATCHAI_MOUNT_ROOT/afs", 60'000};
+  setup.setup.file_shares = {{"a", "https://a.file.core.windows.net/s", "s", "afs"}};
+  return {40, SetupState::failed, 77, std::make_shared<const ClusterSetup>(setup), {"SetupTaskFailed", "exited", {}}};
+}
+
 }  // namespace
 
 TEST_CASE("the spool gives back what was saved, under the same epoch") {
@@ -55,7 +62,7 @@ TEST_CASE("the spool gives back what was saved, under the same epoch") {
                        .cluster = "g/w/c",
                        .acked_send_ms = 99,
                        .tombstones = {{JobId{1}, 1}, {JobId{2}, 5}}};
-    REQUIRE(spool->save({{held().id, held()}}));
+    REQUIRE(spool->save({{held().id, held()}}, held_setup()));
   }
   auto spool = SpoolDirectory::open(directory.path + "/a/b", "boot1");
   REQUIRE(spool);
@@ -66,6 +73,12 @@ TEST_CASE("the spool gives back what was saved, under the same epoch") {
   CHECK(core.acked_send_ms == 99);
   CHECK(core.tombstones == std::vector<AttemptId>{{JobId{1}, 1}, {JobId{2}, 5}});
   REQUIRE(core.holdings.size() == 1);
+  REQUIRE(core.setup.has_value());
+  CHECK(core.setup->run == 40);
+  CHECK(core.setup->state == SetupState::failed);
+  CHECK(core.setup->begun_ms == 77);
+  CHECK(core.setup->error == held_setup().error);
+  CHECK(*core.setup->setup == *held_setup().setup);
   const HeldAttempt& back = core.holdings.front();
   const HeldAttempt before = held();
   CHECK(back.id == before.id);
@@ -98,7 +111,7 @@ TEST_CASE("after a reboot the holdings are gone, the revision stays, the epoch i
     REQUIRE(spool);
     epoch = spool->epoch();
     spool->record() = {.revision = 7, .store_generation = "s1", .cluster = "", .acked_send_ms = 99, .tombstones = {}};
-    REQUIRE(spool->save({{held().id, held()}}));
+    REQUIRE(spool->save({{held().id, held()}}, std::nullopt));
   }
   auto spool = SpoolDirectory::open(directory.path, "boot2");
   REQUIRE(spool);

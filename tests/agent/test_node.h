@@ -71,10 +71,11 @@ class TestNode {
       const int log = ::open((x_directory + "/agent.log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
       ::dup2(log, 2);
       ::dup2(log, 1);
-      const std::string spool = x_directory + "/spool", work = x_directory + "/work";
+      const std::string spool = x_directory + "/spool", work = x_directory + "/work", run = x_directory + "/run";
       ::execl(AGENT_PROGRAM, "trainyard-agent", "--controller", x_controller.address().c_str(), "--node-name", "n1",
-              "--flavour", "STANDARD_NC6", "--spool-dir", spool.c_str(), "--work-dir", work.c_str(), "--cgroup-parent",
-              x_cgroup_parent.c_str(), "--heartbeat-ms", "200", "--pretend-gpus", "2", nullptr);
+              "--flavour", "STANDARD_NC6", "--spool-dir", spool.c_str(), "--work-dir", work.c_str(), "--run-dir",
+              run.c_str(), "--cgroup-parent", x_cgroup_parent.c_str(), "--heartbeat-ms", "200", "--pretend-gpus", "2",
+              nullptr);
       ::_exit(127);
     }
   }
@@ -103,6 +104,7 @@ class TestNode {
     INFO(log());
     CHECK(mounts_under(x_directory).empty());
     CHECK(fs::is_empty(x_directory + "/work/jobs"));
+    CHECK(fs::is_empty(x_directory + "/run"));
     CHECK_FALSE(Cgroup(cgroup_path()).populated());
     std::size_t cgroups = 0;
     for (const auto& entry : fs::directory_iterator(cgroup_path())) cgroups += entry.is_directory();

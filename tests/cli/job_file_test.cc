@@ -6,7 +6,6 @@
 #include <fstream>
 #include <iterator>
 
-#include "cli/cluster_file.h"
 #include "cli/json_fields.h"
 
 using namespace trainyard;
@@ -25,8 +24,26 @@ std::string custom_job_with(const std::string& more) {
 }
 
 std::string error_of(const std::string& text, const JobFileOptions& options = kOptions) {
-  const auto spec = read_job_file(text, options);
+  std::vector<std::string> warnings;
+  const auto spec = read_job_file(text, options, warnings);
   return spec ? "no error" : spec.error().message;
+}
+
+// Of a file that must be taken.
+v1::JobSpec spec_of(const std::string& text, std::vector<std::string>& warnings,
+                    const JobFileOptions& options = kOptions) {
+  const auto spec = read_job_file(text, options, warnings);
+  REQUIRE((spec ? "" : spec.error().message) == "");
+  return *spec;
+}
+
+// What was ignored, joined; the file must be taken.
+std::string warnings_of(const std::string& text) {
+  std::vector<std::string> warnings;
+  spec_of(text, warnings);
+  std::string all;
+  for (const std::string& warning : warnings) all += warning + "\n";
+  return all;
 }
 
 // A file of the tutorial, or nothing with a message where the reference material is not at hand.
@@ -45,8 +62,10 @@ std::string tutorial_file(const std::string& name) {
 TEST_CASE("the tutorial's job file is taken as it is") {
   const std::string text = tutorial_file("job.json");
   if (text.empty()) return;
-  const auto spec = read_job_file(text, kOptions);
+  std::vector<std::string> warnings;
+  const auto spec = read_job_file(text, kOptions, warnings);
   REQUIRE((spec ? "" : spec.error().message) == "");
+  CHECK(warnings.empty());
   CHECK(spec->cluster() == "nc6cluster");
   CHECK(spec->node_count() == 4);
   CHECK(spec->toolkit() == v1::TOOLKIT_HOROVOD);
@@ -61,24 +80,8 @@ TEST_CASE("the tutorial's job file is taken as it is") {
   CHECK(spec->image() == "tensorflow/tensorflow:1.8.0-gpu");
 }
 
-TEST_CASE("the tutorial's cluster file is taken as it is, and flags win over it") {
-  const std::string text = tutorial_file("cluster.json");
-  if (text.empty()) return;
-  ClusterFlags flags;
-  const auto spec = make_cluster_spec(text, "cluster.json", flags);
-  REQUIRE(spec.ok());
-  CHECK(spec->vm_size() == "STANDARD_NC6");
-  CHECK(spec->target_node_count() == 4);
-  CHECK(spec->admin_user_name() == "demouser");
-  flags.target = 2;
-  flags.vm_size = "Standard_NC12";
-  const auto changed = make_cluster_spec(text, "cluster.json", flags);
-  REQUIRE(changed.ok());
-  CHECK(changed->target_node_count() == 2);
-  CHECK(changed->vm_size() == "Standard_NC12");
-}
-
 TEST_CASE("every supported field of a job file arrives") {
+  std::vector<std::string> warnings;
   const auto spec = read_job_file(R"({
     "$schema": "x", "comment": "y", "properties": {
       "$comment": "z", "cluster": {"id": "/subscriptions/s/clusters/other"},
@@ -93,7 +96,8 @@ TEST_CASE("every supported field of a job file arrives") {
       "constraints": {"maxWallClockTime": "1.12:30:15"},
       "recovery": {"onNodeLoss": "fail", "maxRequeues": 0, "rerunAfter": "gangbroken", "lease": "forever",
                    "gangAbortAfter": "PT5S", "grace": "PT3S"}}})",
-                                  JobFileOptions{"job.json", "", "acc"});
+                                  JobFileOptions{"job.json", "", "acc"}, warnings);
+  CHECK(warnings.empty());
   REQUIRE((spec ? "" : spec.error().message) == "");
   CHECK(spec->cluster() == "/subscriptions/s/clusters/other");
   CHECK(spec->toolkit() == v1::TOOLKIT_CUSTOM_MPI);
@@ -115,42 +119,166 @@ TEST_CASE("every supported field of a job file arrives") {
   CHECK(spec->recovery().grace().seconds() == 3);
 }
 
-TEST_CASE("what is not supported yet is refused by its exact path") {
+TEST_CASE("what is known and not supported is refused by its exact path, with the reason") {
   const auto refused = [](const std::string& more) { return error_of(custom_job_with(more)); };
-  CHECK(refused(R"(, "secrets": [])") == "not supported yet: properties.secrets");
-  CHECK(refused(R"(, "mountVolumes": {"fileServers": []})") ==
-        "not supported yet: properties.mountVolumes.fileServers");
+  CHECK_THAT(refused(R"(, "secrets": [{"name": "A", "value": "b"}])"),
+             Catch::StartsWith("not supported yet: properties.secrets: "));
+  CHECK_THAT(refused(R"(, "mountVolumes": {"fileServers": [{"fileServer": {"id": "x"}, "relativeMountPath": "nfs"}]})"),
+             Catch::StartsWith("not supported yet: properties.mountVolumes.fileServers: "));
+  CHECK_THAT(refused(R"(, "mountVolumes": {"unmanagedFileSystems": [{"mountCommand": "mount"}]})"),
+             Catch::StartsWith("not supported yet: properties.mountVolumes.unmanagedFileSystems: "));
+  CHECK_THAT(refused(R"(, "mountVolumes": {"azureFileShares": [{"azureFileUrl": "u", "relativeMountPath": "r",
+                     "credentials": {"accountKeySecretReference": {"secretUrl": "u"}}}]})"),
+             Catch::StartsWith("not supported yet: "
+                               "properties.mountVolumes.azureFileShares[0].credentials.accountKeySecretReference: "));
+  CHECK_THAT(
+      refused(R"(, "containerSettings": {"imageSourceRegistry": {"image": "i",
+                     "credentials": {"username": "u", "passwordSecretReference": {}}}})"),
+      Catch::StartsWith("not supported yet: "
+                        "properties.containerSettings.imageSourceRegistry.credentials.passwordSecretReference: "));
+  // Nothing asked for, nothing refused.
+  CHECK(refused(R"(, "secrets": null, "mountVolumes": {"fileServers": []})") == "no error");
+}
+
+TEST_CASE("unknown keys are ignored with a warning that names them") {
+  const auto ignored = [](const std::string& more) { return warnings_of(custom_job_with(more)); };
+  CHECK(ignored("").empty());
+  CHECK(ignored(R"(, "comment": "a", "$comment": {"b": 1})").empty());
+  CHECK(ignored(R"(, "maxCost": 1)") == "properties.maxCost: ignored: no field of that name is known\n");
+  CHECK(ignored(R"(, "stdouterrpathprefix": "x")") ==
+        "properties.stdouterrpathprefix: ignored: no field of that name is known; did you mean "
+        "stdOutErrPathPrefix?\n");
   CHECK(
-      refused(R"(, "mountVolumes": {"azureFileShares": [{"azureFileUrl": "u", "relativeMountPath": "r", "x": 1}]})") ==
-      "not supported yet: properties.mountVolumes.azureFileShares[0].x");
-  CHECK(refused(R"(, "mountVolumes": {"azureFileShares": [{"azureFileUrl": "u", "relativeMountPath": "r",
-                     "credentials": {"accountKey": "c2VjcmV0"}}]})") ==
-        "not supported yet: properties.mountVolumes.azureFileShares[0].credentials.accountKey: the operator's storage "
-        "table gives access; remove the key");
-  CHECK(refused(R"(, "containerSettings": {"shmSize": "8g", "imageSourceRegistry": {"image": "i"}})") ==
-        "not supported yet: properties.containerSettings.shmSize");
-  CHECK(refused(R"(, "containerSettings": {"imageSourceRegistry": {"image": "i", "serverUrl": "s"}})") ==
-        "not supported yet: properties.containerSettings.imageSourceRegistry.serverUrl");
-  CHECK(refused(R"(, "pyTorchSettings": {})") == "not supported yet: properties.pyTorchSettings");
-  CHECK(refused(R"(, "constraints": {"maxCost": 1})") == "not supported yet: properties.constraints.maxCost");
-  CHECK(refused(R"(, "recovery": {"x": 1})") == "not supported yet: properties.recovery.x");
-  CHECK(refused(R"(, "stdouterrpathprefix": "x")") ==
-        "not supported yet: properties.stdouterrpathprefix: did you mean stdOutErrPathPrefix?");
-  CHECK(error_of(job_with(R"(, "tensorFlowSettings": {})")) == "not supported yet: properties.tensorFlowSettings");
-  CHECK(error_of(job_with(R"(, "mxnetSettings": {})")) == "not supported yet: properties.mxnetSettings");
-  CHECK(error_of(R"({"location": "x", "properties": {}})") == "not supported yet: location");
-  CHECK(refused(R"(, "secrets": null)") == "no error");
+      ignored(R"(, "mountVolumes": {"azureFileShares": [{"azureFileUrl": "u", "relativeMountPath": "r", "x": 1}]})") ==
+      "properties.mountVolumes.azureFileShares[0].x: ignored: no field of that name is known\n");
+  CHECK(ignored(R"(, "recovery": {"y": 1})") == "properties.recovery.y: ignored: no field of that name is known\n");
+}
+
+TEST_CASE("keys and passwords are taken and go no further") {
+  std::vector<std::string> warnings;
+  const v1::JobSpec spec = spec_of(custom_job_with(R"(, "mountVolumes": {
+      "azureFileShares": [{"azureFileUrl": "u", "relativeMountPath": "r", "credentials": {"accountKey": "c2VjcmV0"}}],
+      "azureBlobFileSystems": [{"containerName": "data", "relativeMountPath": "data", "mountOptions": "-o ro",
+                                "credentials": {"accountKey": "c2VjcmV0"}}]},
+      "containerSettings": {"shmSize": "8g", "imageSourceRegistry": {"image": "i", "serverUrl": "s",
+        "credentials": {"username": "u", "password": "c2VjcmV0"}}})"),
+                                   warnings);
+  CHECK(warnings.empty());
+  CHECK(spec.SerializeAsString().find("c2VjcmV0") == std::string::npos);
+  CHECK(spec.azure_blob_file_systems(0).account_name() == "mystorageaccount");  // the command line's
+  CHECK(spec.azure_blob_file_systems(0).container_name() == "data");
+  CHECK(spec.azure_blob_file_systems(0).mount_options() == "-o ro");
+  CHECK(spec.image_server_url() == "s");
+  CHECK(spec.image_user_name() == "u");
+  CHECK(spec.shm_size() == "8g");
+}
+
+TEST_CASE("a file of 2017 or early 2018 is taken; what became of its old fields is said") {
+  std::vector<std::string> warnings;
+  const v1::JobSpec spec = spec_of(R"({
+    "$schema": "https://raw.githubusercontent.com/Azure/BatchAI/master/schemas/2017-09-01-preview/job.json",
+    "location": "eastus", "tags": {"a": "b"}, "name": "j", "type": "Microsoft.BatchAI/Job", "properties": {
+      "experimentName": "e", "toolType": "custom", "priority": 7, "nodeCount": 1, "stdOutErrPathPrefix": "p",
+      "environmentVariables": [{"name": "EMPTY"}], "constraints": {"maxWallClockTime": "1.00:00:00"},
+      "outputDirectories": [{"id": "M", "pathPrefix": "p", "type": "model", "createNew": true}],
+      "customToolkitSettings": {"commandLine": "true"}}})",
+                                   warnings);
+  CHECK(spec.scheduling_priority() == v1::PRIORITY_HIGH);
+  CHECK(spec.max_wall_clock_time().seconds() == 24 * 3600);
+  CHECK(spec.environment_variables(0).value().empty());
+  std::string all;
+  for (const std::string& warning : warnings) all += warning + "\n";
+  for (const char* field :
+       {"location: ignored", "tags: ignored", "name: ignored", "type: ignored", "properties.experimentName: ignored",
+        "properties.toolType: ignored", "properties.outputDirectories[0].type: ignored",
+        "properties.outputDirectories[0].createNew: ignored",
+        "properties.priority: a field of an older API version, taken as schedulingPriority high"}) {
+    CAPTURE(all);
+    CHECK(all.find(field) != std::string::npos);
+  }
+  const auto priority = [](const std::string& value) {
+    std::vector<std::string> ignored;
+    return spec_of(custom_job_with(", \"priority\": " + value), ignored).scheduling_priority();
+  };
+  CHECK(priority("-1000") == v1::PRIORITY_LOW);
+  CHECK(priority("0") == v1::PRIORITY_NORMAL);
+  CHECK(error_of(custom_job_with(R"(, "priority": -1001)")) ==
+        "properties.priority: must be at least -1000, got -1001");
+  CHECK(error_of(custom_job_with(R"(, "priority": 1001)")) == "properties.priority: must be at most 1000, got 1001");
+  CHECK(error_of(custom_job_with(R"(, "priority": 1, "schedulingPriority": "low")")) ==
+        "properties.priority: is given together with schedulingPriority: give one of them");
 }
 
 TEST_CASE("a job has exactly one toolkit") {
   CHECK(error_of(job_with("")) ==
-        "properties: has no toolkit: give one of horovodSettings, customMpiSettings, customToolkitSettings");
+        "properties: has no toolkit: give one of horovodSettings, tensorFlowSettings, pyTorchSettings, "
+        "customMpiSettings, customToolkitSettings, chainerSettings, cntkSettings, caffeSettings, caffe2Settings, "
+        "torchrunSettings, jaxSettings");
+  CHECK_THAT(error_of(job_with(R"(, "mxnetSettings": {})")), Catch::StartsWith("properties: has no toolkit"));
   CHECK(error_of(custom_job_with(R"(, "horovodSettings": {"pythonScriptFilePath": "a.py"})")) ==
         "properties: has more than one toolkit (horovodSettings and customToolkitSettings): a job has exactly one");
   CHECK(error_of(job_with(R"(, "horovodSettings": {})")) ==
         "properties.horovodSettings.pythonScriptFilePath: is missing");
   CHECK(error_of(job_with(R"(, "customToolkitSettings": "run")")) ==
         "properties.customToolkitSettings: must be an object, got \"run\"");
+}
+
+TEST_CASE("every toolkit's fields arrive, and wrong ones are named") {
+  struct Row {
+    const char *settings, *body;
+    v1::Toolkit toolkit;
+  };
+  const Row rows[] = {
+      {"horovodSettings", R"({"pythonScriptFilePath": "a.py", "commandLineArgs": "-x", "processCount": 2})",
+       v1::TOOLKIT_HOROVOD},
+      {"chainerSettings", R"({"pythonScriptFilePath": "a.py", "pythonInterpreterPath": "py", "processCount": 2})",
+       v1::TOOLKIT_CHAINER},
+      {"cntkSettings", R"({"languageType": "python", "pythonScriptFilePath": "a.py", "processCount": 2})",
+       v1::TOOLKIT_CNTK},
+      {"cntkSettings", R"({"languageType": "BRAINSCRIPT", "configFilePath": "a.cntk"})", v1::TOOLKIT_CNTK},
+      {"cntkSettings", R"({"configFilePath": "a.cntk", "commandLineArgs": "rootDir=."})", v1::TOOLKIT_CNTK},
+      {"caffeSettings", R"({"configFilePath": "a.prototxt", "processCount": 1})", v1::TOOLKIT_CAFFE},
+      {"caffe2Settings", R"({"pythonScriptFilePath": "a.py", "commandLineArgs": "-x"})", v1::TOOLKIT_CAFFE2},
+      {"pyTorchSettings", R"({"pythonScriptFilePath": "a.py", "communicationBackend": "Gloo", "processCount": 2})",
+       v1::TOOLKIT_PYTORCH},
+      {"tensorFlowSettings", R"({"pythonScriptFilePath": "a.py", "masterCommandLineArgs": "-m",
+         "workerCommandLineArgs": "-w", "parameterServerCommandLineArgs": "-p", "workerCount": 2,
+         "parameterServerCount": 0})",
+       v1::TOOLKIT_TENSORFLOW},
+      {"torchrunSettings", R"({"pythonScriptFilePath": "a.py", "processesPerNode": 4})", v1::TOOLKIT_TORCHRUN},
+      {"jaxSettings", R"({"pythonScriptFilePath": "a.py", "processesPerNode": 4})", v1::TOOLKIT_JAX}};
+  for (const Row& row : rows) {
+    CAPTURE(row.settings);
+    std::vector<std::string> warnings;
+    const auto spec = spec_of(job_with(", \"" + std::string(row.settings) + "\": " + row.body), warnings);
+    CHECK(spec.toolkit() == row.toolkit);
+    CHECK(warnings.empty());
+  }
+  std::vector<std::string> warnings;
+  const auto tf = spec_of(job_with(", \"tensorFlowSettings\": " + std::string(rows[8].body)), warnings);
+  CHECK(tf.worker_count() == 2);
+  CHECK(tf.has_parameter_server_count());
+  CHECK(tf.parameter_server_command_line_args() == "-p");
+  const auto torch = spec_of(job_with(", \"pyTorchSettings\": " + std::string(rows[7].body)), warnings);
+  CHECK(torch.communication_backend() == v1::COMMUNICATION_BACKEND_GLOO);
+
+  const auto wrong = [](const std::string& settings, const std::string& body) {
+    return error_of(job_with(", \"" + settings + "\": " + body));
+  };
+  CHECK(wrong("pyTorchSettings", R"({"pythonScriptFilePath": "a", "communicationBackend": "smoke"})") ==
+        "properties.pyTorchSettings.communicationBackend: must be one of tcp, gloo, nccl, mpi, got \"smoke\"");
+  CHECK(wrong("tensorFlowSettings", R"({"pythonScriptFilePath": "a", "workerCount": 0})") ==
+        "properties.tensorFlowSettings.workerCount: must be at least 1, got 0");
+  CHECK(wrong("tensorFlowSettings", R"({"pythonScriptFilePath": "a", "parameterServerCount": -1})") ==
+        "properties.tensorFlowSettings.parameterServerCount: must be at least 0, got -1");
+  CHECK(wrong("cntkSettings", R"({"languageType": "python", "configFilePath": "a"})") ==
+        "properties.cntkSettings.languageType: is Python, but configFilePath, which is BrainScript's, is given");
+  CHECK(wrong("cntkSettings", R"({"languageType": "brainscript", "pythonScriptFilePath": "a"})") ==
+        "properties.cntkSettings.languageType: is BrainScript, but there is no configFilePath");
+  CHECK(wrong("cntkSettings", R"({"languageType": "cobol", "pythonScriptFilePath": "a"})") ==
+        "properties.cntkSettings.languageType: must be one of BrainScript, Python, got \"cobol\"");
+  CHECK(wrong("jaxSettings", R"({"pythonScriptFilePath": "a", "processesPerNode": "two"})") ==
+        "properties.jaxSettings.processesPerNode: must be a whole number, got \"two\"");
 }
 
 TEST_CASE("wrong values are named with what was found") {
@@ -181,6 +309,11 @@ TEST_CASE("a placeholder needs an account, and a job a cluster") {
   CHECK(error_of(mount, JobFileOptions{"job.json", "c", ""}) ==
         "properties.mountVolumes.azureFileShares[0].azureFileUrl: contains <AZURE_BATCHAI_STORAGE_ACCOUNT>: give "
         "--storage-account-name, or set AZURE_BATCHAI_STORAGE_ACCOUNT");
+  CHECK(error_of(custom_job_with(R"(, "mountVolumes": {"azureBlobFileSystems": [{"containerName": "c",
+                                   "relativeMountPath": "r"}]})"),
+                 JobFileOptions{"job.json", "c", ""}) ==
+        "properties.mountVolumes.azureBlobFileSystems[0].accountName: is missing: give it, or --storage-account-name, "
+        "or set AZURE_BATCHAI_STORAGE_ACCOUNT");
   CHECK(error_of(custom_job_with(""), JobFileOptions{"job.json", "", ""}) ==
         "no cluster: give --cluster NAME, or properties.cluster.id in job.json");
 }
@@ -208,23 +341,4 @@ TEST_CASE("time limits are ISO 8601 or days and a clock") {
        {"", "0", "00:00:00", "24:00:00", "1:00:00", "x.00:00:01", "1.1.00:00:01", "PT", "-1.00:00:00"}) {
     CHECK(parse_time_limit(bad) == -1);
   }
-}
-
-TEST_CASE("a cluster needs a size and a target; other fields are refused") {
-  const auto message = [](const std::string& text, const ClusterFlags& flags) {
-    const auto spec = make_cluster_spec(text, "cluster.json", flags);
-    return spec ? std::string("no error") : spec.error().message;
-  };
-  CHECK_THAT(message("", {}), Catch::StartsWith("no VM size"));
-  CHECK_THAT(message("", {.vm_size = "s"}), Catch::StartsWith("no scale settings"));
-  CHECK(message("", {.vm_size = "s", .target = 0}) == "no error");
-  CHECK(message("", {.vm_size = "s", .target = -1}) == "--target: must be at least 0");
-  CHECK_THAT(message("", {.vm_size = "s", .vm_priority = "LowPriority", .target = 1}),
-             Catch::StartsWith("not supported yet: --vm-priority lowpriority"));
-  CHECK(message(R"({"properties": {"vmSize": "s", "scaleSettings": {"autoScale": {}}}})", {}) ==
-        "not supported yet: properties.scaleSettings.autoScale");
-  CHECK(message(R"({"properties": {"vmSize": "s", "nodeSetup": {}}})", {}) ==
-        "not supported yet: properties.nodeSetup");
-  CHECK(message(R"({"properties": {"userAccountSettings": {"adminUserPassword": "p"}}})", {}) ==
-        "not supported yet: properties.userAccountSettings.adminUserPassword");
 }

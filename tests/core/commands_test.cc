@@ -152,3 +152,44 @@ TEST_CASE("orders are asked for at most once per node and batch") {
   CHECK(asked.size() == 2);
   for (const auto& [node, times] : asked) CHECK(times == 1);
 }
+
+TEST_CASE("tags are replaced; what is being deleted keeps its own") {
+  World w;
+  REQUIRE(w.command(UpdateWorkspace{{"G", "W"}, {{"team", "vision"}}}).ok());
+  CHECK(w.state().workspaces.begin()->second.tags == Tags{{"team", "vision"}});
+  REQUIRE(w.command(UpdateWorkspace{{"g", "w"}, {}}).ok());
+  CHECK(w.state().workspaces.begin()->second.tags.empty());
+  REQUIRE(w.command(UpdateGroup{"g", {{"a", "b"}}}).ok());
+  CHECK(w.state().groups.begin()->second.tags == Tags{{"a", "b"}});
+  CHECK(w.command(UpdateWorkspace{{"g", "none"}, {}}).error().code == Code::not_found);
+  CHECK(w.command(UpdateGroup{"none", {}}).error().code == Code::not_found);
+  w.running_job(1);
+  w.cut("n1");
+  REQUIRE(w.command(DeleteGroup{"g"}).ok());
+  REQUIRE(w.state().groups.size() == 1);  // its job must end first
+  CHECK(w.command(UpdateGroup{"g", {}}).error().code == Code::failed_precondition);
+  CHECK(w.command(UpdateWorkspace{{"g", "w"}, {}}).error().code == Code::failed_precondition);
+}
+
+TEST_CASE("a file server is a name; it goes with its workspace") {
+  World w;
+  const FileServerSpec spec{"Standard_DS2", 10, 2, "Premium_LRS", "none", "demo", ""};
+  const auto create = [&](const std::string& name, const FileServerSpec& wanted) {
+    return w.command(CreateFileServer{{"g", "w", name}, wanted, "10.0.0.5", "/srv/nfs"});
+  };
+  const auto made = create("nfs", spec);
+  REQUIRE(made.ok());
+  CHECK(create("NFS", spec)->id == made->id);
+  FileServerSpec other = spec;
+  other.disk_count = 3;
+  CHECK(create("nfs", other).error().code == Code::already_exists);
+  CHECK(w.command(CreateFileServer{{"g", "no", "nfs"}, spec, "a", "/b"}).error().code == Code::not_found);
+  CHECK(w.command(DeleteFileServer{{"g", "w", "none"}}).error().message ==
+        "file server none is not in workspace w of group g");
+  REQUIRE(create("second", spec).ok());
+  REQUIRE(w.command(DeleteFileServer{{"g", "w", "nfs"}}).ok());
+  CHECK(w.state().file_servers.size() == 1);
+  REQUIRE(w.command(DeleteWorkspace{{"g", "w"}}).ok());
+  CHECK(w.state().file_servers.empty());
+  CHECK(w.state().file_server_by_path.empty());
+}

@@ -94,6 +94,65 @@ TEST_CASE("a non-zero exit becomes a failure only when every node has reported a
   CHECK(w.job("j").requeues == 0);
 }
 
+TEST_CASE("the rank that failed first is kept with the job, but not where a lost node was the reason") {
+  World w;
+  Recovery recovery;
+  recovery.max_requeues = 0;
+  w.running_job(2, recovery);
+  w.head_exits("j", 3);
+  const NodeError first{"JobFailed", "rank 1 on node n2 ended with exit code 3", {{"rank", "1"}}, false};
+  w.agents.at("n1").holdings.begin()->second.error = first;
+  SECTION("every node has reported: the user's failure") {
+    w.report("n1");
+    w.settle();
+    CHECK(w.job("j").state == JobState::failed);
+    REQUIRE(w.job("j").errors.size() == 1);
+    CHECK(w.job("j").errors[0] == first);
+    CHECK(w.job("j").cause.message == first.message);
+  }
+  SECTION("a node is gone: infrastructure") {
+    w.cut("n2");
+    w.report("n1");
+    w.wait(31'000);
+    REQUIRE(w.fence("n2").ok());
+    CHECK(w.job("j").state == JobState::failed);
+    REQUIRE(w.job("j").errors.size() == 1);
+    CHECK(w.job("j").errors[0].code == "NodeLost");
+  }
+}
+
+TEST_CASE("containers are directories of their account, like shares; attempts have ports of their own") {
+  World w;
+  w.ready_cluster(2);
+  SubmitJob submit{World::job_ref("j"), World::cluster_ref("nc6"), World::spec(2)};
+  submit.spec.blob_file_systems = {{"a", "nowhere", "data", ""}};
+  CHECK_THAT(w.command(submit).error().message,
+             Contains("mountVolumes.azureBlobFileSystems[0]: share nowhere is not in storage account a"));
+  submit.spec.blob_file_systems[0].container_name = "s";
+  REQUIRE(w.command(submit).ok());
+  w.settle();
+  const auto launch = w.orders("n1").holdings.at(0).launch;
+  REQUIRE(launch->volumes.size() == submit.spec.file_shares.size() + 1);
+  CHECK(launch->volumes.back().relative_mount_path == "data");
+  CHECK(launch->first_port >= 20'000);
+  CHECK(launch->first_port + kTaskPorts <= 32'768);
+  w.reboot("n2", "boot-2");
+  w.settle();
+  REQUIRE(w.job("j").attempt == 2);
+  CHECK(w.orders("n1").holdings.at(0).launch->first_port != launch->first_port);
+}
+
+TEST_CASE("a job that will find no shared directory is told so") {
+  World w;
+  w.ready_cluster(2);
+  SubmitJob submit{World::job_ref("j"), World::cluster_ref("nc6"), World::spec(2)};
+  submit.spec.file_shares.clear();
+  submit.spec.command_line = "./a.out $AZ_BATCHAI_SHARED_JOB_TEMP";
+  REQUIRE(w.command(submit).ok());
+  REQUIRE(w.job("j").warnings.size() == 1);
+  CHECK_THAT(w.job("j").warnings[0], Contains("$AZ_BATCHAI_SHARED_JOB_TEMP will be empty"));
+}
+
 TEST_CASE("a one-node job's failure needs no other report") {
   World w;
   w.running_job(1);

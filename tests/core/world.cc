@@ -19,6 +19,19 @@ void PretendAgent::take(const Orders& newer) {
 
 bool PretendAgent::progress() {
   bool changed = false;
+  const bool wanted = setup && orders.setup && orders.setup->run == setup->run;
+  if (setup && !wanted && takes_down) {
+    setup.reset();
+    changed = true;
+  } else if (!setup && orders.setup) {
+    setup = SetupReport{orders.setup->run};
+    setup_runs.push_back(setup->run);
+    changed = true;
+  } else if (wanted && setup->state == SetupState::running && sets_up) {
+    setup->state = setup_error ? SetupState::failed : SetupState::done;
+    if (setup_error) setup->error = *setup_error;
+    changed = true;
+  }
   const auto become = [&changed](HoldingReport& holding, HoldingState state) {
     if (holding.state == state) return;
     holding.state = state;
@@ -44,6 +57,7 @@ bool PretendAgent::progress() {
 Report PretendAgent::report() {
   Report report{name, orders.store_generation, epoch, orders.revision, ++sequence, inventory, {}};
   for (const auto& [id, holding] : holdings) report.holdings.push_back(holding);
+  report.setup = setup;
   return report;
 }
 
@@ -84,6 +98,11 @@ void World::cluster(const std::string& name, std::uint32_t target, const std::st
   spec.vm_size = vm_size;
   spec.target_node_count = target;
   TY_CHECK(command(CreateCluster{cluster_ref(name), spec}).ok());
+}
+
+void World::cluster(const std::string& name, ClusterSpec spec) {
+  if (spec.vm_size.empty()) spec.vm_size = "Standard_NC6";
+  TY_CHECK(command(CreateCluster{cluster_ref(name), spec, "unique-" + name}).ok());
 }
 
 JobSpec World::spec(std::uint32_t node_count) {
@@ -203,6 +222,7 @@ void World::reboot(const std::string& node, const std::string& epoch) {
   agent.connected = true;
   agent.orders = {};
   agent.holdings.clear();
+  agent.setup.reset();
   report(node);
 }
 
@@ -264,6 +284,7 @@ void World::commit(const Changes& changes) {
   store(x_disk.jobs, changes.jobs, changes.erased_jobs, id);
   store(x_disk.accounts, changes.accounts, changes.erased_accounts, id);
   store(x_disk.shares, changes.shares, changes.erased_shares, id);
+  store(x_disk.file_servers, changes.file_servers, changes.erased_file_servers, id);
   store(x_disk.holdings, changes.holdings, changes.erased_holdings, [](const Holding& row) { return key_of(row); });
   store(x_disk.requests, changes.requests, changes.erased_requests,
         [](const RequestRecord& row) { return row.request_id; });
@@ -281,6 +302,7 @@ Tables World::tables() const {
           rows_of(x_disk.holdings),
           rows_of(x_disk.accounts),
           rows_of(x_disk.shares),
+          rows_of(x_disk.file_servers),
           rows_of(x_disk.requests)};
 }
 

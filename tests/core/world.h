@@ -28,6 +28,11 @@ struct PretendAgent {
   Orders orders;  // newest taken
   std::map<AttemptId, HoldingReport> holdings;
   std::uint64_t sequence = 0;
+  // Of its cluster's set-up: whether it comes to an end, and how.
+  bool sets_up = true, takes_down = true;
+  std::optional<NodeError> setup_error;
+  std::optional<SetupReport> setup;
+  std::vector<std::uint64_t> setup_runs;  // that were started, in order
 
   void take(const Orders& orders);
   bool progress();  // true when something changed
@@ -44,6 +49,7 @@ class World {
   PretendAgent& add_agent(const std::string& name, const std::string& flavour = "Standard_NC6",
                           const std::string& pool = "");
   void cluster(const std::string& name, std::uint32_t target, const std::string& vm_size = "Standard_NC6");
+  void cluster(const std::string& name, ClusterSpec spec);  // without vm_size: Standard_NC6
   JobId submit(const std::string& name, std::uint32_t node_count, const std::string& cluster = "nc6",
                Recovery recovery = {});
   // nodes n1.., cluster nc6 with all of them, all idle

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """gRPC is the product's API: a client that knows no .proto file finds everything by reflection, as grpcurl does."""
+import json
 import os
 import socket
 import subprocess
@@ -126,6 +127,23 @@ def found_by_reflection():
         check(made.name == "found" and made.provisioning_state == "succeeded", f"the group made: {made}")
         listed = client.call("trainyard.v1.Groups", "ListGroups")
         check([g.name for g in listed.groups] == ["found"], f"the group listed: {listed}")
+
+
+def a_long_list_in_pages():
+    """A page holds a thousand; the command line puts the pages together."""
+    with Controller() as controller:
+        client = Client(controller.address)
+        client.learn("trainyard.v1.Groups")
+        names = [f"g{n:04}" for n in range(1003)]
+        for name in names:
+            client.call("trainyard.v1.Groups", "CreateGroup", name=name)
+        first = client.call("trainyard.v1.Groups", "ListGroups")
+        check([g.name for g in first.groups] == names[:1000] and first.next_page_token, "the first page")
+        rest = client.call("trainyard.v1.Groups", "ListGroups", page_token=first.next_page_token)
+        check([g.name for g in rest.groups] == names[1000:] and not rest.next_page_token, "the last page")
+        trainyard = os.path.join(build_directory(), "bin", "trainyard")
+        listed = subprocess.run([trainyard, "group", "list", "-o", "json", "--controller", controller.address], capture_output=True, check=True)
+        check([g["name"] for g in json.loads(listed.stdout)] == names, "all of them, in order")
 
 
 def healthy():

@@ -14,7 +14,7 @@ def _file_errors(world):
     world.create("j", world.body(nodes=1, command="true", nodeCount=0)).failed("nodeCount")
     world.create("j", world.body(nodes=1, command="true", nodeCount=-1)).failed("nodeCount")
     world.create("j", world.body(nodes=1, command="true", nodeCount="four")).failed("nodeCount")
-    world.create("j", world.body(nodes=1, command="true", pyTorchSettings={"pythonScriptFilePath": "x"})).failed("not supported yet", "properties.pyTorchSettings")
+    world.create("j", world.body(nodes=1, command="true", pyTorchSettings={"pythonScriptFilePath": "x"})).failed("more than one toolkit", "pyTorchSettings")
     world.create("j", world.body(nodes=1, command="true", secrets=[{"name": "A", "value": "b"}])).failed("not supported yet", "properties.secrets")
     unmapped = {"imageSourceRegistry": {"image": "nobody/knows:1"}}
     text = world.create("j", world.body(nodes=1, command="true", containerSettings=unmapped)).failed("nobody/knows:1", "image")

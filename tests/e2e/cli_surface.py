@@ -12,7 +12,7 @@ import subprocess
 import termios
 import time
 
-from e2e import SHARE, Lab, LabError, World, check, main, os, wait_until
+from e2e import SHARE, Lab, LabError, World, check, main, os, wait_for_go, wait_until
 from hosts import join_cgroup
 
 
@@ -230,8 +230,12 @@ def older_spellings():
         lab.cli("configure", "--defaults", "group=g", "workspace=w", "experiment=x").ok()
         body = os.path.join(lab.root, "old.json")
         with open(body, "w") as file:
-            json.dump(world.body(nodes=2, command="echo out"), file)
+            json.dump(world.body(nodes=2, command=wait_for_go(rank="0") + "echo out"), file)
         lab.cli("job", "create", "--cluster-name", "c", "-n", "old", "--config", body).ok()
+        world.wait_file("started.0")
+        of_job = [n["nodeId"] for n in lab.cli("job", "list-nodes", "-n", "old").json()]
+        check(of_job == world.job("old")["nodes"], f"in the order of the ranks: {of_job}")
+        world.touch("go")
         world.succeed("old")
         names = [f["name"] for f in lab.cli("job", "list-files", "--name", "old", "--output-directory-id", "stdouterr").json()]
         check("stdout.txt" in names, f"the files: {names}")
@@ -240,9 +244,7 @@ def older_spellings():
         for words in (["cluster", "list-nodes", "-n", "c"], ["cluster", "node", "list", "-c", "c"]):
             listed = {n["nodeId"]: n["ipAddress"] for n in lab.cli(*words).json()}
             check(listed == addresses, f"{words}: {listed}")
-        of_job = [n["nodeId"] for n in lab.cli("job", "list-nodes", "-n", "old").json()]
-        check(of_job == world.job("old")["nodes"], f"in the order of the ranks: {of_job}")
-        head = lab.cli("job", "node", "list", "-j", "old", "-o", "table").ok().splitlines()[0]
+        head = lab.cli("cluster", "node", "list", "-c", "c", "-o", "table").ok().splitlines()[0]
         check(re.split(r"\s{2,}", head.strip()) == ["ID", "IP", "SSH Port"], f"the columns: {head}")
 
 

@@ -111,6 +111,13 @@ def time_limit():
         _clean(world, "j")
 
 
+def _link(path):
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
 def listens():
     """Agents dial the controller: with no job, nothing listens on a node at all; with one, nothing of ours."""
     with Lab(nodes=2) as lab:
@@ -124,12 +131,12 @@ def listens():
                     found += [line.split()[9] for line in file.readlines()[1:] if line.split()[3] == "0A"]
             owners = {}
             for pid in host.pids():
-                for fd in os.listdir(f"/proc/{pid}/fd"):
-                    try:
-                        owners[os.readlink(f"/proc/{pid}/fd/{fd}")] = program(pid)
-                    except OSError:
-                        continue
-            return [owners.get(f"socket:[{inode}]", "?") for inode in found]
+                try:  # a process, or one of its descriptors, may end while we look
+                    for fd in os.listdir(f"/proc/{pid}/fd"):
+                        owners.setdefault(_link(f"/proc/{pid}/fd/{fd}"), set()).add(program(pid))
+                except OSError:
+                    continue
+            return [owner for inode in found for owner in owners.get(f"socket:[{inode}]", {"?"})]
 
         check(listening("node1") == [] and listening("node2") == [], "nothing listens on an idle node")
         world.submit("j", nodes=2, mpi=True, command=wait_for_go())

@@ -2,6 +2,7 @@
 #include "proto/convert.h"
 
 #include <catch2/catch.hpp>
+#include <functional>
 
 #include "controller/config.h"
 #include "proto/agent_convert.h"
@@ -164,11 +165,107 @@ TEST_CASE("names") {
   CHECK_FALSE(check_group_name("name", "..").ok());
 }
 
-TEST_CASE("low priority machines are refused, not ignored") {
+namespace {
+
+v1::ClusterSpec good_cluster() {
   v1::ClusterSpec spec;
   spec.set_vm_size("Standard_NC6");
   spec.set_vm_priority(v1::VM_PRIORITY_LOWPRIORITY);
-  CHECK(from_proto(spec).error().message == "not supported yet: properties.vmPriority lowpriority");
+  auto& scale = *spec.mutable_auto_scale();
+  scale.set_minimum_node_count(1);
+  scale.set_maximum_node_count(4);
+  scale.set_initial_node_count(2);
+  scale.mutable_idle_time_before_scale_down()->set_seconds(30);
+  auto& task = *spec.mutable_node_setup()->mutable_setup_task();
+  task.set_command_line("install");
+  task.set_std_out_err_path_prefix("$AZ_BATCHAI_MOUNT_ROOT/afs");
+  task.mutable_time_limit()->set_seconds(60);
+  auto& variable = *task.add_environment_variables();
+  variable.set_name("A");
+  variable.set_value("b");
+  auto& share = *spec.mutable_node_setup()->add_azure_file_shares();
+  share.set_azure_file_url("https://acc.file.core.windows.net/s");
+  share.set_relative_mount_path("afs");
+  auto& container = *spec.mutable_node_setup()->add_azure_blob_file_systems();
+  container.set_account_name("acc");
+  container.set_container_name("c");
+  container.set_relative_mount_path("bfs");
+  return spec;
+}
+
+std::string cluster_error(const std::function<void(v1::ClusterSpec&)>& spoil) {
+  v1::ClusterSpec spec = good_cluster();
+  spoil(spec);
+  const auto converted = from_proto(spec);
+  return converted ? "" : converted.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("a cluster shown and created again is the same cluster") {
+  const auto spec = from_proto(good_cluster());
+  REQUIRE((spec ? "" : spec.error().message) == std::string());
+  CHECK(spec->vm_priority == core::VmPriority::low_priority);
+  CHECK(spec->auto_scale == core::AutoScale{1, 4, 2, 30'000});
+  CHECK(spec->node_setup.task.time_limit_ms == 60'000);
+  CHECK(spec->node_setup.file_shares.at(0).account_name == "acc");
+  v1::ClusterSpec shown;
+  to_proto(*spec, shown);
+  CHECK(*from_proto(shown) == *spec);
+  v1::ClusterSpec plain;
+  plain.set_vm_size("s");
+  CHECK(from_proto(plain)->node_setup == NodeSetup{});
+  v1::ClusterSpec defaults = good_cluster();
+  defaults.mutable_auto_scale()->clear_idle_time_before_scale_down();
+  defaults.mutable_node_setup()->mutable_setup_task()->clear_time_limit();
+  CHECK(from_proto(defaults)->auto_scale->idle_before_scale_down_ms == 5 * 60'000);
+  CHECK(from_proto(defaults)->node_setup.task.time_limit_ms == 60 * 60'000);
+}
+
+TEST_CASE("each mistake in a cluster is said with its field") {
+  const auto scale = [](v1::ClusterSpec& spec) -> v1::AutoScaleSettings& { return *spec.mutable_auto_scale(); };
+  const auto task = [](v1::ClusterSpec& spec) -> v1::SetupTask& {
+    return *spec.mutable_node_setup()->mutable_setup_task();
+  };
+  const auto container = [](v1::ClusterSpec& spec) -> v1::AzureBlobFileSystem& {
+    return *spec.mutable_node_setup()->mutable_azure_blob_file_systems(0);
+  };
+  const std::pair<const char*, std::function<void(v1::ClusterSpec&)>> mistakes[] = {
+      {"properties.vmSize: ", [&](auto& spec) { spec.clear_vm_size(); }},
+      {"properties.vmPriority: ", [&](auto& spec) { spec.set_vm_priority(v1::VmPriority(9)); }},
+      {"properties.scaleSettings: has manual and autoScale", [&](auto& spec) { spec.set_target_node_count(1); }},
+      {"properties.scaleSettings.manual.targetNodeCount: ", [&](auto& spec) { spec.set_target_node_count(-1); }},
+      {"properties.scaleSettings.autoScale.minimumNodeCount: is 5",
+       [&](auto& spec) { scale(spec).set_minimum_node_count(5); }},
+      {"properties.scaleSettings.autoScale.maximumNodeCount: ",
+       [&](auto& spec) { scale(spec).set_maximum_node_count(10'001); }},
+      {"properties.scaleSettings.autoScale.initialNodeCount: is 9",
+       [&](auto& spec) { scale(spec).set_initial_node_count(9); }},
+      {"properties.scaleSettings.autoScale.idleTimeBeforeScaleDown: ",
+       [&](auto& spec) { scale(spec).mutable_idle_time_before_scale_down()->set_seconds(0); }},
+      {"properties.nodeSetup.setupTask.commandLine: is missing", [&](auto& spec) { task(spec).clear_command_line(); }},
+      {"properties.nodeSetup.setupTask.stdOutErrPathPrefix: is missing",
+       [&](auto& spec) { task(spec).clear_std_out_err_path_prefix(); }},
+      {"properties.nodeSetup.setupTask.stdOutErrPathSuffix: is read-only",
+       [&](auto& spec) { task(spec).set_std_out_err_path_suffix("x"); }},
+      {"properties.nodeSetup.setupTask.timeLimit: ",
+       [&](auto& spec) { task(spec).mutable_time_limit()->set_seconds(-1); }},
+      {"properties.nodeSetup.setupTask.environmentVariables[0].name: ",
+       [&](auto& spec) { task(spec).mutable_environment_variables(0)->set_name("a b"); }},
+      {"properties.nodeSetup.mountVolumes.azureFileShares[0].azureFileUrl: ",
+       [&](auto& spec) { spec.mutable_node_setup()->mutable_azure_file_shares(0)->set_azure_file_url("nfs://x"); }},
+      {"properties.nodeSetup.mountVolumes.azureBlobFileSystems[0].containerName: ",
+       [&](auto& spec) { container(spec).set_container_name("a/b"); }},
+      {"properties.nodeSetup.mountVolumes.azureBlobFileSystems[0].relativeMountPath: \"afs/x\" overlaps",
+       [&](auto& spec) { container(spec).set_relative_mount_path("afs/x"); }},
+      {"properties.nodeSetup.mountVolumes.azureBlobFileSystems[0].relativeMountPath: ",
+       [&](auto& spec) { container(spec).set_relative_mount_path("../x"); }},
+  };
+  CHECK(cluster_error([](auto&) {}).empty());
+  for (const auto& [begins, spoil] : mistakes) {
+    INFO(begins);
+    CHECK_THAT(cluster_error(spoil), Catch::StartsWith(begins));
+  }
 }
 
 TEST_CASE("reports and orders survive the wire") {
@@ -183,6 +280,7 @@ TEST_CASE("reports and orders survive the wire") {
   HoldingReport holding{{JobId{5}, 2}, HoldingState::failed, 137};
   holding.error = {"JobFailed", "bad \xff bytes", {{"Node", "node1"}}, true};
   report.holdings.push_back(holding);
+  report.setup = SetupReport{40, SetupState::failed, {"SetupTaskFailed", "exited", {{"exitCode", "3"}}, false}};
   v1::Report message;
   to_proto(report, message);
   std::string wire;
@@ -195,11 +293,14 @@ TEST_CASE("reports and orders survive the wire") {
   CHECK(back->inventory == report.inventory);
   CHECK(back->holdings.at(0) == holding);
   CHECK(back->orders_revision == 7);
+  CHECK(back->setup == report.setup);
 
   auto launch = std::make_shared<Launch>();
   launch->job_name = "j";
   launch->members = {{"node1", "10.0.0.1"}};
   Orders orders{"g", "boot-1", 8, "g/w/c", {{{JobId{5}, 2}, HoldingPhase::run, 0, {"GPU-1"}, 1000, 0, launch}}};
+  const ClusterSetup setup{"g/w/c", "suffix", {{"install", {{"A", "b"}}, "p", 5}, {}, {}}, {{{}, "/srv", "afs"}}};
+  orders.setup = SetupOrder{40, std::make_shared<const ClusterSetup>(setup)};
   v1::Orders orders_message;
   to_proto(orders, orders_message);
   const auto orders_back = from_proto(orders_message);
@@ -207,6 +308,9 @@ TEST_CASE("reports and orders survive the wire") {
   REQUIRE(orders_back->holdings.size() == 1);
   CHECK(*orders_back->holdings[0].launch == *launch);
   CHECK(orders_back->holdings[0].phase == HoldingPhase::run);
+  REQUIRE(orders_back->setup.has_value());
+  CHECK(orders_back->setup->run == 40);
+  CHECK(*orders_back->setup->setup == setup);
 
   orders_message.mutable_holdings(0)->set_member(1);
   CHECK_FALSE(from_proto(orders_message).ok());

@@ -238,3 +238,43 @@ TEST_CASE("the probe hears a living server and notices a silent one") {
   CHECK_FALSE(probe("127.0.0.1:" + std::to_string(ntohs(address.sin_port)), std::chrono::milliseconds(300)));
   close(deaf);
 }
+
+TEST_CASE("a list in pages has every item once, in order") {
+  Controller controller;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  for (const char* name : {"delta", "Alpha", "charlie", "bravo", "echo"}) {
+    v1::CreateExperimentRequest request;
+    request.set_resource_group("g");
+    request.set_workspace("w");
+    request.set_name(name);
+    v1::Experiment made;
+    REQUIRE(User::call(user.experiments, &v1::Experiments::Stub::CreateExperiment, request, made).ok());
+  }
+  v1::ListExperimentsRequest list;
+  list.set_resource_group("g");
+  list.set_workspace("w");
+  list.set_max_results(2);
+  std::vector<std::string> names;
+  std::vector<int> sizes;
+  for (bool more = true; more;) {
+    v1::ListExperimentsResponse page;
+    REQUIRE(User::call(user.experiments, &v1::Experiments::Stub::ListExperiments, list, page).ok());
+    for (const auto& experiment : page.experiments()) names.push_back(experiment.name());
+    sizes.push_back(page.experiments_size());
+    list.set_page_token(page.next_page_token());
+    more = !page.next_page_token().empty();
+  }
+  CHECK(names == std::vector<std::string>{"Alpha", "bravo", "charlie", "delta", "e", "echo"});
+  CHECK(sizes == std::vector<int>{2, 2, 2});
+
+  v1::ListExperimentsResponse page;
+  list.set_page_token("not hex");
+  auto status = User::call(user.experiments, &v1::Experiments::Stub::ListExperiments, list, page);
+  CHECK(status.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK(status.error_message().find("pageToken") != std::string::npos);
+  list.clear_page_token();
+  list.set_max_results(1001);
+  status = User::call(user.experiments, &v1::Experiments::Stub::ListExperiments, list, page);
+  CHECK(status.error_message().find("maxResults: must be 1 to 1000, got 1001") != std::string::npos);
+}

@@ -169,20 +169,41 @@ TEST_CASE("a followed file comes live, outlives its reader and ends with the job
   CHECK(User::call(user.jobs, &v1::Jobs::Stub::ListJobFiles, list, files).error_code() == grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_CASE("the files of a set-up task are found on the cluster's volumes, or said to be elsewhere") {
+  core::Cluster cluster;
+  cluster.name = "nc6";
+  cluster.setup_path_suffix = "trainyard/g/workspaces/w/clusters/nc6/uuid";
+  CHECK(setup_directory(cluster).error().message == "cluster nc6 has no set-up task, and so no files of one");
+  cluster.spec.node_setup.task = {"install", {{"WHERE", "logs"}}, "$AZ_BATCHAI_MOUNT_ROOT/ext/$WHERE", 1};
+  cluster.volumes = {{Volume::Kind::local, "/srv/s", "ext"}};
+  CHECK(setup_directory(cluster)->volume.source == "/srv/s");
+  CHECK(setup_directory(cluster)->path == "logs/" + cluster.setup_path_suffix);
+  cluster.spec.node_setup.task.std_out_err_path_prefix = "/var/log/setup";
+  CHECK(setup_directory(cluster).error().message ==
+        "the directory \"/var/log/setup\" of cluster nc6 is not on one of its shares, so its files cannot be read from "
+        "here: use a path under $AZ_BATCHAI_MOUNT_ROOT/<relativeMountPath>");
+}
+
 TEST_CASE("files of a job that are on no share are said to be so") {
   core::Job job;
   auto spec = std::make_shared<JobSpec>();
   spec->std_out_err_path_prefix = "${AZ_BATCHAI_JOB_MOUNT_ROOT}/a/b//c/$NAME$UNDEFINED";
   spec->environment = {{"NAME", "n"}};
   spec->output_directories = {{"TEMP", "$AZ_BATCHAI_JOB_TEMP_DIR/x", ""},
-                              {"UP", "$AZ_BATCHAI_JOB_MOUNT_ROOT/a/b/../..", ""}};
+                              {"UP", "$AZ_BATCHAI_JOB_MOUNT_ROOT/a/b/../..", ""},
+                              {"CLUSTER", "$AZ_BATCHAI_MOUNT_ROOT/ext/models", "x"}};
   job.spec = spec;
   job.segment = "seg";
   job.volumes = {{Volume::Kind::local, "/srv/s", "a/b"}};
-  const auto place = job_directory(job, "stdouterr");
+  core::Cluster cluster;
+  cluster.volumes = {{Volume::Kind::local, "/srv/ext", "ext"}};
+  const auto place = job_directory(job, &cluster, "stdouterr");
   REQUIRE(place.ok());
   CHECK(place->path == "c/n/seg/stdouterr");
   CHECK(place->volume.source == "/srv/s");
-  CHECK(job_directory(job, "TEMP").error().code == Code::failed_precondition);
-  CHECK(job_directory(job, "UP").error().code == Code::failed_precondition);
+  CHECK(job_directory(job, &cluster, "TEMP").error().code == Code::failed_precondition);
+  CHECK(job_directory(job, &cluster, "UP").error().code == Code::failed_precondition);
+  CHECK(job_directory(job, &cluster, "CLUSTER")->volume.source == "/srv/ext");
+  CHECK(job_directory(job, &cluster, "CLUSTER")->path == "models/seg/outputs/x");
+  CHECK(job_directory(job, nullptr, "CLUSTER").error().code == Code::failed_precondition);
 }

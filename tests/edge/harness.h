@@ -247,6 +247,10 @@ class FakeAgent {
     const std::lock_guard lock(x_mutex);
     return x_answers;
   }
+  std::vector<std::string> exec_calls() {
+    const std::lock_guard lock(x_mutex);
+    return x_exec_calls;
+  }
 
  private:
   void run() {
@@ -275,6 +279,8 @@ class FakeAgent {
         x_answers.push_back(message.launch_status());
       } else if (message.has_file_call() && x_disk != nullptr) {
         x_files.emplace_back([this, id = message.file_call().call_id()] { serve(id); });
+      } else if (message.has_exec_call()) {
+        x_exec_calls.push_back(message.exec_call().call_id());
       }
     }
     x_status = x_stream->Finish();
@@ -437,6 +443,7 @@ class FakeAgent {
   std::optional<int> x_exit;
   std::string x_refused;
   std::vector<v1::LaunchStatus> x_answers;
+  std::vector<std::string> x_exec_calls;
   grpc::Status x_status;
 };
 

@@ -164,6 +164,29 @@ TEST_CASE("a tree is removed without following links, and never while something 
   CHECK(code_of(helper({"remove", "relative"})) == Code::invalid_argument);
 }
 
+TEST_CASE("a directory on a share is removed with the one above it when that is empty, and no link is followed") {
+  TempDir place;
+  std::filesystem::create_directories(place / "share/seg/shared/1/deep");
+  std::filesystem::create_directories(place / "share/seg/shared/2");
+  std::filesystem::create_directories(place / "share/precious");
+  write_text(place / "share/precious/data", "x");
+  std::filesystem::create_directory_symlink(place / "share/precious", place / "share/seg/shared/1/link");
+  write_text(place / "share/seg/shared/1/deep/file", "x");
+  CHECK(helper({"remove-beneath", place / "share", "seg/shared/1"}).exit_code == 0);
+  CHECK_FALSE(std::filesystem::exists(place / "share/seg/shared/1"));
+  CHECK(std::filesystem::exists(place / "share/seg/shared/2"));
+  CHECK(read_text(place / "share/precious/data") == "x");
+  CHECK(helper({"remove-beneath", place / "share", "seg/shared/1"}).exit_code == 0);  // gone already
+  CHECK(helper({"remove-beneath", place / "share", "seg/shared/2"}).exit_code == 0);
+  CHECK_FALSE(std::filesystem::exists(place / "share/seg/shared"));
+  CHECK(std::filesystem::exists(place / "share/seg"));
+  std::filesystem::create_directories(place / "share/seg/shared");
+  std::filesystem::create_directory_symlink(place / "share/precious", place / "share/seg/shared/3");
+  CHECK(helper({"remove-beneath", place / "share", "seg/shared/3"}).exit_code != 0);
+  CHECK(helper({"remove-beneath", place / "share", "../share/precious"}).exit_code != 0);
+  CHECK(read_text(place / "share/precious/data") == "x");
+}
+
 TEST_CASE("older attempts keep their logs, once") {
   TempDir share;
   CHECK(helper({"rotate-stdouterr", share.path(), "j/stdouterr", "1"}).exit_code == 0);

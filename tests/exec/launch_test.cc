@@ -15,17 +15,17 @@ using namespace trainyard::test;
 
 namespace {
 
-// trainyard-rsh as mpirun starts it, in the given cgroup.
-pid_t start_rsh(const std::string& socket, const Cgroup& cgroup, std::vector<std::string> words,
-                const std::string& err) {
-  const std::string name = program("trainyard-rsh");
+// trainyard-rsh as mpirun starts it, in the given cgroup; or another program of a job that launches.
+pid_t start_rsh(const std::string& socket, const Cgroup& cgroup, std::vector<std::string> words, const std::string& err,
+                const char* launcher = "trainyard-rsh") {
+  const std::string name = program(launcher);
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
   write_text(cgroup.path() + "/cgroup.procs", "0");
   const int fd = ::open(err.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   ::dup2(fd, 2);
   ::setenv("TRAINYARD_SOCKET", socket.c_str(), 1);
-  std::vector<char*> argv{const_cast<char*>("trainyard-rsh")};
+  std::vector<char*> argv{const_cast<char*>(launcher)};
   for (auto& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   ::execv(name.c_str(), argv.data());
@@ -143,6 +143,93 @@ TEST_CASE("a refusal is definite and says why; processes of another holding are 
   REQUIRE(run_until(io, [&] { return has_ended(refused); }));
   CHECK(exit_code_of(refused) == 255);
   CHECK(read_text(place / "err2") == "trainyard-rsh: 10.0.0.9 is no node of this job\n");
+}
+
+namespace {
+
+// A head's trainyard-tasks with a parameter server, a master and a worker, and the agent's end of it.
+struct Tasks {
+  explicit Tasks(const std::string& text) {
+    write_text(place / "tasks", text);
+    relay = std::make_unique<Relay>(io, place / "launch/socket", cgroup.all());
+    pid = start_rsh(place / "launch/socket", cgroup.job(), {place / "tasks"}, place / "err", "trainyard-tasks");
+  }
+  bool asked(std::size_t count) {
+    return run_until(io, [&] { return relay->requests.size() == count; });
+  }
+  void ended(const std::string& key, int exit_code, const std::string& message = "") {
+    relay->socket->notify(key, LaunchState::exited, exit_code, message);
+  }
+  int exit_code() {
+    REQUIRE(run_until(io, [&] { return has_ended(pid); }));
+    return exit_code_of(pid);
+  }
+  bool goes_on() {
+    run_until(
+        io, [] { return false; }, 50);
+    return !has_ended(pid);
+  }
+
+  TestCgroup cgroup;
+  TempDir place;
+  boost::asio::io_context io;
+  std::unique_ptr<Relay> relay;
+  pid_t pid = 0;
+};
+
+constexpr const char* kThree = "10.0.0.1 background ps-0\n10.0.0.1 awaited wk-0\n10.0.0.2 awaited wk-1\n";
+
+}  // namespace
+
+TEST_CASE("tasks are asked for by number; the job is done when the awaited ones are, whatever the others do") {
+  if (!is_root_with_cgroups()) return;
+  Tasks tasks(kThree);
+  REQUIRE(tasks.asked(3));
+  CHECK(tasks.relay->requests[2].key == "task-2");
+  CHECK(tasks.relay->requests[2].host == "10.0.0.2");
+  CHECK(tasks.relay->requests[2].task == 2);
+  CHECK(tasks.relay->requests[2].command.empty());
+  for (const char* key : {"task-0", "task-1", "task-2"}) tasks.relay->socket->notify(key, LaunchState::running, 0, "");
+  tasks.ended("task-0", 1, "a parameter server's end is nobody's");
+  tasks.ended("task-1", 0);
+  CHECK(tasks.goes_on());
+  tasks.ended("task-2", 0);
+  CHECK(tasks.exit_code() == 0);
+  CHECK(read_text(tasks.place / "err").empty());
+}
+
+TEST_CASE("the first awaited task that fails ends the job, with its code and its words") {
+  if (!is_root_with_cgroups()) return;
+  Tasks tasks(kThree);
+  REQUIRE(tasks.asked(3));
+  tasks.ended("task-2", 139, "last \"words\"");
+  tasks.ended("task-1", 1, "connection closed by peer");
+  CHECK(tasks.exit_code() == 139);
+  CHECK(read_text(tasks.place / "err") == "{\"exitCode\":139,\"message\":\"last \\\"words\\\"\",\"task\":2}\n");
+}
+
+TEST_CASE("a task that cannot be started fails the job, a parameter server too") {
+  if (!is_root_with_cgroups()) return;
+  Tasks tasks(kThree);
+  REQUIRE(tasks.asked(3));
+  tasks.relay->socket->notify("task-0", LaunchState::refused, 255, "it belongs to another node");
+  CHECK(tasks.exit_code() == 255);
+  CHECK(read_text(tasks.place / "err").find("it belongs to another node") != std::string::npos);
+}
+
+TEST_CASE("after a restart of the agent only what is not over is asked for again") {
+  if (!is_root_with_cgroups()) return;
+  Tasks tasks(kThree);
+  REQUIRE(tasks.asked(3));
+  tasks.ended("task-1", 0);
+  CHECK(tasks.goes_on());
+  tasks.relay = nullptr;
+  tasks.relay = std::make_unique<Relay>(tasks.io, tasks.place / "launch/socket", tasks.cgroup.all());
+  REQUIRE(tasks.asked(2));
+  CHECK(tasks.relay->requests[0].key == "task-0");
+  CHECK(tasks.relay->requests[1].key == "task-2");
+  tasks.ended("task-2", 0);
+  CHECK(tasks.exit_code() == 0);
 }
 
 TEST_CASE("a launcher with a hostile host name, no socket or a signal ends with 255") {

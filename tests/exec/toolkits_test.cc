@@ -22,6 +22,7 @@ HoldingPaths paths() {
   paths.shared_job_temp = "/w/j/7.1/shared";
   paths.hostfile = "/w/j/7.1/hostfile";
   paths.home = "/w/j/7.1/home";
+  paths.run = "/r/7.1";
   paths.socket = "/s/7.1/launch/socket";
   paths.rsh_program = "/usr/bin/trainyard-rsh";
   paths.id = {JobId{7}, 1};
@@ -79,22 +80,44 @@ std::string bash_output(const std::string& script, const std::vector<NamedValue>
   return out;
 }
 
+std::string rank_of_tutorial() {
+  return R"(bash -c '[ -f ~/.bashrc ] && source ~/.bashrc
+trainyard_python=$(command -v python || command -v python3) || { echo '\''trainyard: neither python nor python3 is installed on this node'\'' >&2; exit 127; }
+exec "$trainyard_python" $AZ_BATCHAI_JOB_MOUNT_ROOT/myshare/cifar/cifar_cnn_distributed.py --dir=$AZ_BATCHAI_JOB_MOUNT_ROOT/myshare/cifar')";
+}
+
+std::string hydra_line() {
+  return "exec \"$trainyard_mpirun\" '-bootstrap' 'ssh' '-bootstrap-exec' '/usr/bin/trainyard-rsh' '-disable-x' "
+         "'-genvnone' '-localhost' '10.91.0.11' '-iface' 'eth0' '-hosts' "
+         "'10.91.0.11,10.91.0.12,10.91.0.13,10.91.0.14' '-ppn' '1' '-n' '4' " +
+         rank_of_tutorial();
+}
+
 }  // namespace
 
 TEST_CASE("the mpirun line of the tutorial on four nodes, word for word") {
   CHECK(
       head_script(tutorial(4), paths(), facts()) ==
-      R"([ -f ~/.bashrc ] && source ~/.bashrc
+      R"SH([ -f ~/.bashrc ] && source ~/.bashrc
 cd "$AZ_BATCHAI_JOB_WORK_DIR" || exit 1
-trainyard_mpirun=$(command -v mpirun.openmpi || command -v mpirun) || { echo 'trainyard: Open MPI (mpirun) is not installed on this node' >&2; exit 127; }
+trainyard_mpirun=$(command -v mpirun)
+case "$trainyard_mpirun" in ''|/bin/mpirun|/usr/bin/mpirun)
+  trainyard_mpirun=$(command -v mpirun.openmpi || command -v mpirun || command -v mpiexec.hydra) || { echo 'trainyard: MPI (mpirun) is not installed on this node' >&2; exit 127; };;
+esac
+case "$trainyard_mpirun" in
+*/mpirun.openmpi) ;;
+*) case "$("$trainyard_mpirun" --version 2>&1)" in *HYDRA*|*Intel*)
+)SH" + hydra_line() +
+          R"(;;
+esac;;
+esac
 exec "$trainyard_mpirun" '--allow-run-as-root' '--stdin' 'none' '--hostfile' '/w/j/7.1/hostfile' '-np' '4' '--map-by' 'ppr:1:node' '--bind-to' 'none' '--leave-session-attached')"
-      R"( '--mca' 'plm' 'rsh' '--mca' 'plm_rsh_agent' '/usr/bin/trainyard-rsh' '--mca' 'plm_rsh_no_tree_spawn' '1' '--mca' 'plm_rsh_num_concurrent' '1024')"
-      R"( '--mca' 'orte_keep_fqdn_hostnames' '1' '--mca' 'oob_tcp_if_include' '10.91.0.0/24' '--mca' 'btl_tcp_if_include' '10.91.0.0/24')"
-      R"( '--mca' 'oob_tcp_disable_ipv6_family' '1' '--mca' 'btl_tcp_disable_family' '6' '--mca' 'btl' 'self,vader,tcp' '--mca' 'pml' 'ob1')"
-      R"( '--mca' 'oob_tcp_keepalive_time' '10' '--mca' 'oob_tcp_keepalive_intvl' '2' '--mca' 'oob_tcp_keepalive_probes' '5')"
-      R"( '--mca' 'orte_tmpdir_base' '/w/j/7.1/temp' bash -c '[ -f ~/.bashrc ] && source ~/.bashrc
-trainyard_python=$(command -v python || command -v python3) || { echo '\''trainyard: neither python nor python3 is installed on this node'\'' >&2; exit 127; }
-exec "$trainyard_python" $AZ_BATCHAI_JOB_MOUNT_ROOT/myshare/cifar/cifar_cnn_distributed.py --dir=$AZ_BATCHAI_JOB_MOUNT_ROOT/myshare/cifar')");
+          R"( '--mca' 'plm' 'rsh' '--mca' 'plm_rsh_agent' '/usr/bin/trainyard-rsh' '--mca' 'plm_rsh_no_tree_spawn' '1' '--mca' 'plm_rsh_num_concurrent' '1024')"
+          R"( '--mca' 'orte_keep_fqdn_hostnames' '1' '--mca' 'oob_tcp_if_include' '10.91.0.0/24' '--mca' 'btl_tcp_if_include' '10.91.0.0/24')"
+          R"( '--mca' 'oob_tcp_disable_ipv6_family' '1' '--mca' 'btl_tcp_disable_family' '6' '--mca' 'btl' 'self,vader,tcp' '--mca' 'pml' 'ob1')"
+          R"( '--mca' 'oob_tcp_keepalive_time' '10' '--mca' 'oob_tcp_keepalive_intvl' '2' '--mca' 'oob_tcp_keepalive_probes' '5')"
+          R"( '--mca' 'orte_tmpdir_base' '/r/7.1' )" +
+          rank_of_tutorial());
 }
 
 TEST_CASE("ranks are spread evenly, or round robin when they do not divide") {
@@ -171,6 +194,9 @@ TEST_CASE("the job's variables are complete and expanded, and the user's cannot 
   CHECK(value(environment, "AZ_BATCHAI_NUM_GPUS") == "2");
   CHECK(value(environment, "AZ_BATCHAI_CLUSTER_NAME") == "nc6cluster");
   CHECK(value(environment, "AZ_BATCH_HOST_LIST") == "10.91.0.11,10.91.0.12");
+  CHECK(value(environment, "AZ_BATCHAI_JOB_MASTER_NODE_IP") == "10.91.0.11");
+  CHECK(value(environment, "AZ_BATCHAI_PREV_OUTPUT_MODEL") == "<unset>");
+  CHECK(value(environment, "AZ_BATCHAI_SHARED_JOB_TEMP") == "<unset>");  // two nodes, and no share
   CHECK(value(environment, "CUDA_VISIBLE_DEVICES") == "GPU-a,GPU-b");
   CHECK(value(environment, "NCCL_SOCKET_IFNAME") == "eth0");
   CHECK(value(environment, "HOME") == "/w/j/7.1/home");
@@ -181,6 +207,28 @@ TEST_CASE("the job's variables are complete and expanded, and the user's cannot 
   pretend.pretend_gpus = {"GPU-b"};
   CHECK(value(job_environment(launch, 0, {"GPU-a", "GPU-b"}, paths(), pretend), "CUDA_VISIBLE_DEVICES") == "GPU-a");
   CHECK(value(job_environment(launch, 0, {}, paths(), facts()), "CUDA_VISIBLE_DEVICES").empty());
+}
+
+TEST_CASE("the shared job temp is on a share of the job, of this attempt alone") {
+  Launch launch = tutorial(2);
+  launch.volumes = {{Volume::Kind::local, "/srv/a/data", "data"}, {Volume::Kind::local, "/srv/a/myshare", "myshare"}};
+  HoldingPaths second = paths();
+  second.id.attempt = 2;
+  const std::string below = "/s/g/workspaces/w/experiments/e/jobs/j/u/shared/2";
+  CHECK(shared_job_temp(launch, second) == "/w/j/7.1/mounts/myshare/cifar" + below);
+  launch.spec.std_out_err_path_prefix = "$AZ_BATCHAI_JOB_TEMP_DIR";  // not a share: the first one then
+  CHECK(shared_job_temp(launch, second) == "/w/j/7.1/mounts/data" + below);
+  launch.spec.std_out_err_path_prefix = "$AZ_BATCHAI_JOB_MOUNT_ROOT/data2";  // beside the mount "data"
+  CHECK(shared_job_temp(launch, second) == "/w/j/7.1/mounts/data" + below);
+  launch.spec.std_out_err_path_prefix = "$AZ_BATCHAI_MOUNT_ROOT/external";  // a volume of the cluster
+  CHECK(shared_job_temp(launch, second) == "/w/mounts/external" + below);
+  launch.spec.std_out_err_path_prefix = "$AZ_BATCHAI_JOB_TEMP_DIR";
+  launch.volumes.clear();
+  CHECK(shared_job_temp(launch, second).empty());
+  CHECK(shared_job_temp(tutorial(1), second) == "/w/j/7.1/shared");
+  launch.spec.output_directories = {{"MODEL", "/x", ""}};
+  CHECK(value(job_environment(launch, 0, {}, second, facts()), "AZ_BATCHAI_PREV_OUTPUT_MODEL") ==
+        "/x/s/g/workspaces/w/experiments/e/jobs/j/u/outputs");
 }
 
 TEST_CASE("references expand as bash would, undefined ones to nothing; other dollars stay") {

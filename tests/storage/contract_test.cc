@@ -116,6 +116,7 @@ TEMPLATE_TEST_CASE("what is erased is gone, and only that", "", MemoryFixture, S
   erase.erased_jobs = {{6}};
   erase.erased_holdings = {{NodeId{5}, AttemptId{{6}, 2}}};
   erase.erased_shares = {{8}};
+  erase.erased_file_servers = {{9}};
   erase.erased_accounts = {{7}};
   erase.erased_requests = {"6f1c", "never there"};
   commit(fixture, erase);
@@ -125,6 +126,7 @@ TEMPLATE_TEST_CASE("what is erased is gone, and only that", "", MemoryFixture, S
   CHECK(tables.nodes.empty());
   CHECK(tables.accounts.empty());
   CHECK(tables.shares.empty());
+  CHECK(tables.file_servers.empty());
   CHECK(tables.requests.empty());
   REQUIRE(tables.jobs.size() == 1);
   CHECK(same(tables.jobs[0], full_job(60)));

@@ -14,15 +14,25 @@ namespace {
 JobSpec full_spec(std::uint64_t n) {
   JobSpec spec;
   spec.node_count = 4;
-  spec.toolkit = Toolkit::horovod;
+  spec.toolkit = Toolkit::py_torch;
   spec.command_line = "echo 'quote \" and \xc3\xa4'";
   spec.python_script_file_path = "$AZ_BATCHAI_JOB_MOUNT_ROOT/s/train.py";
   spec.python_interpreter_path = "/usr/bin/python3";
   spec.command_line_args = "--dir x";
+  spec.config_file_path = "a.cntk";
   spec.process_count = 8;
+  spec.processes_per_node = 2;
+  spec.communication_backend = CommunicationBackend::nccl;
+  spec.worker_count = 4;
+  spec.parameter_server_count = 0;
+  spec.master_command_line_args = "--master";
+  spec.worker_command_line_args = "--worker";
+  spec.parameter_server_command_line_args = "--ps";
   spec.std_out_err_path_prefix = "$AZ_BATCHAI_JOB_MOUNT_ROOT/logs";
   spec.preparation_command_line = "pip install x";
   spec.image = "tensorflow/tensorflow:1.8.0-gpu";
+  spec.container = {"https://registry", "me", "8g"};
+  spec.blob_file_systems = {{"account", "data", "data", "-o ro"}};
   spec.file_shares = {{"account", "https://a/s", "s", "logs", "0700", "0750"}};
   spec.input_directories = {{"SCRIPT", "/in"}};
   spec.output_directories = {{"MODEL", "/out", "models"}};
@@ -65,21 +75,40 @@ core::Job full_job(std::uint64_t n) {
   return job;
 }
 
+namespace {
+
+core::Cluster full_cluster() {
+  return {{4},
+          {2},
+          "nc6cluster",
+          {"Standard_NC6",
+           core::VmPriority::low_priority,
+           4,
+           core::DeallocationOption::wait_for_job_completion,
+           "admin",
+           "ssh-rsa AAAA",
+           core::AutoScale{1, 4, 2, 5'000},
+           {{"echo $X", {{"X", "1"}}, "$AZ_BATCHAI_MOUNT_ROOT/afs", 60'000},
+            {{"account", "https://account.file.core.windows.net/logs", "logs", "afs", "0700", "0755"}},
+            {{"account", "logs", "bfs", "--use-https"}}}},
+          true,
+          14,
+          15,
+          true,
+          3,
+          "trainyard/Group/workspaces/work/clusters/nc6cluster/uuid",
+          {{Volume::Kind::local, "/srv/a/logs", "afs"}, {Volume::Kind::local, "/srv/a/logs", "bfs"}}};
+}
+
+}  // namespace
+
 core::Changes full_changes(std::uint64_t n) {
   core::Changes c;
   c.meta = {"generation", 100 + n, 200 + n, 1'700'000'000'000};
   c.groups = {{{1}, "Group", "eastus", {{"key", "value"}, {"", "empty"}}, 11, true}};
   c.workspaces = {{{2}, {1}, "work", "westus", {{"a", "b"}}, 12, true}};
   c.experiments = {{{3}, {2}, "exp", 13, true}};
-  c.clusters = {{{4},
-                 {2},
-                 "nc6cluster",
-                 {"Standard_NC6", core::VmPriority::low_priority, 4, core::DeallocationOption::wait_for_job_completion,
-                  "admin", "ssh-rsa AAAA"},
-                 true,
-                 14,
-                 15,
-                 true}};
+  c.clusters = {full_cluster()};
   core::Node node;
   node.id = {5};
   node.name = "n1";
@@ -93,6 +122,10 @@ core::Changes full_changes(std::uint64_t n) {
   node.reason = "no disk";
   node.state_changed_ms = 16;
   node.awaited_revision = 76;
+  node.setup_run = 79;
+  node.setup_failures = 2;
+  node.setup_retry_ms = 80;
+  node.setup_error = {"SetupTaskFailed", "exited with code 3", {{"exitCode", "3"}}, false};
   c.nodes = {node};
   c.jobs = {full_job(6)};
   core::Holding holding;
@@ -110,6 +143,13 @@ core::Changes full_changes(std::uint64_t n) {
   c.holdings = {holding};
   c.accounts = {{{7}, {1}, "account", "eastus", "Standard_LRS", "/srv/a", 18}};
   c.shares = {{{8}, {7}, "logs", 19}};
+  c.file_servers = {{{9},
+                     {2},
+                     "nfs",
+                     {"Standard_DS2", 10, 2, "Premium_LRS", "readonly", "demo", "ssh-rsa AAAA"},
+                     "10.0.0.5",
+                     "/srv/nfs",
+                     20}};
   c.requests = {{"6f1c", "finger", 20, 5, "no such thing", "job:6"}};
   c.timeline = {{n, 21, "user", "job:6 g/w/e/job_6", "queued -> preparing", "4 nodes were idle"}};
   return c;
@@ -150,6 +190,7 @@ void require_holds(const core::Tables& tables, const core::Changes& rows) {
   REQUIRE(tables.holdings == rows.holdings);
   REQUIRE(tables.accounts == rows.accounts);
   REQUIRE(tables.shares == rows.shares);
+  REQUIRE(tables.file_servers == rows.file_servers);
   REQUIRE(tables.requests == rows.requests);
   REQUIRE(tables.jobs.size() == rows.jobs.size());
   for (std::size_t i = 0; i < rows.jobs.size(); ++i) REQUIRE(same(tables.jobs[i], rows.jobs[i]));

@@ -181,6 +181,32 @@ TEST_CASE("an upgrade copies the old database first and is all or nothing") {
   CHECK(*copy->integer("SELECT x FROM t") == 7);
 }
 
+TEST_CASE("clusters and nodes of the first schema are read as what they were: manual scale, nothing to set up") {
+  TemporaryDirectory directory;
+  REQUIRE(::chmod(directory.path().c_str(), 0700) == 0);
+  {
+    auto old = raw(directory.path());
+    REQUIRE(migrate(old, migrations().first(1), directory.path() + "/before-").ok());
+    REQUIRE(
+        old.execute("INSERT INTO meta VALUES (1,'generation',10,1,1000);"
+                    "INSERT INTO groups VALUES (1,'g','here',1,0,'{}');"
+                    "INSERT INTO workspaces VALUES (2,1,'w','here',1,0,'{}');"
+                    "INSERT INTO clusters VALUES (3,2,'nc6','Standard_NC6','dedicated',4,'terminate','u','k',0,1,2,0);"
+                    "INSERT INTO nodes VALUES (4,'n1',3,'idle','',5,'boot-1','[]',7,6,'{}');")
+            .ok());
+  }
+  auto store = open_store(directory.path());
+  auto tables = store->load();
+  REQUIRE(tables.ok());
+  REQUIRE(tables->clusters.size() == 1);
+  CHECK(tables->clusters[0].spec.target_node_count == 4);
+  CHECK_FALSE(tables->clusters[0].spec.auto_scale.has_value());
+  CHECK(tables->clusters[0].spec.node_setup == NodeSetup{});
+  REQUIRE(tables->nodes.size() == 1);
+  CHECK(tables->nodes[0].state == core::NodeState::idle);
+  CHECK(tables->nodes[0].setup_run == 0);
+}
+
 TEST_CASE("a damaged database is refused with advice") {
   TemporaryDirectory directory;
   {

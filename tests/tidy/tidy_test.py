@@ -25,7 +25,9 @@ MAY_INCLUDE = {
     "controller/loop": ["controller/loop/", "controller/plan/", "controller/core/", "storage/store.h", "common/"],
     # The edge posts the core's events and reads committed state on the loop's thread; it never sees the core itself.
     "controller/edge": ["controller/edge/", "controller/loop/", "controller/config.h", "controller/core/event.h", "controller/core/view.h",
-                        "controller/core/rows.h", "controller/core/state.h", "controller/core/lookup.h", "proto/", "common/", "trainyard/v1/"],
+                        "controller/core/rows.h", "controller/core/state.h", "controller/core/lookup.h", "proto/", "common/", "trainyard/v1/",
+                        # The translator: the one reader of Batch AI's job files (docs/decisions/0025).
+                        "cli/job_file.h"],
     "agent/core": ["agent/core/", "common/"],
     "agent/exec": ["agent/exec/", "common/"],
     "agent/volumes": ["agent/volumes/", "agent/exec/files.h", "common/"],

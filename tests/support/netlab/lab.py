@@ -21,7 +21,7 @@ PREFIX = "tylab-"
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 TUTORIAL_IMAGE = "tensorflow/tensorflow:1.8.0-gpu"
 PORT = 7470
-PROGRAMS = ["trainyard", "trainyard-agent", "trainyard-controller", "trainyard-rsh", "trainyard-shim"]
+PROGRAMS = ["trainyard", "trainyard-agent", "trainyard-controller", "trainyard-exec", "trainyard-rsh", "trainyard-shim", "trainyard-tasks"]
 
 # Seconds, not minutes: what a test waits for.
 TEST_TIMING = {"heartbeat_ms": 300, "unreachable_after_ms": 2000, "gang_abort_after_ms": 3000, "kill_time_ms": 2000,

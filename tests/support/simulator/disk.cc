@@ -33,6 +33,7 @@ bool Disk::apply(const core::Changes& changes) {
   upsert(holdings, changes.holdings, [](const core::Holding& row) { return core::key_of(row); });
   upsert(accounts, changes.accounts, id);
   upsert(shares, changes.shares, id);
+  upsert(file_servers, changes.file_servers, id);
   upsert(requests, changes.requests, [](const core::RequestRecord& row) { return row.request_id; });
   erase(groups, changes.erased_groups);
   erase(workspaces, changes.erased_workspaces);
@@ -43,6 +44,7 @@ bool Disk::apply(const core::Changes& changes) {
   erase(holdings, changes.erased_holdings);
   erase(accounts, changes.erased_accounts);
   erase(shares, changes.erased_shares);
+  erase(file_servers, changes.erased_file_servers);
   erase(requests, changes.erased_requests);
   bool gap_free = true;
   for (const core::TimelineLine& line : changes.timeline) gap_free = gap_free && line.sequence == ++last_timeline;
@@ -60,6 +62,7 @@ core::Tables Disk::tables() const {
                       .holdings = values(holdings),
                       .accounts = values(accounts),
                       .shares = values(shares),
+                      .file_servers = values(file_servers),
                       .requests = values(requests)};
   for (core::Node& node : tables.nodes) node.live = {};  // memory only
   return tables;

@@ -25,6 +25,7 @@ class Disk {
   std::map<core::HoldingKey, core::Holding> holdings;
   std::map<AccountId, core::Account> accounts;
   std::map<ShareId, core::Share> shares;
+  std::map<FileServerId, core::FileServer> file_servers;
   std::map<std::string, core::RequestRecord> requests;
   std::uint64_t last_timeline = 0;
 };

@@ -38,6 +38,7 @@ void Machine::power_on(bool spool_lost) {
   // What was held before the boot is gone with its processes; only the record of orders means anything still.
   x_spooled.clear();
   x_spool.acked_send_ms = 0;
+  x_spool.setup.reset();
   x_world.note("machine on", x_index, x_boot, spool_lost);
   start_agent(spool_lost);
 }
@@ -50,6 +51,7 @@ void Machine::power_off() {
   if (std::exchange(x_frozen, false)) x_oracle.frozen(x_index, false);
   kill_everything();
   x_work.clear();
+  setup_vanishes();
   x_powered = false;
 }
 
@@ -97,6 +99,7 @@ void Machine::start_agent(bool spool_lost) {
     // Without its spool the agent cannot know what it held: it kills all it finds before it gives itself a new epoch.
     kill_everything();
     x_work.clear();
+    setup_vanishes();
     ++x_spool_generation;
     x_spool = {};
     x_spooled.clear();
@@ -187,7 +190,14 @@ void Machine::observe() {
 
 void Machine::execute(const agent::Action& action) {
   if (const auto* orders = std::get_if<agent::PersistOrders>(&action)) {
-    x_spool = {orders->revision, orders->store_generation, {}, orders->tombstones, orders->acked_send_ms};
+    x_spool = {orders->revision,   orders->store_generation, {},
+               orders->tombstones, orders->acked_send_ms,    x_spool.setup};
+  } else if (std::holds_alternative<agent::PersistSetup>(action)) {
+    x_spool.setup = x_agent->setup();
+  } else if (const auto* setup = std::get_if<agent::SetUp>(&action)) {
+    set_up(setup->run);
+  } else if (const auto* down = std::get_if<agent::TakeDownSetup>(&action)) {
+    take_down_setup(down->run);
   } else if (const auto* persist = std::get_if<agent::PersistHolding>(&action)) {
     x_spooled[persist->id] = x_agent->holdings().at(persist->id);
   } else if (const auto* forget = std::get_if<agent::ForgetHolding>(&action)) {
@@ -353,6 +363,50 @@ void Machine::kill(AttemptId id, bool machine_lost) {
 
 void Machine::kill_everything() {
   for (auto& [id, work] : x_work) kill(id, true);
+}
+
+// ---- The cluster's set-up ----
+
+void Machine::set_up(std::uint64_t run) {
+  if (x_setup_work && x_setup_work->run != run) {
+    x_world.fail(fmt::format("I14: set-up {} begins on {} while {} is there", run, x_name, x_setup_work->run));
+  }
+  if (x_setup_work) {  // a restarted agent asks again
+    if (x_setup_work->ended) agent_later(x_random.between(1, 20), [this, run] { finish_setup(run); });
+    return;
+  }
+  x_world.note("set-up starts", x_index, run);
+  x_oracle.setup_started(x_index, run);
+  x_setup_work = SetupWork{run, false, {}};
+  const bool slow = x_random.chance(100);
+  later(slow ? x_random.between(2'000, 20'000) : x_random.between(20, 1'500), [this, run] {
+    if (!x_setup_work || x_setup_work->run != run) return;
+    x_setup_work->ended = true;
+    if (x_random.chance(x_site.rates().setup_fails)) {
+      x_world.hit("fault set-up fails");
+      x_setup_work->error = NodeError{"SetupTaskFailed", "as drawn", {}, false};
+    } else {
+      x_oracle.setup_done(x_index, run);
+    }
+    agent_later(x_random.between(0, 20), [this, run] { finish_setup(run); });
+  });
+}
+
+void Machine::finish_setup(std::uint64_t run) {
+  if (x_setup_work && x_setup_work->run == run) step(agent::SetUpEnded{run, x_setup_work->error});
+}
+
+void Machine::take_down_setup(std::uint64_t run) {
+  const bool slow = x_random.chance(x_site.rates().slow_kill);
+  agent_later(slow ? x_random.between(2'000, 15'000) : x_random.between(5, 800), [this, run] {
+    setup_vanishes();
+    step(agent::SetupTakenDown{run});
+  });
+}
+
+void Machine::setup_vanishes() {
+  if (!std::exchange(x_setup_work, std::nullopt)) return;
+  x_oracle.setup_gone(x_index);
 }
 
 // ---- Faults of single processes ----

@@ -21,6 +21,7 @@ struct Rates {
   std::uint32_t drop = 0, duplicate = 0, delay = 0, reorder = 0, late_orders = 0, late_reports = 0;
   std::uint32_t agent_crash_in_step = 0, controller_crash_in_dispatch = 0, slow_commit = 0;
   std::uint32_t preparation_fails = 0, user_fails = 0, slow_kill = 0, preparation_hangs = 0;
+  std::uint32_t setup_fails = 0;
 };
 
 class Machine;
@@ -55,6 +56,7 @@ class Machine {
   // Of the newest orders its agent knows. REQUIRES: agent_running()
   std::uint64_t agent_revision() const { return x_agent->revision(); }
   bool idle() const;  // no processes, nothing held
+  bool has_setup() const { return x_setup_work.has_value(); }
 
   void power_on(bool spool_lost);
   void power_off();
@@ -112,6 +114,10 @@ class Machine {
   void kill(AttemptId id, bool machine_lost);
   void became(AttemptId id, bool was_alive);  // tells the oracle
   void kill_everything();
+  void set_up(std::uint64_t run);
+  void finish_setup(std::uint64_t run);
+  void take_down_setup(std::uint64_t run);
+  void setup_vanishes();
 
   World& x_world;
   Oracle& x_oracle;
@@ -127,6 +133,12 @@ class Machine {
   std::uint64_t x_boot = 0, x_spool_generation = 1;
   TimeMs x_booted_at_ms = 0, x_boottime_base_ms = 0;
   std::map<AttemptId, Work> x_work;
+  struct SetupWork {  // what really exists of a set-up
+    std::uint64_t run = 0;
+    bool ended = false;
+    std::optional<NodeError> error;
+  };
+  std::optional<SetupWork> x_setup_work;
 
   agent::Spool x_spool;                               // durable: all but holdings
   std::map<AttemptId, agent::HeldAttempt> x_spooled;  // durable

@@ -102,6 +102,7 @@ void Oracle::processes_live(NodeIndex node, const std::string& node_name, Attemp
     }
   }
   check_recorded(node_name, id);
+  check_set_up(node, node_name, id);
   seen.newest_started = std::max(seen.newest_started, id.attempt);
   for (const AttemptId other : x_live_on[node]) {
     if (other != id && !excused(node) && intersect(x_live[other][node], gpus)) {
@@ -117,6 +118,28 @@ void Oracle::check_recorded(const std::string& node_name, AttemptId id) const {
   if (node != x_recorded_nodes.end() && x_disk->holdings.contains({node->second, id})) return;
   x_world.fail(
       fmt::format("I10: {} starts on {} though the controller has no record of it there", text(id), node_name));
+}
+
+void Oracle::check_set_up(NodeIndex node, const std::string& node_name, AttemptId id) const {
+  const auto known = x_recorded_nodes.find(node_name);
+  if (known == x_recorded_nodes.end()) return;
+  const core::Node& row = x_disk->nodes.at(known->second);
+  const auto there = x_setups.find(node);
+  if (!row.cluster || row.setup_run == 0) return;
+  if (there != x_setups.end() && there->second.done && there->second.run == row.setup_run) return;
+  x_world.fail(fmt::format("I13: {} starts on {}, which is not set up for its cluster", text(id), node_name));
+}
+
+void Oracle::setup_started(NodeIndex node, std::uint64_t run) {
+  if (!x_setup_runs.insert(run).second) x_world.fail(fmt::format("I14: the task of set-up {} starts twice", run));
+  x_setups[node] = {run, false};
+}
+
+void Oracle::check_node(const core::Node& node, const core::Node* before) const {
+  const bool given = node.cluster && before != nullptr && !before->cluster;
+  const auto index = x_node_by_name.find(node.name);
+  if (!given || index == x_node_by_name.end() || excused(index->second) || !x_setups.contains(index->second)) return;
+  x_world.fail(fmt::format("I14: node {} is given to a cluster while a set-up of another is there", node.name));
 }
 
 void Oracle::processes_gone(NodeIndex node, AttemptId id) {
@@ -150,6 +173,10 @@ void Oracle::committing(const core::Changes& changes, const Disk& disk) {
   }
   for (const core::Holding& holding : changes.holdings) {
     if (!disk.holdings.contains(core::key_of(holding))) check_new_holding(holding, changes, disk);
+  }
+  for (const core::Node& node : changes.nodes) {
+    const auto before = disk.nodes.find(node.id);
+    check_node(node, before == disk.nodes.end() ? nullptr : &before->second);
   }
   for (const auto& [node, id] : changes.erased_holdings) {
     const auto row = disk.nodes.find(node);
@@ -258,6 +285,7 @@ void Oracle::cover(const core::Changes& changes, const Disk& disk) {
     const auto before = disk.jobs.find(job.id);
     if (before != disk.jobs.end() && before->second.state == job.state) continue;
     x_world.note(name_of(job.state), job.id.value, job.attempt);
+    if (job.cause.code == "Preempted" && job.state == core::JobState::queued) x_world.hit("job preempted");
     if (before == disk.jobs.end()) x_world.hit("job (new) -> queued");
   }
   // Several transitions of one batch are one change of the row; the timeline has each of them.
@@ -346,12 +374,12 @@ std::uint64_t digest(const core::State& state) {
   for (const auto& [id, experiment] : state.experiments) add(id.value * 2 + experiment.deleting);
   for (const auto& [id, cluster] : state.clusters) {
     add(id.value * 4 + cluster.deleting * 2 + cluster.resizing);
-    add(cluster.spec.target_node_count);
+    add(cluster.spec.target_node_count), add(core::target_of(cluster)), add(core::capacity_of(cluster.spec));
     add(static_cast<std::uint64_t>(cluster.spec.node_deallocation_option));
   }
   for (const auto& [id, node] : state.nodes) {
     add(id.value), add(node.revision), add(static_cast<std::uint64_t>(node.state));
-    add(node.cluster ? node.cluster->value : 0);
+    add(node.cluster ? node.cluster->value : 0), add(node.setup_run);
   }
   for (const auto& [id, job] : state.jobs) {
     add(id.value * 2 + job.deleting), add(static_cast<std::uint64_t>(job.state));

@@ -33,6 +33,11 @@ class Oracle {
   void processes_gone(NodeIndex node, AttemptId id);
   void head_exited(AttemptId id, std::int32_t code, ExitReason reason);
   void head_started(AttemptId id);
+  // Of a cluster's set-up. A run starts once, ever; jobs start only where their cluster's present run is done; and a
+  // node is given to a cluster only when nothing of another set-up is there.
+  void setup_started(NodeIndex node, std::uint64_t run);
+  void setup_done(NodeIndex node, std::uint64_t run) { x_setups[node].done = x_setups[node].run == run; }
+  void setup_gone(NodeIndex node) { x_setups.erase(node); }
   // A frozen machine runs nothing. One that thaws may run its old processes for the instant before its agent kills
   // them.
   void frozen(NodeIndex node, bool is_frozen);
@@ -70,6 +75,8 @@ class Oracle {
   bool erasable(const std::string& job_path) const;
   std::optional<NodeIndex> node_where_live(AttemptId id) const;
   void check_recorded(const std::string& node_name, AttemptId id) const;
+  void check_set_up(NodeIndex node, const std::string& node_name, AttemptId id) const;
+  void check_node(const core::Node& node, const core::Node* before) const;
   void check_job(const core::Job& job, const core::Job* before, const core::Changes& changes, const Disk& disk);
   void check_end(const core::Job& job);
   void check_new_holding(const core::Holding& holding, const core::Changes& changes, const Disk& disk);
@@ -79,6 +86,12 @@ class Oracle {
   const Disk* x_disk = nullptr;
   std::map<AttemptId, std::map<NodeIndex, std::vector<std::string>>> x_live;
   std::map<NodeIndex, std::set<AttemptId>> x_live_on;
+  struct Setup {
+    std::uint64_t run = 0;
+    bool done = false;
+  };
+  std::map<NodeIndex, Setup> x_setups;
+  std::set<std::uint64_t> x_setup_runs;
   std::map<std::string, NodeIndex> x_node_by_name;
   std::map<std::string, NodeId> x_recorded_nodes;
   std::map<AttemptId, Exit> x_exits;

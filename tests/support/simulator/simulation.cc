@@ -13,6 +13,10 @@ constexpr DurationMs kLivenessBoundMs = 4 * 3600 * 1000;
 constexpr const char* kSmall = "STANDARD_NC6";
 constexpr const char* kLarge = "STANDARD_NC24";
 
+NodeIndex index_of(const std::string& node_name) {
+  return static_cast<NodeIndex>(std::stoul(node_name.substr(1)));
+}
+
 bool is_large(NodeIndex node) {
   return node % 4 == 3;
 }
@@ -27,6 +31,8 @@ core::Settings settings_of(const Options& options) {
           .kill_time_ms = kKillTimeMs,
           .prepare_limit_ms = 60'000,
           .request_keep_ms = 30LL * 24 * 3600 * 1000,
+          .setup_retry_ms = 5'000,
+          .setup_retry_longest_ms = 60'000,
           .pools_with_fence_command = {"fenced"}};
 }
 
@@ -44,13 +50,14 @@ Inventory inventory_of(NodeIndex node) {
   return inventory;
 }
 
-// Two clusters share the small machines with some to spare, one has nearly all large ones.
+// Two clusters share the small machines with some to spare (one of them gives its nodes to passing clusters), one has
+// nearly all large ones.
 std::vector<ClusterPlan> clusters_of(const Options& options) {
   std::uint32_t large = 0;
   for (NodeIndex node = 0; node < options.nodes; ++node) large += is_large(node);
   const std::uint32_t small = options.nodes - large;
   return {{"c0", kSmall, std::max(1U, small / 2)},
-          {"c1", kSmall, std::max(1U, small / 3)},
+          {"c1", kSmall, std::max(1U, small / 3), true, true},
           {"c2", kLarge, std::max(1U, large)}};
 }
 
@@ -148,6 +155,11 @@ bool Simulation::at_rest(std::string& why_not) const {
   for (const auto& [id, node] : x_controller.state().nodes) {
     if (!node.live.seen || !node.live.reachable) return wait_for(fmt::format("node {} is not heard of", node.name));
   }
+  for (const auto& [id, node] : x_controller.disk().nodes) {
+    if (node.setup_run == 0 && x_machines[index_of(node.name)]->has_setup()) {
+      return wait_for(fmt::format("machine {} still has a set-up of a cluster that it left", node.name));
+    }
+  }
   for (const auto& machine : x_machines) {
     if (!machine->idle()) return wait_for(fmt::format("machine {} still has something", machine->name()));
   }
@@ -188,14 +200,6 @@ void Simulation::member_gone(NodeIndex node, AttemptId id, bool machine_lost) {
 void Simulation::reply(core::Ticket ticket, const Result<core::Subject>& result, bool state_changed) {
   x_users.heard(ticket, result, state_changed);
 }
-
-namespace {
-
-NodeIndex index_of(const std::string& node_name) {
-  return static_cast<NodeIndex>(std::stoul(node_name.substr(1)));
-}
-
-}  // namespace
 
 void Simulation::send_orders(const std::string& node_name, Orders orders) {
   x_network.down(index_of(node_name), std::move(orders));
@@ -253,6 +257,7 @@ const char* const kRequiredCoverage[] = {"fault agent crash",
                                          "fault rank vanishes silently",
                                          "fault reorder",
                                          "fault reply lost",
+                                         "fault set-up fails",
                                          "fault request doubled",
                                          "fault request lost",
                                          "fault slow disk",
@@ -278,6 +283,9 @@ const char* const kRequiredCoverage[] = {"fault agent crash",
                                          "node (new) -> unassigned",
                                          "node unassigned -> preparing",
                                          "node preparing -> idle",
+                                         "node preparing -> unusable",
+                                         "node unusable -> preparing",
+                                         "job preempted",
                                          "node idle -> running",
                                          "node running -> idle",
                                          "node running -> leaving",

@@ -83,7 +83,7 @@ void Users::set_up(std::size_t step) {
   if (step == 4) return ask(core::CreateShare{"account", "share"}, next);
   if (step < 5 + x_clusters.size()) {
     const ClusterPlan& plan = x_clusters[step - 5];
-    return ask(core::CreateCluster{ref_of(plan), {.vm_size = plan.flavour, .target_node_count = plan.nodes}}, next);
+    return ask(creation_of(plan), next);
   }
   work();
 }
@@ -105,26 +105,47 @@ void Users::one_thing() {
     x_oracle.erasure_wanted(job.experiment + "/" + job.job);
     return ask(core::DeleteJob{job});
   }
-  if (draw < 760) {
-    const ClusterPlan& plan = x_clusters[x_random.below(x_clusters.size())];
-    const auto target = static_cast<std::uint32_t>(x_random.between(plan.nodes / 2, plan.nodes));
-    const auto option = static_cast<core::DeallocationOption>(x_random.below(3));
-    return ask(core::ResizeCluster{ref_of(plan), x_random.chance(100) ? 0 : target, option});
+  if (draw < 760) return rescale();
+  if (draw < 770) {
+    return ask(core::RepairNode{fmt::format("n{:04}", x_random.below(x_world.options.nodes))});
   }
   if (draw < 790) return something_again();
   if (draw < 830) return something_impossible();
   if (draw < 845) {  // a cluster and an experiment that come and go, with whatever runs in them
     const std::string name = fmt::format("x{}", x_round / 2);
     const bool create = x_round++ % 2 == 0;
-    const ClusterPlan plan{name, x_clusters[0].flavour, std::max(1U, x_clusters[0].nodes / 10)};
+    const ClusterPlan plan{name, x_clusters[0].flavour, std::max(1U, x_clusters[0].nodes / 2), x_round % 4 == 1};
     if (create) {
       ask(core::CreateExperiment{{"g", "w", name}});
-      return ask(core::CreateCluster{ref_of(plan), {.vm_size = plan.flavour, .target_node_count = plan.nodes}});
+      return ask(creation_of(plan));
     }
     x_oracle.erasure_wanted(name + "/");
     ask(core::DeleteCluster{ref_of(plan)});
     return ask(core::DeleteExperiment{{"g", "w", name}});
   }
+}
+
+core::CreateCluster Users::creation_of(const ClusterPlan& plan) const {
+  core::CreateCluster creation{
+      ref_of(plan), {.vm_size = plan.flavour, .target_node_count = plan.nodes}, "u" + plan.name};
+  if (plan.low_priority) creation.spec.vm_priority = core::VmPriority::low_priority;
+  if (plan.sets_up) {
+    creation.spec.node_setup.task.command_line = "install";
+    creation.spec.node_setup.file_shares.push_back({"account", "https://account/share", "share", "share"});
+  }
+  return creation;
+}
+
+void Users::rescale() {
+  const ClusterPlan& plan = x_clusters[x_random.below(x_clusters.size())];
+  if (x_random.chance(300)) {
+    const auto least = static_cast<std::uint32_t>(x_random.between(0, plan.nodes / 2));
+    const auto most = static_cast<std::uint32_t>(x_random.between(least, plan.nodes));
+    return ask(core::AutoScaleCluster{ref_of(plan), least, most, x_random.between(2'000, 60'000)});
+  }
+  const auto target = static_cast<std::uint32_t>(x_random.between(plan.nodes / 2, plan.nodes));
+  const auto option = static_cast<core::DeallocationOption>(x_random.below(3));
+  ask(core::ResizeCluster{ref_of(plan), x_random.chance(100) ? 0 : target, option});
 }
 
 JobSpec Users::draw_spec(const ClusterPlan& cluster) {

@@ -16,6 +16,7 @@ namespace trainyard::simulator {
 struct ClusterPlan {
   std::string name, flavour;
   std::uint32_t nodes = 0;  // that it can have at most and has at the end
+  bool sets_up = false, low_priority = false;
 };
 
 class Users {
@@ -50,6 +51,8 @@ class Users {
   void something_impossible();
   void something_again();
   core::JobRef some_job();
+  void rescale();
+  core::CreateCluster creation_of(const ClusterPlan& plan) const;
   core::ClusterRef ref_of(const ClusterPlan& plan) const { return {"g", "w", plan.name}; }
   JobSpec draw_spec(const ClusterPlan& cluster);
 

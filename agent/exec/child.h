@@ -1,0 +1,26 @@
+// What happens between fork and exec in a process of a job: common to the shim (shim_main.cc) and to the supervisor of
+// commands (exec_main.cc). Complaints go to descriptor 3, which exec closes: the parent reads why nothing runs.
+#pragma once
+
+#include <string>
+
+#include "agent/exec/shim.h"
+
+namespace trainyard::agent {
+
+inline constexpr int kReportFd = 3;
+
+// Says what failed, with errno, and ends.
+[[noreturn]] void fail_child(const char* what);
+
+// The calling process becomes a member; `report` is where the parent listens as long as descriptor 3 is not.
+void join_cgroup(const std::string& cgroup, int report);
+
+// With descriptors 0, 1, 2 in place and a session of its own: directory, user, no new privileges, default signals; then
+// the program. Uses argv, environment, working_directory, uid and gid of `spec`.
+[[noreturn]] void run_program(const ShimSpec& spec);
+
+// A descriptor above 4: nothing is overwritten when 0 to 4 are put in place.
+int above_four(int fd);
+
+}  // namespace trainyard::agent

@@ -1,0 +1,72 @@
+#include "agent/loop/node_files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "agent/exec/files.h"
+
+namespace trainyard::agent {
+namespace {
+
+std::string wall_time() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return iso8601(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+}
+
+}  // namespace
+
+bool is_machines_fault(Code code) {
+  return code == Code::deadline_exceeded || code == Code::unavailable || code == Code::resource_exhausted ||
+         code == Code::internal || code == Code::data_loss;
+}
+
+bool is_safe_relative(const std::string& path) {
+  if (path.empty() || path.front() == '/') return false;
+  for (std::size_t start = 0; start <= path.size();) {
+    const std::size_t slash = std::min(path.find('/', start), path.size());
+    const std::string part = path.substr(start, slash - start);
+    if (part.empty() || part == "." || part == "..") return false;
+    start = slash + 1;
+  }
+  return true;
+}
+
+std::string tail_of(const std::string& path, std::size_t most) {
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat status {};
+  if (!file.valid() || ::fstat(file.get(), &status) != 0) return {};
+  const auto size = static_cast<std::size_t>(status.st_size);
+  std::string text(std::min(size, most), '\0');
+  const ssize_t got = ::pread(file.get(), text.data(), text.size(), static_cast<off_t>(size - text.size()));
+  text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+std::pair<std::string, std::string> split_at_root(const std::string& path, const std::string& mount_root) {
+  if (path.rfind(mount_root + "/", 0) == 0) return {mount_root, path.substr(mount_root.size() + 1)};
+  const auto start = path.find_first_not_of('/');
+  return {"/", start == std::string::npos ? std::string(".") : path.substr(start)};
+}
+
+std::pair<std::string, std::string> split_at_root(const std::string& path, const HoldingPaths& paths) {
+  auto split = split_at_root(path, paths.job_mount_root);
+  return split.first == "/" ? split_at_root(path, paths.mount_root) : split;
+}
+
+void say_in(const Place& place, const std::string& node_name, const std::string& line) {
+  spdlog::info("{}: {}", place.name, line);
+  const UniqueFd file(::open(place.log("execution.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  const std::string text = fmt::format("{} {}: {}\n", wall_time(), node_name, line);
+  if (file.valid() && !write_fully(file.get(), text.data(), text.size())) {
+    spdlog::warn("{}: cannot write the execution log", place.name);
+  }
+}
+
+}  // namespace trainyard::agent

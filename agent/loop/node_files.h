@@ -1,0 +1,28 @@
+// Small things that the executors of attempts and of set-ups do with files of the node. None of them touches a mount.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "agent/loop/place.h"
+
+namespace trainyard::agent {
+
+// A helper or mount that failed with this was let down by a machine, not by the user.
+bool is_machines_fault(Code code);
+
+// Where a mount appears stays inside its mount root.
+bool is_safe_relative(const std::string& path);
+
+// The last bytes of a log of ours, without the last line's end.
+std::string tail_of(const std::string& path, std::size_t most = 2'000);
+
+// Root and relative path for a helper: a share's directory is reached from the mounts, anything else from "/".
+std::pair<std::string, std::string> split_at_root(const std::string& path, const std::string& mount_root);
+// The same with a job's mounts, and its cluster's.
+std::pair<std::string, std::string> split_at_root(const std::string& path, const HoldingPaths& paths);
+
+// A line in the place's execution log, and in the agent's.
+void say_in(const Place& place, const std::string& node_name, const std::string& line);
+
+}  // namespace trainyard::agent

@@ -1,0 +1,72 @@
+#include "cli/mount_fields.h"
+
+#include <fmt/format.h>
+
+namespace trainyard::cli {
+namespace {
+
+using Need = Fields::Need;
+
+constexpr const char* kAccountPlaceholder = "<AZURE_BATCHAI_STORAGE_ACCOUNT>";
+constexpr const char* kHowToGiveAccount = "give --storage-account-name, or set AZURE_BATCHAI_STORAGE_ACCOUNT";
+
+std::string with_account(Fields& mount, const char* key, Need need, const std::string& account) {
+  std::string text = mount.text(key, need);
+  for (std::size_t at = text.find(kAccountPlaceholder); at != std::string::npos; at = text.find(kAccountPlaceholder)) {
+    if (account.empty()) {
+      mount.fail(key, fmt::format("contains {}: {}", kAccountPlaceholder, kHowToGiveAccount));
+      return text;
+    }
+    text.replace(at, std::string(kAccountPlaceholder).size(), account);
+  }
+  return text;
+}
+
+void read_credentials(Fields& mount) {
+  Fields credentials = mount.object("credentials");
+  credentials.text("accountKey");
+  if (credentials.has("accountKeySecretReference")) {
+    credentials.refuse("accountKeySecretReference",
+                       "there is no key vault; the operator's storage table gives access: remove the reference");
+  }
+  credentials.object("accountKeySecretReference");
+  credentials.finish();
+}
+
+}  // namespace
+
+void read_mounts(Fields mounts, const std::string& account,
+                 google::protobuf::RepeatedPtrField<v1::AzureFileShare>& shares,
+                 google::protobuf::RepeatedPtrField<v1::AzureBlobFileSystem>& containers) {
+  mounts.each("azureFileShares", [&](Fields& share) {
+    v1::AzureFileShare& out = *shares.Add();
+    out.set_account_name(with_account(share, "accountName", Need::optional, account));
+    out.set_azure_file_url(with_account(share, "azureFileUrl", Need::required, account));
+    out.set_relative_mount_path(share.text("relativeMountPath", Need::required));
+    out.set_file_mode(share.text("fileMode"));
+    out.set_directory_mode(share.text("directoryMode"));
+    read_credentials(share);
+  });
+  mounts.each("azureBlobFileSystems", [&](Fields& container) {
+    v1::AzureBlobFileSystem& out = *containers.Add();
+    out.set_account_name(with_account(container, "accountName", Need::optional, account));
+    if (out.account_name().empty()) out.set_account_name(account);
+    if (out.account_name().empty()) {
+      container.fail("accountName", fmt::format("is missing: give it, or {}", kHowToGiveAccount));
+    }
+    out.set_container_name(container.text("containerName", Need::required));
+    out.set_relative_mount_path(container.text("relativeMountPath", Need::required));
+    out.set_mount_options(container.text("mountOptions"));
+    read_credentials(container);
+  });
+  if (mounts.count("fileServers") != 0) {
+    mounts.refuse("fileServers", "mount the data as a share of a storage account instead");
+  }
+  if (mounts.count("unmanagedFileSystems") != 0) {
+    mounts.refuse("unmanagedFileSystems",
+                  "the operator maps file systems in the controller's storage table; use azureFileShares");
+  }
+  mounts.finish();
+}
+
+}  // namespace trainyard::cli

@@ -1,0 +1,17 @@
+// `mountVolumes` of a cluster or job file. Pure.
+#pragma once
+
+#include <string>
+
+#include "cli/json_fields.h"
+#include "trainyard/v1/jobs.pb.h"
+
+namespace trainyard::cli {
+
+// `account` replaces <AZURE_BATCHAI_STORAGE_ACCOUNT> and missing account names; may be empty. Keys in the file go no
+// further: the operator's storage table gives access. The arrays that are not carried out are refused by name.
+void read_mounts(Fields mounts, const std::string& account,
+                 google::protobuf::RepeatedPtrField<v1::AzureFileShare>& shares,
+                 google::protobuf::RepeatedPtrField<v1::AzureBlobFileSystem>& containers);
+
+}  // namespace trainyard::cli

@@ -1,0 +1,14 @@
+// How many nodes each cluster should have now, and which nodes move between clusters and inventory for it. Pure.
+//
+// autoScale: busy nodes + what the queued jobs need, within minimum and maximum; an idle node stays for its idle time.
+// The inventory goes to dedicated clusters first; when it has too few, they take nodes of low-priority clusters back.
+#pragma once
+
+#include "controller/plan/plan.h"
+
+namespace trainyard::plan {
+
+// Fills the plan's retargets, withdrawals and assignments.
+void scale_clusters(const core::State& state, TimeMs now_ms, Plan& plan);
+
+}  // namespace trainyard::plan
