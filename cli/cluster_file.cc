@@ -152,23 +152,12 @@ std::optional<Error> setup_flags(const ClusterFlags& flags, v1::ClusterSpec& spe
     task.set_command_line(flags.setup_task);
     task.set_std_out_err_path_prefix(flags.setup_task_output);
   }
-  const std::string& account = flags.storage_account_name;
-  if (account.empty() && !(flags.afs_name.empty() && flags.bfs_name.empty())) {
-    return usage("--afs-name and --bfs-name: give --storage-account-name too, or set AZURE_BATCHAI_STORAGE_ACCOUNT");
-  }
-  if (!flags.afs_name.empty()) {
-    v1::AzureFileShare& share = *spec.mutable_node_setup()->add_azure_file_shares();
-    share.set_account_name(account);
-    share.set_azure_file_url("https://" + account + ".file.core.windows.net/" + flags.afs_name);
-    share.set_relative_mount_path(flags.afs_mount_path);
-  }
-  if (!flags.bfs_name.empty()) {
-    v1::AzureBlobFileSystem& container = *spec.mutable_node_setup()->add_azure_blob_file_systems();
-    container.set_account_name(account);
-    container.set_container_name(flags.bfs_name);
-    container.set_relative_mount_path(flags.bfs_mount_path);
-  }
-  return std::nullopt;
+  // The set-up is made only when there is something to say.
+  if (flags.afs_name.empty() && flags.bfs_name.empty()) return std::nullopt;
+  v1::NodeSetup& setup = *spec.mutable_node_setup();
+  return add_mounts({flags.afs_name, flags.afs_mount_path, flags.bfs_name, flags.bfs_mount_path},
+                    flags.storage_account_name, *setup.mutable_azure_file_shares(),
+                    *setup.mutable_azure_blob_file_systems());
 }
 
 std::optional<Error> priority_flag(const ClusterFlags& flags, v1::ClusterSpec& spec) {

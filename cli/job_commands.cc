@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/job_file.h"
 #include "cli/json_fields.h"
+#include "cli/mount_fields.h"
 #include "cli/progress.h"
 #include "cli/show.h"
 #include "trainyard/v1/jobs.grpc.pb.h"
@@ -18,7 +19,8 @@ using Stub = v1::Jobs::Stub;
 
 struct Options {
   Place place;
-  std::string cluster, config_file, storage_account_name;
+  std::string cluster, config_file, storage_account_name, storage_account_key;
+  MountFlags mounts;
   double interval_s = 15;
 };
 
@@ -60,11 +62,18 @@ int create(Program& program, const Options& options) {
     file.storage_account_name = first_set({"AZURE_BATCHAI_STORAGE_ACCOUNT", "TRAINYARD_STORAGE_ACCOUNT"});
   }
   std::vector<std::string> warnings;
-  const auto spec = read_job_file(*text, file, warnings);
+  auto spec = read_job_file(*text, file, warnings);
+  if (!options.storage_account_key.empty()) {
+    warnings.push_back("--storage-account-key has no effect: the operator's storage table gives access");
+  }
   for (const std::string& warning : warnings) {
     fmt::print(stderr, "trainyard: warning: {}: {}\n", options.config_file, warning);
   }
   if (!spec) return program.fail(Error{spec.error().code, spec.error().message});
+  if (const auto wrong = add_mounts(options.mounts, file.storage_account_name, *spec->mutable_azure_file_shares(),
+                                    *spec->mutable_azure_blob_file_systems())) {
+    return program.fail(*wrong);
+  }
   v1::CreateJobRequest request;
   request.set_request_id(new_request_id());
   request.set_resource_group(options.place.group);
@@ -214,8 +223,14 @@ void add_create(CLI::App& jobs, Program& program, const std::shared_ptr<Options>
                      "Cluster to run on: a name in the workspace, GROUP/WORKSPACE/NAME, or an id");
   command.add_option("--storage-account-name", options->storage_account_name,
                      "Replaces <AZURE_BATCHAI_STORAGE_ACCOUNT> [$AZURE_BATCHAI_STORAGE_ACCOUNT]");
-  program.refuse_flags(command, {"--afs-name", "--afs-mount-path", "--bfs-name", "--bfs-mount-path", "--nfs",
-                                 "--nfs-mount-path", "--storage-account-key"});
+  command.add_option("--afs-name", options->mounts.afs_name,
+                     "Share of that account to mount on the job's nodes, under $AZ_BATCHAI_JOB_MOUNT_ROOT");
+  command.add_option("--afs-mount-path", options->mounts.afs_mount_path, "Where below it [afs]");
+  command.add_option("--bfs-name", options->mounts.bfs_name, "Container to mount: a share of the account, too");
+  command.add_option("--bfs-mount-path", options->mounts.bfs_mount_path, "Where below it [bfs]");
+  command.add_option("--storage-account-key", options->storage_account_key,
+                     "Accepted without effect: the operator's storage table gives access");
+  program.refuse_flags(command, {"--nfs", "--nfs-mount-path"});
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "cli/job_toolkits.h"
 #include "cli/json_fields.h"
+#include "cli/mount_fields.h"
 
 namespace trainyard::cli {
 namespace {
@@ -14,67 +15,11 @@ namespace {
 using google::protobuf::util::TimeUtil;
 using Need = Fields::Need;
 
-constexpr const char* kAccountPlaceholder = "<AZURE_BATCHAI_STORAGE_ACCOUNT>";
 constexpr const char* kObsolete = "a field of an older API version, without a meaning now";
-
-// A placeholder in an account's name or address, filled in from the command line.
-std::string with_account(Fields& share, const char* key, Need need, const JobFileOptions& options) {
-  std::string text = share.text(key, need);
-  for (std::size_t at = text.find(kAccountPlaceholder); at != std::string::npos; at = text.find(kAccountPlaceholder)) {
-    if (options.storage_account_name.empty()) {
-      share.fail(key, fmt::format("contains {}: give --storage-account-name, or set AZURE_BATCHAI_STORAGE_ACCOUNT",
-                                  kAccountPlaceholder));
-      return text;
-    }
-    text.replace(at, std::string(kAccountPlaceholder).size(), options.storage_account_name);
-  }
-  return text;
-}
-
-// Access is the operator's matter (the controller's storage table): keys go no further than this function.
-void read_credentials(Fields& mount) {
-  Fields credentials = mount.object("credentials");
-  credentials.text("accountKey");
-  if (credentials.has("accountKeySecretReference")) {
-    credentials.refuse("accountKeySecretReference",
-                       "there is no key vault; the operator's storage table gives access: remove the reference");
-  }
-  credentials.object("accountKeySecretReference");
-  credentials.finish();
-}
 
 // A list that is known and not carried out; an empty one asks for nothing.
 void refuse_list(Fields& object, const char* key, const std::string& hint) {
   if (object.count(key) != 0) object.refuse(key, hint);
-}
-
-void read_mounts(Fields& properties, const JobFileOptions& options, v1::JobSpec& spec) {
-  Fields mounts = properties.object("mountVolumes");
-  mounts.each("azureFileShares", [&](Fields& share) {
-    v1::AzureFileShare* out = spec.add_azure_file_shares();
-    out->set_account_name(with_account(share, "accountName", Need::optional, options));
-    out->set_azure_file_url(with_account(share, "azureFileUrl", Need::required, options));
-    out->set_relative_mount_path(share.text("relativeMountPath", Need::required));
-    out->set_file_mode(share.text("fileMode"));
-    out->set_directory_mode(share.text("directoryMode"));
-    read_credentials(share);
-  });
-  mounts.each("azureBlobFileSystems", [&](Fields& blob) {
-    v1::AzureBlobFileSystem* out = spec.add_azure_blob_file_systems();
-    out->set_account_name(with_account(blob, "accountName", Need::optional, options));
-    if (out->account_name().empty()) out->set_account_name(options.storage_account_name);
-    if (out->account_name().empty()) {
-      blob.fail("accountName", "is missing: give it, or --storage-account-name, or set AZURE_BATCHAI_STORAGE_ACCOUNT");
-    }
-    out->set_container_name(blob.text("containerName", Need::required));
-    out->set_relative_mount_path(blob.text("relativeMountPath", Need::required));
-    out->set_mount_options(blob.text("mountOptions"));
-    read_credentials(blob);
-  });
-  refuse_list(mounts, "fileServers", "mount the data as a share of a storage account instead");
-  refuse_list(mounts, "unmanagedFileSystems",
-              "the operator maps file systems in the controller's storage table; use azureFileShares");
-  mounts.finish();
 }
 
 void read_directories(Fields& properties, bool old_file, v1::JobSpec& spec) {
@@ -211,7 +156,8 @@ Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions&
   if (const auto count = properties.whole("nodeCount", 1, Need::required)) spec.set_node_count(*count);
   read_toolkit(properties, spec);
   spec.set_std_out_err_path_prefix(properties.text("stdOutErrPathPrefix", Need::required));
-  read_mounts(properties, options, spec);
+  read_mounts(properties.object("mountVolumes"), options.storage_account_name, *spec.mutable_azure_file_shares(),
+              *spec.mutable_azure_blob_file_systems());
   read_container(properties, spec);
   read_single_fields(properties, options, spec);
   read_priority(properties, spec);

@@ -69,4 +69,26 @@ void read_mounts(Fields mounts, const std::string& account,
   mounts.finish();
 }
 
+std::optional<Error> add_mounts(const MountFlags& flags, const std::string& account,
+                                google::protobuf::RepeatedPtrField<v1::AzureFileShare>& shares,
+                                google::protobuf::RepeatedPtrField<v1::AzureBlobFileSystem>& containers) {
+  if (account.empty() && !(flags.afs_name.empty() && flags.bfs_name.empty())) {
+    return Error{Code::invalid_argument,
+                 "--afs-name and --bfs-name: give --storage-account-name too, or set AZURE_BATCHAI_STORAGE_ACCOUNT"};
+  }
+  if (!flags.afs_name.empty()) {
+    v1::AzureFileShare& share = *shares.Add();
+    share.set_account_name(account);
+    share.set_azure_file_url("https://" + account + ".file.core.windows.net/" + flags.afs_name);
+    share.set_relative_mount_path(flags.afs_mount_path);
+  }
+  if (!flags.bfs_name.empty()) {
+    v1::AzureBlobFileSystem& container = *containers.Add();
+    container.set_account_name(account);
+    container.set_container_name(flags.bfs_name);
+    container.set_relative_mount_path(flags.bfs_mount_path);
+  }
+  return std::nullopt;
+}
+
 }  // namespace trainyard::cli

@@ -1,6 +1,7 @@
 // `mountVolumes` of a cluster or job file. Pure.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "cli/json_fields.h"
@@ -13,5 +14,13 @@ namespace trainyard::cli {
 void read_mounts(Fields mounts, const std::string& account,
                  google::protobuf::RepeatedPtrField<v1::AzureFileShare>& shares,
                  google::protobuf::RepeatedPtrField<v1::AzureBlobFileSystem>& containers);
+
+// --afs-name, --afs-mount-path, --bfs-name, --bfs-mount-path: one more share or container of the account.
+struct MountFlags {
+  std::string afs_name, afs_mount_path = "afs", bfs_name, bfs_mount_path = "bfs";
+};
+std::optional<Error> add_mounts(const MountFlags& flags, const std::string& account,
+                                google::protobuf::RepeatedPtrField<v1::AzureFileShare>& shares,
+                                google::protobuf::RepeatedPtrField<v1::AzureBlobFileSystem>& containers);
 
 }  // namespace trainyard::cli

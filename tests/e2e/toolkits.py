@@ -89,5 +89,23 @@ def delete_and_list():
         world.wait_idle(1)
 
 
+def mounts_by_flags():
+    """A share and a container (a share of the account, too) that only the command line names."""
+    with Lab(nodes=1) as lab:
+        world = World(lab)
+        lab.cli("storage", "share", "create", "-n", "c2", "--account-name", "a").ok()
+        body = {"properties": {"nodeCount": 1, "stdOutErrPathPrefix": "$AZ_BATCHAI_JOB_MOUNT_ROOT/afs",
+                               "customToolkitSettings": {"commandLine": "echo there > $AZ_BATCHAI_JOB_MOUNT_ROOT/models/m"}}}
+        world.create("none", body, "--afs-name", "s").failed("--storage-account-name")
+        answer = world.create("j", body, "--storage-account-name", "a", "--storage-account-key", "k3y", "--afs-name", "s", "--bfs-name", "c2",
+                              "--bfs-mount-path", "models")
+        check("no effect" in answer.err and "k3y" not in answer.out + answer.err, f"a warning about the key, without it: {answer.err}")
+        answer.ok()
+        world.succeed("j")
+        with open(os.path.join(lab.storage, "a", "c2", "m")) as file:
+            check(file.read() == "there\n", "the container's file")
+        check(os.path.isdir(os.path.join(world.share, "trainyard")), "the logs are on the share of --afs-name")
+
+
 if __name__ == "__main__":
     main(globals())
