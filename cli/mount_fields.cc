@@ -8,13 +8,13 @@ namespace {
 using Need = Fields::Need;
 
 constexpr const char* kAccountPlaceholder = "<AZURE_BATCHAI_STORAGE_ACCOUNT>";
-constexpr const char* kHowToGiveAccount = "give --storage-account-name, or set AZURE_BATCHAI_STORAGE_ACCOUNT";
+constexpr const char* kHowToGiveAccount = "--storage-account-name, or set AZURE_BATCHAI_STORAGE_ACCOUNT";
 
 std::string with_account(Fields& mount, const char* key, Need need, const std::string& account) {
   std::string text = mount.text(key, need);
   for (std::size_t at = text.find(kAccountPlaceholder); at != std::string::npos; at = text.find(kAccountPlaceholder)) {
     if (account.empty()) {
-      mount.fail(key, fmt::format("contains {}: {}", kAccountPlaceholder, kHowToGiveAccount));
+      mount.fail(key, fmt::format("contains {}: give {}", kAccountPlaceholder, kHowToGiveAccount));
       return text;
     }
     text.replace(at, std::string(kAccountPlaceholder).size(), account);

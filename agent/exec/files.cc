@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -78,7 +79,20 @@ bool write_fully(int fd, const char* data, std::size_t size) {
 
 namespace {
 
-Status replace_file(const std::string& path, const std::string& text, mode_t mode, bool durably) {
+// How the new file takes the old one's name: in its place, or the two change names.
+enum class Swap { rename, exchange };
+
+bool give_name(const std::string& temporary, const std::string& path, Swap swap) {
+  if (swap == Swap::exchange &&
+      ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) {
+    return true;
+  }
+  // No old one yet, or a file system that cannot exchange.
+  return ::rename(temporary.c_str(), path.c_str()) == 0;
+}
+
+Status replace_file(const std::string& path, const std::string& text, mode_t mode, bool durably,
+                    Swap swap = Swap::rename) {
   const std::string temporary = path + ".new";
   {
     UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
@@ -86,7 +100,7 @@ Status replace_file(const std::string& path, const std::string& text, mode_t mod
     if (!write_fully(fd.get(), text.data(), text.size())) return system_error("cannot write " + temporary, errno);
     if (durably && ::fsync(fd.get()) != 0) return system_error("cannot sync " + temporary, errno);
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return system_error("cannot rename to " + path, errno);
+  if (!give_name(temporary, path, swap)) return system_error("cannot rename to " + path, errno);
   if (!durably) return {};
   const std::string directory = path.substr(0, path.rfind('/') + 1);
   UniqueFd fd(::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -102,6 +116,10 @@ Status write_file_atomically(const std::string& path, const std::string& text, m
 
 Status write_file_durably(const std::string& path, const std::string& text, mode_t mode) {
   return replace_file(path, text, mode, true);
+}
+
+Status rewrite_file_durably(const std::string& path, const std::string& text, mode_t mode) {
+  return replace_file(path, text, mode, true, Swap::exchange);
 }
 
 std::string unescape_mount_path(const std::string& text) {

@@ -41,6 +41,9 @@ Result<std::string> read_whole_file(const std::string& path);
 // Durably: also synced, so that a crash of the machine does not undo it.
 Status write_file_atomically(const std::string& path, const std::string& text, mode_t mode);
 Status write_file_durably(const std::string& path, const std::string& text, mode_t mode);
+// The same for a file that is written at every step: the old content stays beside it as PATH.new and is written over
+// the next time, so that no file is made or removed (on ext4 that costs more with every one of the last seconds).
+Status rewrite_file_durably(const std::string& path, const std::string& text, mode_t mode);
 
 // All of `data`, through short writes and interruptions. False with errno set.
 bool write_fully(int fd, const char* data, std::size_t size);

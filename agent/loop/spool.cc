@@ -175,7 +175,7 @@ Status SpoolDirectory::save(const std::map<AttemptId, HeldAttempt>& holdings, co
   for (const AttemptId id : x_record.tombstones) value["tombstones"].push_back(id_to_json(id));
   for (const auto& [id, held] : holdings) value["holdings"].push_back(held_to_json(held));
   if (setup) value["setup"] = setup_to_json(*setup);
-  return write_file_durably(x_path + "/state.json", value.dump(-1, ' ', false, json::error_handler_t::replace), 0600);
+  return rewrite_file_durably(x_path + "/state.json", value.dump(-1, ' ', false, json::error_handler_t::replace), 0600);
 }
 
 }  // namespace trainyard::agent

@@ -2,10 +2,9 @@
 //
 //   lock         flock(2) as long as the agent lives: a second agent on the same spool is refused
 //   generation   random, drawn once when the spool is made; part of the epoch
-//   state.json   orders seen, holdings, tombstones, lease: replaced whole (fsync, rename), one write per step
-//   lease        what the shims know of the lease (lease_file.h)
-//   holdings/<name>/   of one attempt or run of a set-up: directories of its shims, its logs on the way to the share,
-//   small markers
+//   state.json   orders seen, holdings, tombstones, lease: replaced whole (fsync, exchange with state.json.new), one
+//   write per step lease        what the shims know of the lease (lease_file.h) holdings/<name>/   of one attempt or
+//   run of a set-up: directories of its shims, its logs on the way to the share, small markers
 //
 // Loop thread only. The spool is on a local disk of the node; a write that fails ends the process (by the caller).
 #pragma once

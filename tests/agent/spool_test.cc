@@ -94,6 +94,25 @@ TEST_CASE("the spool gives back what was saved, under the same epoch") {
   CHECK(back.run_ordered);
 }
 
+TEST_CASE("the newest save counts, whatever a save that was cut off left beside it") {
+  TemporaryDirectory directory;
+  const std::string beside = directory.path + "/state.json.new";
+  for (std::uint64_t revision = 1; revision <= 3; ++revision) {
+    auto spool = SpoolDirectory::open(directory.path, "boot1");
+    REQUIRE(spool);
+    CHECK(spool->for_core().revision == revision - 1);
+    spool->record().revision = revision;
+    spool->record().store_generation = std::string(100 - 30 * revision, 's');  // each shorter than the one before
+    REQUIRE(spool->save({{held().id, held()}}, std::nullopt));
+    // What a crash in the middle of the next save leaves.
+    if (std::filesystem::exists(beside)) std::filesystem::resize_file(beside, 5);
+  }
+  auto spool = SpoolDirectory::open(directory.path, "boot1");
+  REQUIRE(spool);
+  CHECK(spool->for_core().revision == 3);
+  CHECK(spool->for_core().holdings.size() == 1);
+}
+
 TEST_CASE("a second agent on the same spool is refused") {
   TemporaryDirectory directory;
   auto first = SpoolDirectory::open(directory.path, "boot1");
