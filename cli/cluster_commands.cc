@@ -28,15 +28,6 @@ void warn(const std::string& what) {
   fmt::print(stderr, "trainyard: warning: {}\n", what);
 }
 
-template <class Request>
-Request request_for(const Place& place) {
-  Request request;
-  request.set_resource_group(place.group);
-  request.set_workspace(place.workspace);
-  request.set_name(place.name);
-  return request;
-}
-
 std::string home_path(const std::string& path) {
   const char* home = std::getenv("HOME");
   return path.starts_with("~/") && home != nullptr ? home + path.substr(1) : path;

@@ -28,6 +28,16 @@ struct Place {
 };
 
 // Required, unless the user keeps a default (cli/settings.h).
+// A request about the thing at a place of a workspace.
+template <class Request>
+Request request_for(const Place& place) {
+  Request request;
+  request.set_resource_group(place.group);
+  request.set_workspace(place.workspace);
+  request.set_name(place.name);
+  return request;
+}
+
 inline CLI::Option* add_group_flag(CLI::App& command, std::string& group) {
   CLI::Option* option = command.add_option("-g,--resource-group", group, "Resource group");
   return option->required(!use_setting(*option, "group", group));

@@ -7,15 +7,6 @@ namespace {
 
 using Stub = v1::Experiments::Stub;
 
-template <class Request>
-Request request_for(const Place& place) {
-  Request request;
-  request.set_resource_group(place.group);
-  request.set_workspace(place.workspace);
-  request.set_name(place.name);
-  return request;
-}
-
 int create(Program& program, const Place& place) {
   auto request = request_for<v1::CreateExperimentRequest>(place);
   request.set_request_id(new_request_id());

@@ -15,15 +15,6 @@ struct Options {
   bool ignored = false;
 };
 
-template <class Request>
-Request request_for(const Place& place) {
-  Request request;
-  request.set_resource_group(place.group);
-  request.set_workspace(place.workspace);
-  request.set_name(place.name);
-  return request;
-}
-
 int create(Program& program, const Options& options) {
   auto request = request_for<v1::CreateFileServerRequest>(options.place);
   request.set_request_id(new_request_id());

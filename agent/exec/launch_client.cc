@@ -4,7 +4,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <csignal>
+#include <cstdio>
 #include <cstring>
 
 namespace trainyard::agent {
@@ -28,8 +31,7 @@ std::optional<std::string> read_line(int fd, std::string& pending) {
   }
 }
 
-}  // namespace
-
+// The path may be longer than a socket's address holds: so go there and use its last part.
 bool enter_socket_directory(std::string& path) {
   const std::size_t slash = path.rfind('/');
   if (slash == std::string::npos) return true;
@@ -47,6 +49,12 @@ UniqueFd connect_to_agent(const std::string& name) {
   if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return UniqueFd();
   return fd;
 }
+
+void end_on_signal(int) {
+  ::_exit(255);
+}
+
+}  // namespace
 
 std::string request_line(const nlohmann::json& request) {
   return request.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n";
@@ -68,6 +76,25 @@ std::optional<nlohmann::json> read_answer_line(int fd, std::string& pending) {
   auto answer = nlohmann::json::parse(*line, nullptr, false);
   if (!answer.is_object()) return std::nullopt;
   return answer;
+}
+
+int converse_until_over(const char* program, const std::string& socket, const Converse& converse) {
+  std::signal(SIGTERM, end_on_signal);
+  std::signal(SIGINT, end_on_signal);
+  std::string name = socket;
+  if (!enter_socket_directory(name)) {
+    std::fprintf(stderr, "%s: no directory for the socket %s: the job is over\n", program, socket.c_str());
+    return 255;
+  }
+  for (useconds_t pause_us = 100'000;; pause_us = std::min<useconds_t>(pause_us * 2, 1'000'000)) {
+    const UniqueFd connection = connect_to_agent(name);
+    bool heard = false;
+    if (connection.valid()) {
+      if (const auto code = converse(connection.get(), heard)) return *code;
+    }
+    if (heard) pause_us = 100'000;
+    ::usleep(pause_us);
+  }
 }
 
 }  // namespace trainyard::agent

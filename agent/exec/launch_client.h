@@ -3,6 +3,7 @@
 // definite answer yet.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -10,12 +11,6 @@
 #include "agent/exec/files.h"
 
 namespace trainyard::agent {
-
-// Where the socket of the job is (TRAINYARD_SOCKET), for connect_to_agent: goes to its directory, because its path may
-// be longer than a socket's address holds. False: there is none, the job is over.
-bool enter_socket_directory(std::string& path);
-
-UniqueFd connect_to_agent(const std::string& name);
 
 // One request as it goes over the socket.
 std::string request_line(const nlohmann::json& request);
@@ -25,5 +20,11 @@ bool send_all(int fd, const std::string& text);
 
 // Next answer of the connection; nullopt when it is broken. `pending` keeps what was read beyond it.
 std::optional<nlohmann::json> read_answer_line(int fd, std::string& pending);
+
+// Connects to the job's socket (TRAINYARD_SOCKET) and converses, again and again, until a conversation has a definite
+// end: its exit code. Goes on for ever otherwise. 255 when the job is over; SIGTERM and SIGINT end the process with
+// 255. `heard`: the agent said something in this conversation.
+using Converse = std::function<std::optional<int>(int fd, bool& heard)>;
+int converse_until_over(const char* program, const std::string& socket, const Converse& converse);
 
 }  // namespace trainyard::agent

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -57,13 +56,7 @@ std::optional<int> converse(int fd, const std::string& request, bool& heard) {
   return std::nullopt;
 }
 
-void end_on_signal(int) {
-  ::_exit(255);
-}
-
 int run(int argc, char** argv) {
-  std::signal(SIGTERM, end_on_signal);
-  std::signal(SIGINT, end_on_signal);
   const int host_index = skip_options(argc, argv);
   const char* socket = std::getenv("TRAINYARD_SOCKET");
   if (host_index + 1 >= argc || socket == nullptr || *socket == '\0') {
@@ -81,20 +74,8 @@ int run(int argc, char** argv) {
   for (int i = host_index + 1; i < argc; ++i) command += (command.empty() ? "" : " ") + std::string(argv[i]);
   const std::string key = std::to_string(::getpid()) + "-" + std::to_string(process_start_time(::getpid()));
   const std::string request = request_line({{"key", key}, {"host", host}, {"command", command}});
-  std::string name = socket;
-  if (!enter_socket_directory(name)) {
-    std::fprintf(stderr, "trainyard-rsh: no directory for the socket %s: the job is over\n", socket);
-    return 255;
-  }
-  for (useconds_t pause_us = 100'000;; pause_us = std::min<useconds_t>(pause_us * 2, 1'000'000)) {
-    const UniqueFd connection = connect_to_agent(name);
-    bool heard = false;
-    if (connection.valid()) {
-      if (const auto code = converse(connection.get(), request, heard)) return *code;
-    }
-    if (heard) pause_us = 100'000;
-    ::usleep(pause_us);
-  }
+  return converse_until_over("trainyard-rsh", socket,
+                             [&](int fd, bool& heard) { return converse(fd, request, heard); });
 }
 
 }  // namespace

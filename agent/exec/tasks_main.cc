@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -83,13 +82,7 @@ std::optional<int> converse(int fd, std::vector<Wanted>& tasks, bool& heard) {
   return std::nullopt;
 }
 
-void end_on_signal(int) {
-  ::_exit(255);
-}
-
 int run(int argc, char** argv) {
-  std::signal(SIGTERM, end_on_signal);
-  std::signal(SIGINT, end_on_signal);
   const char* socket = std::getenv("TRAINYARD_SOCKET");
   if (argc != 2 || socket == nullptr || *socket == '\0') {
     std::fprintf(stderr, "usage: trainyard-tasks FILE   (started by trainyard-agent inside a job)\n");
@@ -100,20 +93,8 @@ int run(int argc, char** argv) {
     std::fprintf(stderr, "trainyard-tasks: %s lists no tasks\n", argv[1]);
     return 255;
   }
-  std::string name = socket;
-  if (!enter_socket_directory(name)) {
-    std::fprintf(stderr, "trainyard-tasks: no directory for the socket %s: the job is over\n", socket);
-    return 255;
-  }
-  for (useconds_t pause_us = 100'000;; pause_us = std::min<useconds_t>(pause_us * 2, 1'000'000)) {
-    const UniqueFd connection = connect_to_agent(name);
-    bool heard = false;
-    if (connection.valid()) {
-      if (const auto code = converse(connection.get(), tasks, heard)) return *code;
-    }
-    if (heard) pause_us = 100'000;
-    ::usleep(pause_us);
-  }
+  return converse_until_over("trainyard-tasks", socket,
+                             [&](int fd, bool& heard) { return converse(fd, tasks, heard); });
 }
 
 }  // namespace
