@@ -142,16 +142,28 @@ def first_failing_rank():
 
 
 def failing_mpi_rank():
+    """A rank that fails while others are still being started is a case of its own: then mpirun does not always say who it was."""
+    def all_started(prefix, ranks):
+        return (f"touch {SHARE}/{prefix}.$OMPI_COMM_WORLD_RANK; while [ $(ls {SHARE}/{prefix}.* | wc -l) -lt {ranks} ]; do sleep 0.05; done; "
+                f"while [ ! -e {SHARE}/{prefix}-go ]; do sleep 0.05; done; ")
+
     with Lab(nodes=2) as lab:
         world = World(lab)
-        world.submit("code", nodes=2, mpi=True, processes=4,
-                     command='[ $OMPI_COMM_WORLD_RANK = 3 ] || exec sleep 1000; echo "no such file" >&2; exit 5')
+        world.submit("code", nodes=2, mpi=True, processes=4, command=all_started("code", 4) +
+                     '[ $OMPI_COMM_WORLD_RANK = 3 ] || exec sleep 1000; echo "no such file" >&2; exit 5')
+        for rank in range(4):
+            world.wait_file(f"code.{rank}")
+        world.wait_for("code", "running")
+        world.touch("code-go")
         job = world.wait_end("code")
         error = job["executionInfo"]["errors"][0]
         details = {d["name"]: d["value"] for d in error["details"]}
         check(error["message"] == f"rank 3 on node {job['nodes'][1]} ended with exit code 5", f"mpirun's first rank: {error}")
         check(details["rank"] == "3" and "no such file" in details["lastLines"], f"details: {details}")
-        world.submit("kill", nodes=2, mpi=True, command='[ $OMPI_COMM_WORLD_RANK = 1 ] || exec sleep 1000; kill -9 $$')
+        world.submit("kill", nodes=2, mpi=True, command=all_started("kill", 2) + '[ $OMPI_COMM_WORLD_RANK = 1 ] || exec sleep 1000; kill -9 $$')
+        for rank in range(2):
+            world.wait_file(f"kill.{rank}")
+        world.touch("kill-go")
         error = world.wait_end("kill")["executionInfo"]["errors"][0]
         check("rank 1" in error["message"] and "signal 9 (SIGKILL)" in error["message"], f"the signal: {error}")
 
