@@ -85,4 +85,23 @@ int above_four(int fd) {
   return higher;
 }
 
+bool make_pipe(UniqueFd& read_end, UniqueFd& write_end) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return false;
+  read_end.reset(above_four(ends[0]));
+  write_end.reset(above_four(ends[1]));
+  return true;
+}
+
+std::string read_complaint(int report) {
+  std::string complaint;
+  char text[512];
+  for (;;) {
+    const ssize_t got = ::read(report, text, sizeof text);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return complaint;
+    complaint.append(text, static_cast<std::size_t>(got));
+  }
+}
+
 }  // namespace trainyard::agent

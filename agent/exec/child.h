@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "agent/exec/files.h"
 #include "agent/exec/shim.h"
 
 namespace trainyard::agent {
@@ -22,5 +23,12 @@ void join_cgroup(const std::string& cgroup, int report);
 
 // A descriptor above 4: nothing is overwritten when 0 to 4 are put in place.
 int above_four(int fd);
+
+// Both ends above 4, closed by exec. False with errno.
+bool make_pipe(UniqueFd& read_end, UniqueFd& write_end);
+
+// For the parent: what the child said before it ended, from the other end of its `report`; empty: the program runs.
+// Waits until exec closes the descriptor.
+std::string read_complaint(int report);
 
 }  // namespace trainyard::agent

@@ -76,14 +76,6 @@ struct Ends {
   UniqueFd in, out, err;  // the command's
 };
 
-bool make_pipe(UniqueFd& read_end, UniqueFd& write_end) {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return false;
-  read_end.reset(above_four(ends[0]));
-  write_end.reset(above_four(ends[1]));
-  return true;
-}
-
 void set_size(int terminal, unsigned rows, unsigned columns) {
   winsize size{};
   size.ws_row = static_cast<unsigned short>(rows);
@@ -142,15 +134,7 @@ std::string start(Supervisor& supervisor) {
   supervisor.child = forked.pid;
   ends = {};
   report_write.reset();
-  std::string complaint;
-  char text[512];
-  for (;;) {  // ends when exec closes the descriptor
-    const ssize_t got = ::read(report_read.get(), text, sizeof text);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    complaint.append(text, static_cast<std::size_t>(got));
-  }
-  return complaint;
+  return read_complaint(report_read.get());
 }
 
 // ---- The loop ----

@@ -104,14 +104,6 @@ void end_with_error(Shim& shim, const std::string& message) {
   run_program(spec);
 }
 
-bool make_pipe(UniqueFd& read_end, UniqueFd& write_end) {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return false;
-  read_end.reset(above_four(ends[0]));
-  write_end.reset(above_four(ends[1]));
-  return true;
-}
-
 // Starts the child with its pipes. Empty: it runs. Otherwise what went wrong; nothing runs then.
 std::string start_child(Shim& shim) {
   const std::string* paths[] = {&shim.spec.stdout_path, &shim.spec.stderr_path};
@@ -129,14 +121,7 @@ std::string start_child(Shim& shim) {
   if (pid < 0) return std::string("cannot fork: ") + std::strerror(errno);
   if (pid == 0) run_child(shim.spec, forked.in_cgroup, writers[0].get(), writers[1].get(), report_write.get());
   report_write.reset();
-  std::string complaint;
-  char text[512];
-  for (;;) {  // ends when exec closes the descriptor
-    const ssize_t got = ::read(report_read.get(), text, sizeof text);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    complaint.append(text, static_cast<std::size_t>(got));
-  }
+  const std::string complaint = read_complaint(report_read.get());
   if (!complaint.empty()) {
     ::waitpid(pid, nullptr, 0);
     return complaint;
