@@ -31,6 +31,13 @@ struct NamedValue {
   friend bool operator==(const NamedValue&, const NamedValue&) = default;
 };
 
+// A secret and its value, encrypted for whoever is to read it: at rest by the controller's vault, on its way to a node
+// to that node's key. Text without meaning to anyone else.
+struct SealedValue {
+  std::string name, sealed;
+  friend bool operator==(const SealedValue&, const SealedValue&) = default;
+};
+
 // mountVolumes.azureFileShares[]: `share` is the last path segment of azureFileUrl.
 struct FileShareMount {
   std::string account_name, azure_file_url, share, relative_mount_path;
@@ -95,6 +102,7 @@ struct JobSpec {
   std::vector<InputDirectory> input_directories;
   std::vector<OutputDirectory> output_directories;
   std::vector<NamedValue> environment;
+  std::vector<SealedValue> secrets;  // variables too; of the vault. Not in a Launch: see HoldingOrder::secrets
   DurationMs max_wall_clock_ms = 7LL * 24 * 3600 * 1000;
   Priority priority = Priority::normal;
   Recovery recovery;
@@ -116,6 +124,7 @@ struct SetupTask {
   std::vector<NamedValue> environment;
   std::string std_out_err_path_prefix;  // may use $AZ_BATCHAI_MOUNT_ROOT
   DurationMs time_limit_ms = 60 * 60 * 1000;
+  std::vector<SealedValue> secrets = {};  // of the vault. Not in a ClusterSetup: see SetupOrder::secrets
   friend bool operator==(const SetupTask&, const SetupTask&) = default;
 };
 
@@ -144,6 +153,8 @@ struct Inventory {
   std::uint64_t memory_bytes = 0;
   std::vector<Gpu> gpus;
   std::string agent_version;
+  std::string sealing_key;           // base64 of an X25519 public key: secrets for this node are sealed to it
+  std::string file_server_software;  // with what it can serve NFS, e.g. "nfs-ganesha 4.3"; empty: it does not
   friend bool operator==(const Inventory&, const Inventory&) = default;
 };
 
@@ -192,6 +203,14 @@ struct SetupOrder {
   // Drawn anew whenever the node is taken, has rebooted, or is to be repaired: the task of a run starts once, ever.
   std::uint64_t run = 0;
   std::shared_ptr<const ClusterSetup> setup;
+  std::vector<SealedValue> secrets = {};  // of the set-up task; as HoldingOrder::secrets
+};
+
+// A file server that the node should run: an NFS export of a directory of its own.
+struct FileServerOrder {
+  std::uint64_t id = 0;
+  std::string name;  // "group/workspace/name", for people
+  friend bool operator==(const FileServerOrder&, const FileServerOrder&) = default;
 };
 
 enum class HoldingPhase { prepare, run, stop };
@@ -204,6 +223,8 @@ struct HoldingOrder {
   DurationMs lease_ms = 0;               // kForever or > 0
   DurationMs grace_ms = 0;               // for phase stop; 0: kill at once
   std::shared_ptr<const Launch> launch;  // null when phase == stop: the agent knows what it runs
+  // The job's secrets: of the vault as the core gives them; sealed to this node's key on the wire and in the spool.
+  std::vector<SealedValue> secrets = {};
 };
 
 // Complete: what is not listed must not exist on the node.
@@ -214,6 +235,7 @@ struct Orders {
   std::string cluster;           // "group/workspace/cluster" or empty: in no cluster
   std::vector<HoldingOrder> holdings;
   std::optional<SetupOrder> setup = std::nullopt;  // none: no set-up's mounts or processes may be there
+  std::vector<FileServerOrder> file_servers = {};
 };
 
 // ---- What a node has and does now ----
@@ -268,6 +290,16 @@ struct SetupReport {
   friend bool operator==(const SetupReport&, const SetupReport&) = default;
 };
 
+enum class FileServerState { starting, serving, failed, stopping };
+
+struct FileServerReport {
+  std::uint64_t id = 0;
+  FileServerState state = FileServerState::starting;
+  std::string address, export_path;  // while serving
+  std::string error_message;         // of failed
+  friend bool operator==(const FileServerReport&, const FileServerReport&) = default;
+};
+
 struct Report {
   std::string node_name;
   std::string store_generation;       // of the newest orders seen; empty: none yet
@@ -277,6 +309,7 @@ struct Report {
   Inventory inventory;
   std::vector<HoldingReport> holdings;
   std::optional<SetupReport> setup = std::nullopt;  // none: nothing of a set-up is there
+  std::vector<FileServerReport> file_servers = {};  // those of which anything is there
 };
 
 }  // namespace trainyard

@@ -50,6 +50,10 @@ constexpr Names<HoldingState, 8> kStates{{{HoldingState::preparing, "preparing"}
                                           {HoldingState::stopping, "stopping"},
                                           {HoldingState::clean, "clean"}}};
 
+constexpr Names<FileServerState, 4> kFileServerStates{{{FileServerState::starting, "starting"},
+                                                       {FileServerState::serving, "serving"},
+                                                       {FileServerState::failed, "failed"},
+                                                       {FileServerState::stopping, "stopping"}}};
 constexpr Names<SetupState, 4> kSetupStates{{{SetupState::running, "running"},
                                              {SetupState::done, "done"},
                                              {SetupState::failed, "failed"},
@@ -104,6 +108,12 @@ const char* name_of(SetupState state) {
 std::optional<SetupState> setup_state_named(const std::string& name) {
   return named_in(kSetupStates, name);
 }
+const char* name_of(FileServerState state) {
+  return name_in(kFileServerStates, state);
+}
+std::optional<FileServerState> file_server_state_named(const std::string& name) {
+  return named_in(kFileServerStates, name);
+}
 std::optional<HoldingState> holding_state_named(const std::string& name) {
   return named_in(kStates, name);
 }
@@ -111,6 +121,13 @@ std::optional<HoldingPhase> holding_phase_named(const std::string& name) {
   return named_in(kPhases, name);
 }
 
+void to_json(json& out, const SealedValue& in) {
+  out = {{"name", in.name}, {"sealed", in.sealed}};
+}
+void from_json(const json& in, SealedValue& out) {
+  read(in, "name", out.name);
+  read(in, "sealed", out.sealed);
+}
 void to_json(json& out, const NamedValue& in) {
   out = {{"name", in.name}, {"value", in.value}};
 }
@@ -215,6 +232,7 @@ void to_json(json& out, const JobSpec& in) {
          {"maxWallClockMs", in.max_wall_clock_ms},
          {"priority", name_of(in.priority)},
          {"recovery", in.recovery}};
+  if (!in.secrets.empty()) out["secrets"] = in.secrets;
   if (in.worker_count) out["workerCount"] = *in.worker_count;
   if (in.parameter_server_count) out["parameterServerCount"] = *in.parameter_server_count;
 }
@@ -246,6 +264,7 @@ void from_json(const json& in, JobSpec& out) {
   read(in, "maxWallClockMs", out.max_wall_clock_ms);
   read_enum(in, "priority", kPriorities, out.priority);
   read(in, "recovery", out.recovery);
+  read(in, "secrets", out.secrets);
 }
 
 void to_json(json& out, const ImageMapping& in) {
@@ -262,12 +281,14 @@ void to_json(json& out, const SetupTask& in) {
          {"environment", in.environment},
          {"stdOutErrPathPrefix", in.std_out_err_path_prefix},
          {"timeLimitMs", in.time_limit_ms}};
+  if (!in.secrets.empty()) out["secrets"] = in.secrets;
 }
 void from_json(const json& in, SetupTask& out) {
   read(in, "commandLine", out.command_line);
   read(in, "environment", out.environment);
   read(in, "stdOutErrPathPrefix", out.std_out_err_path_prefix);
   read(in, "timeLimitMs", out.time_limit_ms);
+  read(in, "secrets", out.secrets);
 }
 
 void to_json(json& out, const NodeSetup& in) {
@@ -294,6 +315,8 @@ void to_json(json& out, const Inventory& in) {
          {"address", in.address}, {"networkCidr", in.network_cidr},
          {"cores", in.cores},     {"memoryBytes", in.memory_bytes},
          {"gpus", in.gpus},       {"agentVersion", in.agent_version}};
+  if (!in.sealing_key.empty()) out["sealingKey"] = in.sealing_key;
+  if (!in.file_server_software.empty()) out["fileServerSoftware"] = in.file_server_software;
 }
 void from_json(const json& in, Inventory& out) {
   read(in, "flavour", out.flavour);
@@ -304,6 +327,8 @@ void from_json(const json& in, Inventory& out) {
   read(in, "memoryBytes", out.memory_bytes);
   read(in, "gpus", out.gpus);
   read(in, "agentVersion", out.agent_version);
+  read(in, "sealingKey", out.sealing_key);
+  read(in, "fileServerSoftware", out.file_server_software);
 }
 
 void to_json(json& out, const Volume& in) {

@@ -14,6 +14,7 @@ namespace trainyard {
   void to_json(nlohmann::json&, const type&); \
   void from_json(const nlohmann::json&, type&);
 TY_JSON(NamedValue)
+TY_JSON(SealedValue)
 TY_JSON(FileShareMount)
 TY_JSON(BlobMount)
 TY_JSON(ContainerOptions)
@@ -42,6 +43,8 @@ const char* name_of(CommunicationBackend backend);  // tcp, gloo, nccl, mpi
 const char* name_of(Priority priority);             // low, normal, high
 const char* name_of(SetupState state);              // running, done, failed, stopping
 std::optional<SetupState> setup_state_named(const std::string& name);
+const char* name_of(FileServerState state);  // starting, serving, failed, stopping
+std::optional<FileServerState> file_server_state_named(const std::string& name);
 std::optional<HoldingState> holding_state_named(const std::string& name);
 std::optional<HoldingPhase> holding_phase_named(const std::string& name);
 

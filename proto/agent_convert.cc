@@ -14,6 +14,22 @@ bool alphanumeric(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
+using SealedSecrets = google::protobuf::RepeatedPtrField<v1::SealedSecret>;
+
+std::vector<SealedValue> secrets_from_proto(const SealedSecrets& message) {
+  std::vector<SealedValue> secrets;
+  for (const auto& secret : message) secrets.push_back({secret.name(), secret.sealed()});
+  return secrets;
+}
+
+void to_proto(const std::vector<SealedValue>& secrets, SealedSecrets& message) {
+  for (const SealedValue& secret : secrets) {
+    auto& out = *message.Add();
+    out.set_name(secret.name);
+    out.set_sealed(secret.sealed);
+  }
+}
+
 Result<HoldingOrder> order_from_proto(const v1::HoldingOrder& message) {
   HoldingOrder order;
   order.id = from_proto(message.id());
@@ -35,6 +51,7 @@ Result<HoldingOrder> order_from_proto(const v1::HoldingOrder& message) {
   } else if (order.phase != HoldingPhase::stop) {
     return Error{Code::invalid_argument, fmt::format("orders: phase {} without a launch", message.phase())};
   }
+  order.secrets = secrets_from_proto(message.secrets());
   return order;
 }
 
@@ -67,6 +84,22 @@ void to_proto(const SetupReport& setup, v1::SetupReport& message) {
     (*message.mutable_error_details())[valid_utf8(detail.name)] = valid_utf8(detail.value);
   }
   message.set_infrastructure(setup.error.infrastructure);
+}
+
+Result<FileServerReport> file_server_from_proto(const v1::FileServerReport& message) {
+  const auto state = file_server_state_named(message.state());
+  if (!state) {
+    return Error{Code::invalid_argument, fmt::format("report: unknown file server state \"{}\"", message.state())};
+  }
+  return FileServerReport{message.id(), *state, message.address(), message.export_path(), message.error_message()};
+}
+
+void to_proto(const FileServerReport& server, v1::FileServerReport& message) {
+  message.set_id(server.id);
+  message.set_state(name_of(server.state));
+  message.set_address(valid_utf8(server.address));
+  message.set_export_path(valid_utf8(server.export_path));
+  message.set_error_message(valid_utf8(server.error_message));
 }
 
 }  // namespace
@@ -131,6 +164,8 @@ void to_proto(const Inventory& inventory, v1::Inventory& message) {
   message.set_cores(inventory.cores);
   message.set_memory_bytes(inventory.memory_bytes);
   message.set_agent_version(inventory.agent_version);
+  message.set_sealing_key(inventory.sealing_key);
+  message.set_file_server_software(inventory.file_server_software);
   for (const Gpu& gpu : inventory.gpus) {
     auto& out = *message.add_gpus();
     out.set_uuid(gpu.uuid);
@@ -149,6 +184,8 @@ Inventory from_proto(const v1::Inventory& message) {
   inventory.cores = message.cores();
   inventory.memory_bytes = message.memory_bytes();
   inventory.agent_version = message.agent_version();
+  inventory.sealing_key = message.sealing_key();
+  inventory.file_server_software = message.file_server_software();
   for (const auto& gpu : message.gpus()) {
     inventory.gpus.push_back({gpu.uuid(), gpu.model(), gpu.memory_bytes(), gpu.pretend()});
   }
@@ -200,6 +237,7 @@ void to_proto(const Report& report, v1::Report& message) {
   to_proto(report.inventory, *message.mutable_inventory());
   for (const HoldingReport& holding : report.holdings) to_proto(holding, *message.add_holdings());
   if (report.setup) to_proto(*report.setup, *message.mutable_setup());
+  for (const FileServerReport& server : report.file_servers) to_proto(server, *message.add_file_servers());
 }
 
 Result<Report> from_proto(const v1::Report& message) {
@@ -223,6 +261,11 @@ Result<Report> from_proto(const v1::Report& message) {
     if (!setup) return setup.error();
     report.setup = std::move(setup).value();
   }
+  for (const auto& item : message.file_servers()) {
+    auto server = file_server_from_proto(item);
+    if (!server) return server.error();
+    report.file_servers.push_back(std::move(server).value());
+  }
   return report;
 }
 
@@ -240,10 +283,17 @@ void to_proto(const Orders& orders, v1::Orders& message) {
     out.set_lease_ms(order.lease_ms);
     out.set_grace_ms(order.grace_ms);
     if (order.launch) out.set_launch_json(to_json_text(*order.launch));
+    to_proto(order.secrets, *out.mutable_secrets());
   }
   if (orders.setup) {
     message.mutable_setup()->set_run(orders.setup->run);
     message.mutable_setup()->set_setup_json(to_json_text(*orders.setup->setup));
+    to_proto(orders.setup->secrets, *message.mutable_setup()->mutable_secrets());
+  }
+  for (const FileServerOrder& order : orders.file_servers) {
+    auto& out = *message.add_file_servers();
+    out.set_id(order.id);
+    out.set_name(order.name);
   }
 }
 
@@ -261,8 +311,10 @@ Result<Orders> from_proto(const v1::Orders& message) {
   if (message.has_setup()) {
     auto setup = from_json_text<ClusterSetup>(message.setup().setup_json());
     if (!setup) return Error{Code::invalid_argument, "orders: set-up: " + setup.error().message};
-    orders.setup = SetupOrder{message.setup().run(), std::make_shared<const ClusterSetup>(std::move(setup).value())};
+    orders.setup = SetupOrder{message.setup().run(), std::make_shared<const ClusterSetup>(std::move(setup).value()),
+                              secrets_from_proto(message.setup().secrets())};
   }
+  for (const auto& item : message.file_servers()) orders.file_servers.push_back({item.id(), item.name()});
   return orders;
 }
 

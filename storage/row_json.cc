@@ -131,6 +131,7 @@ std::string job_spec_json(const JobSpec& spec) {
   out.value("inputDirectories", spec.input_directories, {});
   out.value("outputDirectories", spec.output_directories, {});
   out.value("environment", spec.environment, {});
+  out.value("secrets", spec.secrets, {});
   out.number("maxWallClockMs", spec.max_wall_clock_ms);
   out.text("priority", name_of(spec.priority));
   out.verbatim("recovery", spec.recovery == Recovery{} ? kUsualRecovery : dump(json(spec.recovery)));
