@@ -43,6 +43,7 @@ void apply(const std::string& key, const json& value, Config& config) {
   if (key == "insecure_lab") return value.get_to(config.insecure_lab), void();
   if (key == "heartbeat_ms") return value.get_to(config.heartbeat_ms), void();
   if (key == "reconnect_max_ms") return value.get_to(config.reconnect_max_ms), void();
+  if (key == "counters_every_ms") return value.get_to(config.counters_every_ms), void();
   if (key == "tls") {
     config.tls.certificate = value.value("certificate", std::string());
     config.tls.key = value.value("key", std::string());
@@ -86,6 +87,10 @@ Status check_config(const Config& config) {
   }
   if (config.heartbeat_ms < 100 || config.reconnect_max_ms < 100) {
     return bad("heartbeat_ms and reconnect_max_ms must be at least 100");
+  }
+  // The controller keeps at most two a second, and averages over five minutes.
+  if (config.counters_every_ms < 1'000 || config.counters_every_ms > 300'000) {
+    return bad("counters_every_ms must be from 1000 to 300000: a sample a second to one in five minutes");
   }
   const bool some_tls = !config.tls.certificate.empty() || !config.tls.key.empty() || !config.tls.ca.empty();
   const bool all_tls = !config.tls.certificate.empty() && !config.tls.key.empty() && !config.tls.ca.empty();

@@ -31,6 +31,7 @@ struct Config {
   bool insecure_lab = false;
   DurationMs heartbeat_ms = 5'000;
   DurationMs reconnect_max_ms = 3'000;
+  DurationMs counters_every_ms = 15'000;
 };
 
 // Unknown keys are refused by name.

@@ -56,6 +56,9 @@ void add_options(CLI::App& app, Config& config) {
   app.add_option("--heartbeat-ms", config.heartbeat_ms, "a report at least so often")->capture_default_str();
   app.add_option("--reconnect-max-ms", config.reconnect_max_ms, "longest pause between two dials")
       ->capture_default_str();
+  app.add_option("--counters-every-ms", config.counters_every_ms,
+                 "how often CPU, memory, network and GPUs are measured (1000 to 300000)")
+      ->capture_default_str();
 }
 
 // The file first, then flags over it: the flags are parsed twice.
@@ -147,10 +150,11 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   context.rsh_program = *programs + "/trainyard-rsh";
   context.exec_program = *programs + "/trainyard-exec";
   context.tasks_program = *programs + "/trainyard-tasks";
+  context.gpus_program = *programs + "/trainyard-gpus";
   context.helper_argv = {*programs + "/trainyard-helper"};
   if (!path_exists(context.helper_argv.front())) context.helper_argv = {*programs + "/trainyard-agent", "helper"};
   for (const std::string& program :
-       {context.shim_program, context.rsh_program, context.tasks_program, context.exec_program}) {
+       {context.shim_program, context.rsh_program, context.tasks_program, context.exec_program, context.gpus_program}) {
     if (!path_exists(program)) {
       return Error{Code::not_found, program + " is missing: it belongs beside trainyard-agent"};
     }
@@ -195,7 +199,9 @@ int run(const Config& config) {
   }
   spdlog::info("trainyard-agent {} on node {} ({}, {} GPUs), controller {}", TRAINYARD_VERSION, config.node_name,
                config.flavour, context.facts.gpu_count, config.controller);
-  LoopSettings settings{.core = {.report_every_ms = config.heartbeat_ms}, .reconnect_max_ms = config.reconnect_max_ms};
+  LoopSettings settings{.core = {.report_every_ms = config.heartbeat_ms},
+                        .reconnect_max_ms = config.reconnect_max_ms,
+                        .counters_every_ms = config.counters_every_ms};
   AgentLoop loop(context, settings, std::move(link).value(), std::move(spool).value(), probed->inventory);
   boost::asio::signal_set signals(io, SIGTERM, SIGINT);
   signals.async_wait([&loop](const boost::system::error_code& error, int) {

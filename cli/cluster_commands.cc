@@ -7,6 +7,7 @@
 
 #include "cli/cluster_file.h"
 #include "cli/commands.h"
+#include "cli/counter_commands.h"
 #include "cli/json_fields.h"
 #include "cli/show.h"
 #include "trainyard/v1/clusters.grpc.pb.h"
@@ -238,6 +239,7 @@ void add_cluster_commands(CLI::App& app, Program& program) {
   program.add_confirmation(deleting);
   add_cluster_file_commands(clusters, program);
   add_cluster_node_commands(clusters, program);
+  add_cluster_counters_command(clusters, program);
 }
 
 }  // namespace trainyard::cli

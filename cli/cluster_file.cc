@@ -73,7 +73,10 @@ void read_node_setup(Fields setup, const std::string& account, v1::NodeSetup& ou
   setup.object("setupTask");
   read_mounts(setup.object("mountVolumes"), account, *out.mutable_azure_file_shares(),
               *out.mutable_azure_blob_file_systems());
-  setup.drop({"performanceCountersSettings"}, "there is no Application Insights on-prem");
+  setup.drop({"performanceCountersSettings"},
+             "there is no Application Insights on-prem; counters of every node are always kept, see `trainyard node "
+             "counters` and "
+             "`trainyard cluster counters`");
   setup.finish();
 }
 

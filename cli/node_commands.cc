@@ -1,5 +1,7 @@
 #include "cli/commands.h"
+#include "cli/counter_commands.h"
 #include "cli/show.h"
+#include "cli/show_counters.h"
 #include "trainyard/v1/nodes.grpc.pb.h"
 
 namespace trainyard::cli {
@@ -29,7 +31,19 @@ int show(Program& program, const Options& options) {
   v1::GetNodeRequest request;
   request.set_name(options.name);
   const auto node = program.ask(&Stub::GetNode, request);
-  return node ? program.print(show_one(*node)) : program.exit_code();
+  if (!node) return program.exit_code();
+  v1::GetNodeCountersRequest of_last_hour;
+  of_last_hour.set_name(node->name());
+  const auto counters = program.ask(&Stub::GetNodeCounters, of_last_hour);
+  if (!counters) return program.exit_code();
+  Answer answer = show_one(*node);
+  const bool any = !counters->samples().empty();
+  answer.value["counters"] = any ? json_of(*counters->samples().rbegin()) : Json(nullptr);
+  answer.table.columns.insert(answer.table.columns.end() - 1, {"CPU", "GPU Use"});
+  std::vector<std::string>& row = answer.table.rows.front();
+  row.insert(row.end() - 1,
+             {any ? cpu_cell(*counters->samples().rbegin()) : "", any ? gpu_cell(*counters->samples().rbegin()) : ""});
+  return program.print(answer);
 }
 
 int fence(Program& program, const Options& options) {
@@ -62,7 +76,7 @@ void add_node_commands(CLI::App& app, Program& program) {
               options->group);
   use_setting(*listing.add_option("-w,--workspace", options->workspace, "Workspace of the cluster"), "workspace",
               options->workspace);
-  CLI::App& showing = program.command(nodes, "show", "Show a node", "trainyard node show n1",
+  CLI::App& showing = program.command(nodes, "show", "Show a node, with its newest counters", "trainyard node show n1",
                                       [=, &program] { return show(program, *options); });
   showing.add_option("-n,--name,name", options->name, "Name of the node")->required();
   CLI::App& fencing =
@@ -75,6 +89,7 @@ void add_node_commands(CLI::App& app, Program& program) {
       program.command(nodes, "repair", "Set an unusable node up again now, not after the next pause",
                       "trainyard node repair n1", [=, &program] { return repair(program, *options); });
   repairing.add_option("-n,--name,name", options->name, "Name of the node")->required();
+  add_node_counters_command(nodes, program);
 }
 
 }  // namespace trainyard::cli

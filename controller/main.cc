@@ -107,7 +107,9 @@ int serve(const Config& config, const sigset_t& signals) {
                tables->clusters.size(), tables->nodes.size(), tables->holdings.size());
 
   Loop loop(config.timing, **store, std::move(tables).value(), wall_now_ms());
-  Edge edge(loop, **store, config);
+  // Before the edge, so that it outlives it.
+  CounterKeeper counters(config.state_dir + "/counters.db", [&] { return (*store)->accepts_new_work(); });
+  Edge edge(loop, **store, config, counters);
   auto server = Server::start(config, edge.services());
   if (!server) return refuse(server.error());
   if (!config.tls) spdlog::warn("no TLS: everybody who can reach {} may do everything", (*server)->address());

@@ -44,6 +44,12 @@ std::string Statement::text(int column) const {
   return {reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(sqlite3_column_bytes(x_statement, column))};
 }
 
+std::string Statement::bytes(int column) const {
+  const auto* bytes = static_cast<const char*>(sqlite3_column_blob(x_statement, column));
+  if (!bytes) return {};
+  return {bytes, static_cast<std::size_t>(sqlite3_column_bytes(x_statement, column))};
+}
+
 bool Statement::is_null(int column) const {
   return sqlite3_column_type(x_statement, column) == SQLITE_NULL;
 }
@@ -64,6 +70,11 @@ void Statement::bind(int index, std::string_view value) {
   // An empty view may have a null pointer, which SQLite would take for NULL.
   const char* bytes = value.data() ? value.data() : "";
   note(sqlite3_bind_text(x_statement, index, bytes, static_cast<int>(value.size()), SQLITE_STATIC));
+}
+
+void Statement::bind(int index, Blob value) {
+  const char* bytes = value.bytes.data() ? value.bytes.data() : "";
+  note(sqlite3_bind_blob(x_statement, index, bytes, static_cast<int>(value.bytes.size()), SQLITE_STATIC));
 }
 
 void Statement::bind_null(int index) {
@@ -92,7 +103,9 @@ Connection::~Connection() {
 }
 
 Error Connection::error(const std::string& doing, int code) const {
-  return Error{means_disk_full(code) ? Code::resource_exhausted : Code::internal,
+  return Error{means_disk_full(code) ? Code::resource_exhausted
+               : means_damaged(code) ? Code::data_loss
+                                     : Code::internal,
                fmt::format("{}: {} (SQLite {})", doing, sqlite3_errmsg(x_database), code)};
 }
 
@@ -126,6 +139,10 @@ Result<std::string> Connection::text(const std::string& sql) {
   std::string value = statement->next() ? statement->text(0) : "";
   if (int code = statement->finish(); code != kSqlOk) return error(sql, code);
   return value;
+}
+
+std::int64_t Connection::last_row_id() const {
+  return sqlite3_last_insert_rowid(x_database);
 }
 
 std::int64_t Connection::changed_rows() const {
@@ -164,6 +181,10 @@ Status Connection::copy_to(const std::string& path) {
 bool means_disk_full(int code) {
   // SQLite reports a full disk under the shared-memory file of the log as an I/O error of its own kind.
   return (code & 0xff) == SQLITE_FULL || (code == SQLITE_IOERR_SHMSIZE && errno == ENOSPC);
+}
+
+bool means_damaged(int code) {
+  return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
 }
 
 }  // namespace trainyard::storage

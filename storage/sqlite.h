@@ -20,6 +20,11 @@ inline constexpr int kSqlOk = 0;  // SQLITE_OK
 
 class Connection;
 
+// Bytes as they are, where text is not meant.
+struct Blob {
+  std::string_view bytes;
+};
+
 // Prepared once, run many times. Text given to bind must stay alive until the step is done.
 class Statement {
  public:
@@ -48,6 +53,7 @@ class Statement {
   std::int64_t integer(int column) const;
   std::uint64_t number(int column) const { return static_cast<std::uint64_t>(integer(column)); }
   std::string text(int column) const;
+  std::string bytes(int column) const;  // of a blob
   bool is_null(int column) const;
   int columns() const;
   std::string name(int column) const;
@@ -60,6 +66,7 @@ class Statement {
   void bind(int index, std::uint32_t value) { bind(index, static_cast<std::int64_t>(value)); }
   void bind(int index, bool value) { bind(index, static_cast<std::int64_t>(value)); }
   void bind(int index, std::string_view value);
+  void bind(int index, Blob value);
   void bind(int index, const std::string& value) { bind(index, std::string_view(value)); }
   void bind(int index, const char* value) { bind(index, std::string_view(value)); }
   template <class T>
@@ -90,6 +97,7 @@ class Connection {
   Result<std::int64_t> integer(const std::string& sql);
   Result<std::string> text(const std::string& sql);
 
+  std::int64_t last_row_id() const;   // of the row that was inserted last
   std::int64_t changed_rows() const;  // by the statement that ran last
   bool in_transaction() const;
   void roll_back();
@@ -105,5 +113,7 @@ class Connection {
 
 // The disk is full (as opposed to broken): freeing space and repeating the transaction can help.
 bool means_disk_full(int code);
+// The file is not a database, or not a whole one: nothing more can be expected of it.
+bool means_damaged(int code);
 
 }  // namespace trainyard::storage

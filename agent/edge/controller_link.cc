@@ -7,6 +7,7 @@
 
 #include "agent/edge/stream_impl.h"
 #include "proto/agent_convert.h"
+#include "proto/counter_convert.h"
 #include "trainyard/v1/agent.grpc.pb.h"
 
 namespace trainyard::agent {
@@ -103,6 +104,9 @@ class Stream : public grpc::ClientBidiReactor<v1::FromAgent, v1::ToAgent>, publi
       std::erase_if(x_outbox, [full](const v1::FromAgent& waiting) {
         return waiting.has_same() || (full && waiting.has_report());
       });
+    }
+    if (message.has_counters()) {
+      std::erase_if(x_outbox, [](const v1::FromAgent& waiting) { return waiting.has_counters(); });
     }
     x_outbox.push_back(std::move(message));
     write_next();
@@ -275,6 +279,13 @@ void ControllerLink::send(const LaunchStatus& status) {
   message.mutable_launch_status()->set_state(to_state(status.state));
   message.mutable_launch_status()->set_exit_code(status.exit_code);
   message.mutable_launch_status()->set_message(valid_utf8(status.message));
+  x_impl->stream->send(std::move(message));
+}
+
+void ControllerLink::send(const CounterSample& sample) {
+  if (!x_impl->stream) return;
+  v1::FromAgent message;
+  to_proto(sample, *message.mutable_counters());
   x_impl->stream->send(std::move(message));
 }
 

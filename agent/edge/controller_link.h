@@ -11,6 +11,7 @@
 
 #include "agent/edge/exec_stream.h"
 #include "agent/edge/file_stream.h"
+#include "common/counters.h"
 #include "common/model.h"
 #include "common/result.h"
 
@@ -67,6 +68,7 @@ class ControllerLink {
   void send_same(std::uint64_t sequence, std::uint64_t orders_revision);
   void send(const LaunchCall& call);
   void send(const LaunchStatus& status);
+  void send(const CounterSample& sample);  // an unsent one gives way to a newer one
 
   // Opens ServeFile for a FileCall, on the channel of the present stream; nullptr when there is none.
   std::shared_ptr<FileStream> open_file(const std::string& call_id, FileHandlers handlers);

@@ -20,6 +20,16 @@ constexpr DurationMs kFirstBackoffMs = 100;
 constexpr int kExitSpool = 74;    // EX_IOERR
 constexpr int kExitRefused = 77;  // EX_NOPERM
 
+// Its process is only started where there is a GPU to ask about.
+std::shared_ptr<GpuWatch> gpu_watch(const ExecutorContext& context, const LoopSettings& settings,
+                                    const Inventory& inventory) {
+  const auto real = [](const Gpu& gpu) { return !gpu.pretend; };
+  if (std::none_of(inventory.gpus.begin(), inventory.gpus.end(), real)) return nullptr;
+  GpuWatch::Patience patience;
+  patience.answer_ms = std::min(patience.answer_ms, settings.counters_every_ms / 2);
+  return std::make_shared<GpuWatch>(context.io, context.gpus_program, patience);
+}
+
 }  // namespace
 
 AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettings link, SpoolDirectory spool,
@@ -28,8 +38,7 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
       x_settings(settings),
       x_spool(std::move(spool)),
       x_mounter(make_mounter(context.io, context.helper_argv)),
-      x_core(settings.core, context.node_name, x_spool.epoch(), std::move(inventory), x_spool.for_core(),
-             boottime_ms()),
+      x_core(settings.core, context.node_name, x_spool.epoch(), inventory, x_spool.for_core(), boottime_ms()),
       x_link(
           std::move(link), [&io = context.io](std::function<void()> what) { boost::asio::post(io, std::move(what)); },
           link_handlers()),
@@ -42,6 +51,8 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
             return x_link.open_exec(call_id, std::move(handlers));
           },
           [this](AttemptId id, const std::string& script) { return process_in(id, script); }),
+      x_counters(context.io, settings.counters_every_ms, gpu_watch(context, settings, inventory),
+                 [this](const CounterSample& sample) { x_link.send(sample); }),
       x_tick(context.io),
       x_redial(context.io),
       x_silence(context.io),
@@ -53,6 +64,7 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
 AgentLoop::~AgentLoop() = default;
 
 void AgentLoop::start() {
+  x_counters.start();
   x_execs.sweep();
   clean_leftovers();
 }
@@ -67,6 +79,7 @@ void AgentLoop::shut_down() {
   x_tick.cancel();
   x_redial.cancel();
   x_silence.cancel();
+  x_counters.stop();
   if (!x_link.connected()) return x_context.io.stop();
   x_link.disconnect();
   x_redial.expires_after(std::chrono::seconds(1));

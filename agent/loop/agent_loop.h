@@ -14,6 +14,7 @@
 
 #include "agent/core/agent_core.h"
 #include "agent/edge/controller_link.h"
+#include "agent/loop/counter_sampler.h"
 #include "agent/loop/exec_server.h"
 #include "agent/loop/executor.h"
 #include "agent/loop/file_server.h"
@@ -26,6 +27,7 @@ namespace trainyard::agent {
 struct LoopSettings {
   Settings core;
   DurationMs reconnect_max_ms = 3'000;
+  DurationMs counters_every_ms = 15'000;
 };
 
 class AgentLoop {
@@ -95,6 +97,7 @@ class AgentLoop {
   LaunchRelay x_relay;
   FileServer x_files;
   ExecServer x_execs;
+  CounterSampler x_counters;
   std::deque<Body> x_inputs;
   bool x_draining = false;
   boost::asio::steady_timer x_tick, x_redial, x_silence;

@@ -20,7 +20,7 @@ struct ExecutorContext {
   std::string spool_dir, work_dir, run_dir;
   std::string cgroup_base;               // absolute: <cgroup2 root>/<cgroup_parent>
   std::vector<std::string> helper_argv;  // the words that start a helper
-  std::string shim_program, rsh_program, tasks_program, exec_program;
+  std::string shim_program, rsh_program, tasks_program, exec_program, gpus_program;
   NodeFacts facts;
   Mounter* mounter = nullptr;
 };

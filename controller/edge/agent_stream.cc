@@ -6,14 +6,18 @@
 #include <boost/asio/post.hpp>
 
 #include "controller/edge/agent_registry.h"
+#include "controller/edge/counter_keeper.h"
 #include "controller/edge/launch_relay.h"
 #include "proto/agent_convert.h"
+#include "proto/counter_convert.h"
 
 namespace trainyard::controller {
 namespace {
 
 // What waits for a slow agent: launches and file calls. More means that it does not read.
 constexpr std::size_t kMaxQueued = 1000;
+// The least time between two samples: what a node can add to its series is bounded, whatever its agent does.
+constexpr DurationMs kSamplesApartMs = 500;
 
 }  // namespace
 
@@ -55,6 +59,9 @@ void AgentStream::OnReadDone(bool ok) {
       break;
     case M::kLaunchStatus:
       x_relay.status(shared_from_this(), x_in.launch_status());
+      break;
+    case M::kCounters:
+      on_counters(x_in.counters());
       break;
     case M::MESSAGE_NOT_SET:
       break;  // of a newer agent
@@ -108,6 +115,16 @@ void AgentStream::on_same(const v1::SameReport& message) {
   same.orders_revision = message.orders_revision();
   same.sequence = message.sequence();
   (void)x_context.loop.post(std::move(same));  // full inbox: the next one renews the lease
+}
+
+// Beside the core: a series is no state. Its node is the stream's, its time is ours: one clock for all nodes.
+void AgentStream::on_counters(const v1::CounterSample& message) {
+  const TimeMs now_ms = x_context.loop.now_ms();
+  if (now_ms - x_counted_ms < kSamplesApartMs) return;
+  x_counted_ms = now_ms;
+  CounterSample sample = from_proto(message);
+  sample.time_ms = now_ms;
+  x_context.counters.take(x_node, std::move(sample));
 }
 
 // ---- Sending ----

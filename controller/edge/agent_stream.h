@@ -40,6 +40,7 @@ class AgentStream : public grpc::ServerBidiReactor<v1::FromAgent, v1::ToAgent>,
 
   bool on_report(const v1::Report& message);
   void on_same(const v1::SameReport& message);
+  void on_counters(const v1::CounterSample& message);
   void first_report(Report report);
   template <class Task>
   void on_strand(Task task);
@@ -51,7 +52,8 @@ class AgentStream : public grpc::ServerBidiReactor<v1::FromAgent, v1::ToAgent>,
   LaunchRelay& x_relay;
   const Identity x_identity;
   std::string x_node, x_epoch;
-  v1::FromAgent x_in;  // of the read under way
+  v1::FromAgent x_in;       // of the read under way
+  TimeMs x_counted_ms = 0;  // when the last sample was taken
 
   boost::asio::strand<boost::asio::thread_pool::executor_type> x_strand;
   std::optional<v1::ToAgent> x_orders, x_acknowledge;

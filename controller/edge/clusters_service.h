@@ -43,6 +43,8 @@ class NodesService final : public v1::Nodes::CallbackService {
   grpc::ServerUnaryReactor* GetNode(grpc::CallbackServerContext*, const v1::GetNodeRequest*, v1::Node*) override;
   grpc::ServerUnaryReactor* FenceNode(grpc::CallbackServerContext*, const v1::FenceNodeRequest*, v1::Node*) override;
   grpc::ServerUnaryReactor* RepairNode(grpc::CallbackServerContext*, const v1::RepairNodeRequest*, v1::Node*) override;
+  grpc::ServerUnaryReactor* GetNodeCounters(grpc::CallbackServerContext*, const v1::GetNodeCountersRequest*,
+                                            v1::NodeCounters*) override;
 
  private:
   Context& x_context;

@@ -29,15 +29,18 @@ inline Error inbox_full() {
   return {Code::resource_exhausted, "the controller has more requests than it can take now: try again in a second"};
 }
 
+class CounterKeeper;
+
 struct Context {
   Loop& loop;
   storage::Store& store;
   const Config& config;
+  CounterKeeper& counters;
   Tickets tickets;
   boost::asio::thread_pool workers{2};
 
-  Context(Loop& loop_in, storage::Store& store_in, const Config& config_in)
-      : loop(loop_in), store(store_in), config(config_in) {}
+  Context(Loop& loop_in, storage::Store& store_in, const Config& config_in, CounterKeeper& counters_in)
+      : loop(loop_in), store(store_in), config(config_in), counters(counters_in) {}
 
   // Fills the response from the resource that a command made or found.
   using Fill = std::function<grpc::Status(const core::State& state, core::Subject subject, TimeMs now_ms)>;

@@ -5,6 +5,7 @@
 #include "controller/edge/agents_service.h"
 #include "controller/edge/clusters_service.h"
 #include "controller/edge/containers_service.h"
+#include "controller/edge/counter_keeper.h"
 #include "controller/edge/exec_service.h"
 #include "controller/edge/fence_runner.h"
 #include "controller/edge/file_servers_service.h"
@@ -17,8 +18,8 @@ namespace trainyard::controller {
 
 class Edge final : public Outbox {
  public:
-  Edge(Loop& loop, storage::Store& store, const Config& config)
-      : x_context(loop, store, config),
+  Edge(Loop& loop, storage::Store& store, const Config& config, CounterKeeper& counters)
+      : x_context(loop, store, config, counters),
         x_registry(x_context),
         x_relay(x_context, x_registry),
         x_watch(x_context),

@@ -152,6 +152,10 @@ bool Loop::post(EventBody body) {
   return x_impl->post(std::move(body));
 }
 
+TimeMs Loop::now_ms() const {
+  return x_impl->clock.now_ms();
+}
+
 bool Loop::query(Query query) {
   return x_impl->post(std::move(query));
 }

@@ -42,6 +42,8 @@ class Loop {
   bool post(EventBody body);
   // Runs `query` on the loop's thread over committed state. False when the inbox is full.
   bool query(Query query);
+  // Controller time, for what is no event. Any thread.
+  TimeMs now_ms() const;
 
   // Runs until stop(); returns the process's exit code: 0 after stop(), 1 when a commit failed (the reason is logged).
   int run(Outbox& outbox);

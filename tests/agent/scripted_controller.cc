@@ -55,6 +55,7 @@ void ScriptedController::take(const v1::FromAgent& message) {
   if (message.has_same()) sequence = message.same().sequence();
   if (message.has_launch_status()) x_launch_statuses.push_back(message.launch_status());
   if (message.has_launch()) x_launch_call = message.launch();
+  if (message.has_counters()) x_counters = message.counters();
   if (sequence != 0 && x_acknowledge) {
     v1::ToAgent answer;
     answer.mutable_acknowledge()->set_sequence(sequence);
@@ -138,6 +139,15 @@ v1::LaunchStatus ScriptedController::launch_status() {
   v1::LaunchStatus status = x_launch_statuses.front();
   x_launch_statuses.pop_front();
   return status;
+}
+
+v1::CounterSample ScriptedController::counters_where(const std::string& what,
+                                                     const std::function<bool(const v1::CounterSample&)>& wanted) {
+  std::unique_lock lock(x_mutex);
+  x_counters.reset();
+  INFO("waiting for counters: " << what);
+  REQUIRE(x_changed.wait_for(lock, kPatience, [&] { return x_counters && wanted(*x_counters); }));
+  return *x_counters;
 }
 
 v1::LaunchCall ScriptedController::launch_call() {

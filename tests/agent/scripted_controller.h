@@ -38,7 +38,10 @@ class ScriptedController final : public v1::Agents::Service {
 
   void send(const v1::ToAgent& message);
   v1::LaunchStatus launch_status();  // the next one the agent sends
-  v1::LaunchCall launch_call();      // the next one; older ones of the same launch are left out
+  // A sample for which `wanted` holds, of those that come from now on.
+  v1::CounterSample counters_where(const std::string& what,
+                                   const std::function<bool(const v1::CounterSample&)>& wanted);
+  v1::LaunchCall launch_call();  // the next one; older ones of the same launch are left out
   void drop_stream();
 
   struct FileAnswer {
@@ -76,6 +79,7 @@ class ScriptedController final : public v1::Agents::Service {
   bool x_ordered = false, x_acknowledge = true;
   std::deque<v1::LaunchStatus> x_launch_statuses;
   std::optional<v1::LaunchCall> x_launch_call;
+  std::optional<v1::CounterSample> x_counters;
   std::map<std::string, std::shared_ptr<FileCall>> x_files;
   int x_next_call = 1;
   int x_port = 0;

@@ -42,7 +42,8 @@ bool eventually(Condition condition) {
 // One node: an agent process with directories and a cgroup of its own.
 class TestNode {
  public:
-  explicit TestNode(ScriptedController& controller) : x_controller(controller) {
+  explicit TestNode(ScriptedController& controller, std::vector<std::string> more_flags = {})
+      : x_controller(controller), x_more_flags(std::move(more_flags)) {
     char name[] = "/tmp/trainyard-agent-XXXXXX";
     REQUIRE(::mkdtemp(name) != nullptr);
     x_directory = name;
@@ -72,10 +73,30 @@ class TestNode {
       ::dup2(log, 2);
       ::dup2(log, 1);
       const std::string spool = x_directory + "/spool", work = x_directory + "/work", run = x_directory + "/run";
-      ::execl(AGENT_PROGRAM, "trainyard-agent", "--controller", x_controller.address().c_str(), "--node-name", "n1",
-              "--flavour", "STANDARD_NC6", "--spool-dir", spool.c_str(), "--work-dir", work.c_str(), "--run-dir",
-              run.c_str(), "--cgroup-parent", x_cgroup_parent.c_str(), "--heartbeat-ms", "200", "--pretend-gpus", "2",
-              nullptr);
+      std::vector<std::string> words = {"trainyard-agent",
+                                        "--controller",
+                                        x_controller.address(),
+                                        "--node-name",
+                                        "n1",
+                                        "--flavour",
+                                        "STANDARD_NC6",
+                                        "--spool-dir",
+                                        spool,
+                                        "--work-dir",
+                                        work,
+                                        "--run-dir",
+                                        run,
+                                        "--cgroup-parent",
+                                        x_cgroup_parent,
+                                        "--heartbeat-ms",
+                                        "200",
+                                        "--pretend-gpus",
+                                        "2"};
+      words.insert(words.end(), x_more_flags.begin(), x_more_flags.end());
+      std::vector<char*> argv;
+      for (std::string& word : words) argv.push_back(word.data());
+      argv.push_back(nullptr);
+      ::execv(AGENT_PROGRAM, argv.data());
       ::_exit(127);
     }
   }
@@ -113,6 +134,7 @@ class TestNode {
 
  private:
   ScriptedController& x_controller;
+  const std::vector<std::string> x_more_flags;
   std::string x_directory, x_cgroup_parent;
   pid_t x_pid = 0;
 };

@@ -144,6 +144,8 @@ TEST_CASE("every command has help with an example") {
                            "node list",
                            "node show",
                            "node repair",
+                           "node counters",
+                           "cluster counters",
                            "list-usages",
                            "node fence"}) {
     const Ran ran = run(std::string(line) + " --help");

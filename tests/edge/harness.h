@@ -3,8 +3,10 @@
 #pragma once
 
 #include <grpcpp/grpcpp.h>
+#include <stdlib.h>
 
 #include <condition_variable>
+#include <filesystem>
 #include <map>
 #include <mutex>
 #include <set>
@@ -36,6 +38,21 @@ inline Config lab_config() {
   return std::move(config).value();
 }
 
+// A directory for what is kept beside the state, which here is in memory.
+class Folder {
+ public:
+  Folder() {
+    char pattern[] = "/tmp/trainyard-edge-XXXXXX";
+    TY_CHECK(::mkdtemp(pattern) != nullptr);
+    x_path = pattern;
+  }
+  ~Folder() { std::filesystem::remove_all(x_path); }
+  std::string operator/(const std::string& name) const { return x_path + "/" + name; }
+
+ private:
+  std::string x_path;
+};
+
 class Controller {
  public:
   explicit Controller(Config config_in = lab_config()) : config(std::move(config_in)) {
@@ -46,7 +63,8 @@ class Controller {
     TY_CHECK(store.commit(first).ok());
     tables.meta = first.meta;
     loop.emplace(config.timing, store, tables, 1'700'000'000'000);
-    edge.emplace(*loop, store, config);
+    counters.emplace(folder / "counters.db", [] { return true; });
+    edge.emplace(*loop, store, config, *counters);
     auto started = Server::start(config, edge->services());
     if (!started) std::fprintf(stderr, "%s\n", started.error().message.c_str());
     server = std::move(started).value();
@@ -64,6 +82,8 @@ class Controller {
 
   const Config config;
   storage::MemoryStore store;
+  const Folder folder;
+  std::optional<CounterKeeper> counters;
   std::optional<Loop> loop;
   std::optional<Edge> edge;
   std::unique_ptr<Server> server;
@@ -240,6 +260,12 @@ class FakeAgent {
     call.mutable_id()->set_key("k1");
     call.set_to_host(host);
     call.set_shell_command("orted");
+    const std::lock_guard lock(x_mutex);
+    x_stream->Write(message);
+  }
+  void count(const v1::CounterSample& sample) {
+    v1::FromAgent message;
+    *message.mutable_counters() = sample;
     const std::lock_guard lock(x_mutex);
     x_stream->Write(message);
   }

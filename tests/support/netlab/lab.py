@@ -21,7 +21,8 @@ PREFIX = "tylab-"
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 TUTORIAL_IMAGE = "tensorflow/tensorflow:1.8.0-gpu"
 PORT = 7470
-PROGRAMS = ["trainyard", "trainyard-agent", "trainyard-controller", "trainyard-exec", "trainyard-rsh", "trainyard-shim", "trainyard-tasks"]
+PROGRAMS = ["trainyard", "trainyard-agent", "trainyard-controller", "trainyard-exec", "trainyard-gpus", "trainyard-rsh", "trainyard-shim",
+            "trainyard-tasks"]
 
 # Seconds, not minutes: what a test waits for.
 TEST_TIMING = {"heartbeat_ms": 300, "unreachable_after_ms": 2000, "gang_abort_after_ms": 3000, "kill_time_ms": 2000,
@@ -60,9 +61,11 @@ class Result:
 
 class Lab:
     def __init__(self, nodes=4, gpus=1, flavour="STANDARD_NC6", bin_dir=None, timing=None, fence=False, images=None, name=None,
-                 keep=False, start=True, config=None):
+                 keep=False, start=True, config=None, agent_config=None, nvml_gpus=None):
+        """`nvml_gpus`: node → its GPUs as set_gpus() takes them; the agents see them through a stand-in for the driver's library."""
         self.nodes = [f"node{i + 1}" for i in range(nodes)]
         self.gpus, self.flavour, self.keep = gpus, flavour, keep
+        self.agent_config, self.nvml_gpus = agent_config or {}, nvml_gpus
         self.timing = dict(TEST_TIMING if timing is None else timing)
         sweep(LABS, PREFIX)
         self.network = None
@@ -75,6 +78,11 @@ class Lab:
             shutil.copy(os.path.join(CHECKOUT, "examples", "data", "digits.csv"), self.root)
             self.network.add(["head", *self.nodes], head="head")
             self._write_config(fence, images, config or {})
+            if nvml_gpus is not None:
+                os.mkdir(os.path.join(self.root, "nvml"))
+                shutil.copy(os.path.join(build_directory(), "nvml", "new", "libnvidia-ml.so.1"), os.path.join(self.root, "nvml"))
+                for node in self.nodes:
+                    self.set_gpus(node, nvml_gpus.get(node, []))
             if keep:
                 self._mark_kept()
             if start:
@@ -120,7 +128,7 @@ class Lab:
         return {
             "controller": self.controller, "insecure_lab": True, "node_name": node, "flavour": self.flavour, "pool": "default",
             "address": host.address, "spool_dir": os.path.join(host.folder, "spool"), "work_dir": os.path.join(self.root, "work"),
-            "cgroup_parent": "trainyard", "pretend_gpus": self.gpus, "heartbeat_ms": self.timing.get("heartbeat_ms", 1000),
+            "cgroup_parent": "trainyard", "pretend_gpus": self.gpus, "heartbeat_ms": self.timing.get("heartbeat_ms", 1000), **self.agent_config,
         }
 
     def _write_json(self, name, value):
@@ -143,6 +151,16 @@ echo "$1" >> "{self.root}/fenced"
         os.chmod(path, 0o755)
         return path
 
+    def _gpus_file(self, node):
+        return os.path.join(self.network.hosts[node].folder, "gpus")
+
+    def set_gpus(self, node, gpus):
+        """gpus: (uuid, model, memory MiB, used MiB, utilisation %, power mW, temperature °C) each; None: not supported."""
+        path = self._gpus_file(node)
+        with open(path + ".new", "w") as file:
+            file.writelines(" ".join("-" if value is None else str(value) for value in gpu) + "\n" for gpu in gpus)
+        os.rename(path + ".new", path)
+
     def _mark_kept(self):
         path = os.path.join(self.root, "lab.json")
         with open(path) as file:
@@ -161,8 +179,11 @@ echo "$1" >> "{self.root}/fenced"
     def _spawn(self, host_name, program, *flags):
         host = self.network.hosts[host_name]
         log = open(os.path.join(host.folder, f"{program}.log"), "ab")
+        environment = self.environment(host_name)
+        if self.nvml_gpus is not None:
+            environment.update(LD_LIBRARY_PATH=os.path.join(self.root, "nvml"), TRAINYARD_NVML_FILE=self._gpus_file(host_name))
         with log:
-            process = host.start([os.path.join(self.root, "bin", program), *flags], stdout=log, stderr=log, env=self.environment(host_name))
+            process = host.start([os.path.join(self.root, "bin", program), *flags], stdout=log, stderr=log, env=environment)
         self.processes[host_name] = process
         return process
 

@@ -1,0 +1,183 @@
+// Counters of nodes over gRPC: from an agent's stream to a user's answer.
+#include <catch2/catch.hpp>
+
+#include "proto/convert.h"
+#include "tests/edge/harness.h"
+
+using namespace trainyard;
+using namespace trainyard::test;
+
+namespace {
+
+v1::CounterSample sample(double cpu, std::initializer_list<const char*> gpus = {}) {
+  v1::CounterSample out;
+  out.set_cpu_percent(cpu);
+  out.set_memory_used_bytes(3ULL << 30);
+  out.set_memory_total_bytes(16ULL << 30);
+  out.set_network_received_bytes_per_second(1'000'000);
+  out.set_network_sent_bytes_per_second(250);
+  for (const char* uuid : gpus) {
+    v1::GpuCounters& gpu = *out.add_gpus();
+    gpu.set_uuid(uuid);
+    gpu.set_utilization_percent(0);
+    gpu.set_power_watts(61.5);
+  }
+  return out;
+}
+
+grpc::Status counters(User& user, const v1::GetNodeCountersRequest& request, v1::NodeCounters& answer) {
+  return User::call(user.nodes, &v1::Nodes::Stub::GetNodeCounters, request, answer);
+}
+
+v1::NodeCounters counters_of(User& user, const std::string& node) {
+  v1::GetNodeCountersRequest request;
+  request.set_name(node);
+  v1::NodeCounters answer;
+  REQUIRE(counters(user, request, answer).ok());
+  return answer;
+}
+
+bool joined(User& user, const std::string& name) {
+  return eventually([&] {
+    v1::GetNodeRequest request;
+    request.set_name(name);
+    v1::Node node;
+    return User::call(user.nodes, &v1::Nodes::Stub::GetNode, request, node).ok();
+  });
+}
+
+}  // namespace
+
+TEST_CASE("a node's samples are there at once, under its own name and at the controller's time") {
+  Controller controller;
+  User user(controller.channel());
+  FakeAgent one(controller.channel(), "one", "10.0.0.1"), two(controller.channel(), "two", "10.0.0.2");
+  REQUIRE((joined(user, "one") && joined(user, "two")));
+  auto sent = sample(37.5, {"GPU-a", "GPU-b"});
+  set_time(4'000'000'000'000, *sent.mutable_time());  // a node whose clock is a century off
+  const TimeMs before = controller.loop->now_ms();
+  one.count(sent);
+  REQUIRE(eventually([&] { return counters_of(user, "one").samples_size() == 1; }));
+  const v1::NodeCounters answer = counters_of(user, "one");
+  CHECK(answer.node() == "one");
+  const v1::CounterSample& got = answer.samples(0);
+  const TimeMs time = from_proto(got.time());
+  CHECK((time >= before && time <= controller.loop->now_ms()));
+  CHECK(got.cpu_percent() == 37.5);
+  CHECK(got.memory_used_bytes() == 3ULL << 30);
+  CHECK(got.memory_total_bytes() == 16ULL << 30);
+  CHECK(got.network_received_bytes_per_second() == 1'000'000);
+  CHECK(got.network_sent_bytes_per_second() == 250);
+  REQUIRE(got.gpus_size() == 2);
+  CHECK(got.gpus(1).uuid() == "GPU-b");
+  CHECK((got.gpus(0).has_utilization_percent() && got.gpus(0).utilization_percent() == 0));
+  CHECK(got.gpus(0).power_watts() == 61.5);
+  CHECK_FALSE(got.gpus(0).has_temperature_celsius());
+  CHECK_FALSE(got.gpus(0).has_memory_used_bytes());
+  CHECK(counters_of(user, "two").samples_size() == 0);
+}
+
+TEST_CASE("an agent that sends without a pause adds two samples a second, and nonsense does no harm") {
+  Controller controller;
+  User user(controller.channel());
+  FakeAgent agent(controller.channel(), "one", "10.0.0.1");
+  REQUIRE(joined(user, "one"));
+  auto wild = sample(std::numeric_limits<double>::quiet_NaN());
+  wild.set_network_sent_bytes_per_second(-5);
+  wild.set_memory_used_bytes(~0ULL);
+  for (int i = 0; i < 1000; ++i) wild.add_gpus()->set_uuid("GPU-" + std::to_string(i));
+  const TimeMs began = controller.loop->now_ms();
+  for (int i = 0; i < 200; ++i) agent.count(wild);
+  // A report after them on the same stream: once it is acknowledged, all were read.
+  const auto acknowledged = agent.acknowledged();
+  agent.let_heads_exit(0);
+  REQUIRE(eventually([&] { return agent.acknowledged() > acknowledged; }));
+  const auto answer = counters_of(user, "one");
+  CHECK(answer.samples_size() >= 1);
+  CHECK(answer.samples_size() <= 1 + (controller.loop->now_ms() - began) / 500);
+  CHECK(answer.samples(0).cpu_percent() == 0);
+  CHECK(answer.samples(0).network_sent_bytes_per_second() == 0);
+  CHECK(answer.samples(0).gpus_size() == 64);
+}
+
+TEST_CASE("a span is asked for by its ends and a step, and each mistake is named") {
+  Controller controller;
+  User user(controller.channel());
+  FakeAgent agent(controller.channel(), "one", "10.0.0.1");
+  REQUIRE(joined(user, "one"));
+  // An hour ago to an hour before that: a sample a second, the CPU busier by the minute.
+  const TimeMs to = controller.loop->now_ms() - 3'600'000, from = to - 3'600'000;
+  for (int second = 1; second <= 3600; ++second) {
+    CounterSample each;
+    each.time_ms = from + second * 1000;
+    each.cpu_percent = (second - 1) / 60;
+    controller.counters->take("one", each);
+  }
+  v1::GetNodeCountersRequest request;
+  request.set_name("one");
+  set_time(from, *request.mutable_from());
+  set_time(to, *request.mutable_to());
+  v1::NodeCounters answer;
+  // As kept: what is as it was sent (the last 6 hours).
+  REQUIRE(counters(user, request, answer).ok());
+  CHECK(answer.samples_size() == 3600);
+  CHECK(from_proto(answer.samples(0).time()) == from + 1000);
+
+  set_duration(60'000, *request.mutable_step());
+  answer.Clear();
+  REQUIRE(counters(user, request, answer).ok());
+  REQUIRE(answer.samples_size() == 60);
+  CHECK(from_proto(answer.samples(0).time()) == from + 60'000);
+  CHECK(answer.samples(7).cpu_percent() == 7);
+
+  // The last interval ends with what was asked for; one that is longer than all of it is that.
+  set_duration(40LL * 86'400'000, *request.mutable_step());
+  answer.Clear();
+  REQUIRE(counters(user, request, answer).ok());
+  REQUIRE(answer.samples_size() == 1);
+  CHECK(from_proto(answer.samples(0).time()) == to);
+  CHECK(answer.samples(0).cpu_percent() == 29.5);
+
+  const auto refused = [&](const std::string& words, grpc::StatusCode code = grpc::StatusCode::INVALID_ARGUMENT) {
+    const grpc::Status status = counters(user, request, answer);
+    CHECK(status.error_code() == code);
+    CHECK_THAT(status.error_message(), Catch::Contains(words));
+  };
+  request.mutable_step()->set_seconds(-1);
+  refused("step: must be above 0");
+  request.clear_step();
+  set_time(to, *request.mutable_from());
+  refused("from: ");
+  request.mutable_from()->set_nanos(-1);
+  refused("from: is no time");
+  request.clear_from();
+  request.mutable_to()->set_seconds(1LL << 60);
+  refused("to: is no time");
+  request.clear_to();
+  request.set_name("none");
+  refused("node none does not exist", grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_CASE("more samples than one answer may have are refused with the step that would do") {
+  Controller controller;
+  User user(controller.channel());
+  FakeAgent agent(controller.channel(), "one", "10.0.0.1");
+  REQUIRE(joined(user, "one"));
+  const TimeMs now = controller.loop->now_ms();
+  for (int i = 12'000; i > 0; --i) {
+    CounterSample each;
+    each.time_ms = now - i * 1000;
+    controller.counters->take("one", each);
+  }
+  v1::GetNodeCountersRequest request;
+  request.set_name("one");
+  set_time(now - 20'000'000, *request.mutable_from());
+  set_time(now, *request.mutable_to());
+  v1::NodeCounters answer;
+  const grpc::Status status = counters(user, request, answer);
+  CHECK(status.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK_THAT(status.error_message(), Catch::Contains("12000 samples") && Catch::Contains("PT3S"));
+  set_duration(3000, *request.mutable_step());
+  REQUIRE(counters(user, request, answer).ok());
+  CHECK(answer.samples_size() == 4001);
+}
