@@ -25,6 +25,12 @@ bool enter(std::atomic<int>& inside, int most) {
   return false;
 }
 
+// Makes room for a new file; what is lost is the past.
+void begin_anew(const std::string& path, const Error& damage) {
+  spdlog::warn("{} is damaged ({}): it is kept as {}.damaged, a new one begins", path, damage.message, path);
+  if (const Status aside = storage::put_aside(path); !aside) spdlog::warn("counters: {}", aside.error().message);
+}
+
 std::int64_t steady_ms() {
   using namespace std::chrono;
   return duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count();
@@ -115,13 +121,12 @@ bool CounterKeeper::is_open() {
   x_try_open_ms = now + kReopenEveryMs;
   auto opened = storage::CounterStore::open(x_path);
   if (!opened && opened.error().code == Code::data_loss) {
-    spdlog::warn("{} is damaged ({}): it is kept as {}.damaged, a new one begins", x_path, opened.error().message,
-                 x_path);
-    const Status aside = storage::put_aside(x_path);
-    opened = aside ? storage::CounterStore::open(x_path) : aside.error();
+    begin_anew(x_path, opened.error());
+    opened = storage::CounterStore::open(x_path);
   }
   if (!opened) {
-    spdlog::warn("no counters are kept: {}: {}", x_path, opened.error().message);
+    if (now >= x_warn_ms) spdlog::warn("no counters are kept: {}", opened.error().message);
+    x_warn_ms = std::max(x_warn_ms, now + kWarnEveryMs);
     return false;
   }
   x_store = std::move(opened).value();
@@ -130,15 +135,15 @@ bool CounterKeeper::is_open() {
 
 void CounterKeeper::failed(const Error& error, std::size_t dropped) {
   x_dropped += dropped;
-  const std::int64_t now = steady_ms();
-  if (now >= x_warn_ms) {
-    x_warn_ms = now + kWarnEveryMs;
-    spdlog::warn("counters: {} samples dropped: {}", std::exchange(x_dropped, 0), error.message);
+  if (error.code == Code::data_loss) {
+    x_store = nullptr;
+    x_try_open_ms = 0;
+    return begin_anew(x_path, error);
   }
-  if (error.code != Code::data_loss) return;
-  x_store = nullptr;
-  if (const Status aside = storage::put_aside(x_path); !aside) spdlog::warn("counters: {}", aside.error().message);
-  x_try_open_ms = 0;
+  const std::int64_t now = steady_ms();
+  if (now < x_warn_ms) return;
+  x_warn_ms = now + kWarnEveryMs;
+  spdlog::warn("counters: {} samples dropped: {}", std::exchange(x_dropped, 0), error.message);
 }
 
 }  // namespace trainyard::controller

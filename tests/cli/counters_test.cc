@@ -88,11 +88,11 @@ TEST_CASE("counters of a cluster's nodes: the newest of each in the table, all o
   silent.set_node("node2");
   const Answer answer = show_newest({two_gpus("node1"), silent});
   CHECK(render_table(answer.table) ==
-        "Node      CPU %  Memory Used    Memory Total    Network In    Network Out      GPU    GPU %  GPU Memory      "
+        "Node    CPU %    Memory Used    Memory Total    Network In    Network Out      GPU  GPU %    GPU Memory    "
         "GPU Watts    GPU °C\n"
         "------  -------  -------------  --------------  ------------  -------------  -----  -------  ------------  "
         "-----------  --------\n"
-        "node1        42  12.0 GiB       64.0 GiB        1.5 KiB/s     12 B/s             0       97  40.0 GiB      "
+        "node1   42       12.0 GiB       64.0 GiB        1.5 KiB/s     12 B/s             0  97       40.0 GiB      "
         "312          71\n"
         "node1                                                                            1  -        -             -  "
         "          -\n"

@@ -109,6 +109,8 @@ def series_go_on_after_restarts():
         # A damaged file costs the past, not the controller.
         lab.kill_controller()
         path = os.path.join(lab.state_dir, "counters.db")
+        for log in ("-wal", "-shm"):
+            os.remove(path + log)
         with open(path, "wb") as file:
             file.write(os.urandom(10_000))
         lab.start_controller()
@@ -136,7 +138,7 @@ def what_is_asked_for_is_checked():
         ask("--from", "yesterday").failed("--from", "2018-06-01T12:00:00Z")
         ask("--step", "0m").failed("--step", "5m")
         lab.cli("node", "counters", "-n", "none").failed("node none does not exist")
-        lab.cli("cluster", "counters", "-g", "g", "-w", "w", "-n", "none").failed("none")
+        lab.cli("cluster", "counters", "-g", "g", "-w", "w", "-n", "none").failed("g does not exist")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 // Counters of nodes over gRPC: from an agent's stream to a user's answer.
 #include <catch2/catch.hpp>
+#include <fstream>
+#include <future>
+#include <limits>
 
 #include "proto/convert.h"
 #include "tests/edge/harness.h"
@@ -180,4 +183,76 @@ TEST_CASE("more samples than one answer may have are refused with the step that 
   set_duration(3000, *request.mutable_step());
   REQUIRE(counters(user, request, answer).ok());
   CHECK(answer.samples_size() == 4001);
+}
+
+TEST_CASE("the keeper drops samples while the state's disk is nearly full, and takes them again later") {
+  const Folder folder;
+  std::atomic<bool> space = false;
+  std::vector<TimeMs> kept;
+  {
+    CounterKeeper keeper(folder / "counters.db", [&] { return space.load(); });
+    const auto times = [&] {
+      std::promise<CounterKeeper::Samples> answer;
+      keeper.read("one", 0, 1'000'000, [&](CounterKeeper::Samples samples) { answer.set_value(std::move(samples)); });
+      const auto samples = answer.get_future().get();
+      REQUIRE(samples.ok());
+      kept.clear();
+      for (const CounterSample& each : *samples) kept.push_back(each.time_ms);
+      return kept;
+    };
+    CounterSample sample;
+    sample.time_ms = 1'000;
+    keeper.take("one", sample);
+    CHECK(times().empty());
+    space = true;
+    sample.time_ms = 2'000;
+    keeper.take("one", sample);
+    CHECK(times() == std::vector<TimeMs>{2'000});
+    sample.time_ms = 3'000;
+    keeper.take("one", sample);  // and its end writes what waits
+  }
+  auto store = storage::CounterStore::open(folder / "counters.db");
+  REQUIRE(store.ok());
+  CHECK((*store)->read("one", 0, 1'000'000)->size() == 2);
+}
+
+TEST_CASE("the keeper puts a file that breaks under it aside and goes on with a new one") {
+  const Folder folder;
+  const std::string path = folder / "counters.db";
+  {
+    auto store = storage::CounterStore::open(path);
+    REQUIRE(store.ok());
+    std::vector<storage::NodeSample> samples;
+    for (TimeMs time = 1; time <= 5'000; ++time) samples.push_back({"one", {time, 50, 1, 2, 3, 4, {}}});
+    REQUIRE((*store)->append(samples).ok());
+  }
+  {
+    // Its first page is whole: that the rest is not is found when it is read.
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(4096);
+    file << std::string(std::filesystem::file_size(path) - 4096, '\xff');
+  }
+  CounterKeeper keeper(path, [] { return true; });
+  const auto read = [&] {
+    std::promise<CounterKeeper::Samples> answer;
+    keeper.read("one", 0, 1'000'000, [&](CounterKeeper::Samples samples) { answer.set_value(std::move(samples)); });
+    return answer.get_future().get();
+  };
+  CHECK(read().error().code == Code::data_loss);
+  CounterSample sample;
+  sample.time_ms = 6'000;
+  keeper.take("one", sample);
+  const auto samples = read();
+  REQUIRE(samples.ok());
+  CHECK(samples->size() == 1);
+  CHECK(std::filesystem::exists(path + ".damaged"));
+}
+
+TEST_CASE("the keeper of a place that cannot be written says so and drops what comes") {
+  const Folder folder;
+  CounterKeeper keeper(folder / "none/counters.db", [] { return true; });
+  keeper.take("one", CounterSample{1'000, 50, 1, 2, 3, 4, {}});
+  std::promise<CounterKeeper::Samples> answer;
+  keeper.read("one", 0, 1'000'000, [&](CounterKeeper::Samples samples) { answer.set_value(std::move(samples)); });
+  CHECK(answer.get_future().get().error().code == Code::unavailable);
 }
