@@ -10,6 +10,7 @@
 #include "agent/core/agent_core.h"
 #include "agent/exec/toolkits.h"
 #include "agent/volumes/mounter.h"
+#include "secrets/node_key.h"
 
 namespace trainyard::agent {
 
@@ -22,6 +23,7 @@ struct ExecutorContext {
   std::vector<std::string> helper_argv;  // the words that start a helper
   std::string shim_program, rsh_program, tasks_program, exec_program, gpus_program;
   NodeFacts facts;
+  const secrets::NodeKey* key = nullptr;  // to which secrets for this node are sealed
   Mounter* mounter = nullptr;
 };
 
@@ -38,6 +40,7 @@ struct Place {
   std::string cgroup;  // holds job/ (the payload) and shim/
 
   std::string job_cgroup() const { return cgroup + "/job"; }
+  std::string secrets() const { return run + "/secrets"; }
   std::string log(const std::string& which) const { return spool + "/logs/" + which; }
   std::string marker(const std::string& which) const { return spool + "/" + which + ".done"; }
 };

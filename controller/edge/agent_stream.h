@@ -52,8 +52,9 @@ class AgentStream : public grpc::ServerBidiReactor<v1::FromAgent, v1::ToAgent>,
   LaunchRelay& x_relay;
   const Identity x_identity;
   std::string x_node, x_epoch;
-  v1::FromAgent x_in;       // of the read under way
-  TimeMs x_counted_ms = 0;  // when the last sample was taken
+  std::string x_sealing_key;  // on the strand: of the newest report
+  v1::FromAgent x_in;         // of the read under way
+  TimeMs x_counted_ms = 0;    // when the last sample was taken
 
   boost::asio::strand<boost::asio::thread_pool::executor_type> x_strand;
   std::optional<v1::ToAgent> x_orders, x_acknowledge;

@@ -12,6 +12,7 @@
 #include "controller/edge/identity.h"
 #include "controller/edge/tickets.h"
 #include "controller/loop/loop.h"
+#include "secrets/vault.h"
 
 namespace trainyard::controller {
 
@@ -35,12 +36,14 @@ struct Context {
   Loop& loop;
   storage::Store& store;
   const Config& config;
+  const secrets::Vault vault;
   CounterKeeper& counters;
   Tickets tickets;
   boost::asio::thread_pool workers{2};
 
-  Context(Loop& loop_in, storage::Store& store_in, const Config& config_in, CounterKeeper& counters_in)
-      : loop(loop_in), store(store_in), config(config_in), counters(counters_in) {}
+  Context(Loop& loop_in, storage::Store& store_in, const Config& config_in, secrets::Vault vault_in,
+          CounterKeeper& counters_in)
+      : loop(loop_in), store(store_in), config(config_in), vault(std::move(vault_in)), counters(counters_in) {}
 
   // Fills the response from the resource that a command made or found.
   using Fill = std::function<grpc::Status(const core::State& state, core::Subject subject, TimeMs now_ms)>;

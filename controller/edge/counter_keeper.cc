@@ -75,7 +75,9 @@ void CounterKeeper::read(const std::string& node, TimeMs from_ms, TimeMs to_ms, 
     x_reads.fetch_sub(1, std::memory_order_relaxed);
     flush();
     if (!is_open()) {
-      return done(Error{Code::unavailable, "the counters' file cannot be opened; the controller's log says why"});
+      // Not UNAVAILABLE: that would have clients wait for a controller that is there.
+      return done(
+          Error{Code::failed_precondition, "the counters' file cannot be opened; the controller's log says why"});
     }
     auto samples = x_store->read(node, from_ms, to_ms);
     if (!samples) failed(samples.error(), 0);

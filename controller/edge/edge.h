@@ -18,8 +18,8 @@ namespace trainyard::controller {
 
 class Edge final : public Outbox {
  public:
-  Edge(Loop& loop, storage::Store& store, const Config& config, CounterKeeper& counters)
-      : x_context(loop, store, config, counters),
+  Edge(Loop& loop, storage::Store& store, const Config& config, secrets::Vault vault, CounterKeeper& counters)
+      : x_context(loop, store, config, std::move(vault), counters),
         x_registry(x_context),
         x_relay(x_context, x_registry),
         x_watch(x_context),

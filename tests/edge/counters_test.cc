@@ -254,5 +254,5 @@ TEST_CASE("the keeper of a place that cannot be written says so and drops what c
   keeper.take("one", CounterSample{1'000, 50, 1, 2, 3, 4, {}});
   std::promise<CounterKeeper::Samples> answer;
   keeper.read("one", 0, 1'000'000, [&](CounterKeeper::Samples samples) { answer.set_value(std::move(samples)); });
-  CHECK(answer.get_future().get().error().code == Code::unavailable);
+  CHECK(answer.get_future().get().error().code == Code::failed_precondition);
 }

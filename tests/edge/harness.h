@@ -64,7 +64,7 @@ class Controller {
     tables.meta = first.meta;
     loop.emplace(config.timing, store, tables, 1'700'000'000'000);
     counters.emplace(folder / "counters.db", [] { return true; });
-    edge.emplace(*loop, store, config, *counters);
+    edge.emplace(*loop, store, config, secrets::Vault::ephemeral(), *counters);
     auto started = Server::start(config, edge->services());
     if (!started) std::fprintf(stderr, "%s\n", started.error().message.c_str());
     server = std::move(started).value();
