@@ -33,7 +33,7 @@ def _wait_samples(lab, count=1, deadline_s=30):
 
 
 def a_busy_node_is_told_from_the_others():
-    with Lab(nodes=3, agent_config=EVERY_SECOND) as lab:
+    with Lab(nodes=3, agent=EVERY_SECOND) as lab:
         world = World(lab)
         _wait_samples(lab)
         target = lab.network.hosts["head"].address
@@ -70,7 +70,7 @@ def _memory_total():
 def gpus_are_seen_by_uuid():
     gpus = {"node1": [("GPU-11", "Tesla-T4", 15360, 1024, 37, 45500, 61), ("GPU-12", "Tesla-T4", 15360, 0, None, 9100, None)],
             "node2": [("GPU-21", "Tesla-T4", 15360, 2048, 99, 70000, 80)]}
-    with Lab(nodes=3, gpus=0, agent_config=EVERY_SECOND, nvml_gpus=gpus) as lab:
+    with Lab(nodes=3, gpus=0, agent=EVERY_SECOND, nvml_gpus=gpus) as lab:
         World(lab)
         wait_until(lambda: (_newest(lab, "node1") or {"gpus": []})["gpus"], 30, "a sample with GPUs", 0.2)
         check(_newest(lab, "node1")["gpus"] == [
@@ -96,7 +96,7 @@ def gpus_are_seen_by_uuid():
 
 
 def series_go_on_after_restarts():
-    with Lab(nodes=2, agent_config=EVERY_SECOND) as lab:
+    with Lab(nodes=2, agent=EVERY_SECOND) as lab:
         _wait_samples(lab, 3)
         before = {node: _series(lab, node) for node in lab.nodes}
         lab.kill_controller()
@@ -123,7 +123,7 @@ def series_go_on_after_restarts():
 
 
 def what_is_asked_for_is_checked():
-    with Lab(nodes=1, agent_config=EVERY_SECOND) as lab:
+    with Lab(nodes=1, agent=EVERY_SECOND) as lab:
         _wait_samples(lab, 4)
 
         def ask(*flags):
