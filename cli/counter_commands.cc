@@ -69,7 +69,7 @@ int of_cluster(Program& program, const Options& options) {
 }
 
 void add_span(CLI::App& command, Options& options) {
-  command.add_option("--from", options.from, std::string("From when on, ") + kMomentForms + " [-1h]");
+  command.add_option("--from", options.from, std::string("From when on: ") + kMomentForms + " [-1h]");
   command.add_option("--to", options.to, "Until when, likewise [now]");
   command.add_option("--step", options.step,
                      "Averages over such spans, e.g. 5m [as kept: every 15 s for 6 hours, then 5-minute averages]");
