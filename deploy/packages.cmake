@@ -3,7 +3,7 @@ set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 
 install(TARGETS trainyard-controller RUNTIME DESTINATION bin COMPONENT controller)
 # The agent finds the small programs beside itself.
-install(TARGETS trainyard-agent trainyard-shim trainyard-rsh trainyard-tasks trainyard-exec trainyard-helper
+install(TARGETS trainyard-agent trainyard-shim trainyard-rsh trainyard-tasks trainyard-exec trainyard-gpus trainyard-helper
         RUNTIME DESTINATION bin COMPONENT agent)
 install(TARGETS trainyard RUNTIME DESTINATION bin COMPONENT cli)
 
