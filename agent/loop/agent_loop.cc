@@ -42,6 +42,9 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
             return x_link.open_exec(call_id, std::move(handlers));
           },
           [this](AttemptId id, const std::string& script) { return process_in(id, script); }),
+      x_nfs(context, {.up = [this](FileServerUp outcome) { feed(std::move(outcome)); },
+                      .down = [this](FileServerDown outcome) { feed(std::move(outcome)); },
+                      .removed = [this](FileServerRemoved outcome) { feed(std::move(outcome)); }}),
       x_tick(context.io),
       x_redial(context.io),
       x_silence(context.io),

@@ -22,6 +22,9 @@ struct ExecutorContext {
   std::vector<std::string> helper_argv;  // the words that start a helper
   std::string shim_program, rsh_program, tasks_program, exec_program;
   NodeFacts facts;
+  // Of a storage node; no directory: it is none.
+  std::string address, file_server_directory, ganesha_program;
+  std::uint32_t file_server_port = 2049;
   Mounter* mounter = nullptr;
 };
 
