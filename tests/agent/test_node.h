@@ -48,6 +48,7 @@ class TestNode {
     x_directory = name;
     x_cgroup_parent = "trainyard-test/" + x_directory.substr(x_directory.rfind('-') + 1);
     fs::create_directories(share());
+    fs::create_directories(files());
     start();
   }
   ~TestNode() {
@@ -75,7 +76,7 @@ class TestNode {
       ::execl(AGENT_PROGRAM, "trainyard-agent", "--controller", x_controller.address().c_str(), "--node-name", "n1",
               "--flavour", "STANDARD_NC6", "--spool-dir", spool.c_str(), "--work-dir", work.c_str(), "--run-dir",
               run.c_str(), "--cgroup-parent", x_cgroup_parent.c_str(), "--heartbeat-ms", "200", "--pretend-gpus", "2",
-              nullptr);
+              "--file-server-directory", files().c_str(), "--file-server-port", "24049", nullptr);
       ::_exit(127);
     }
   }
@@ -94,6 +95,7 @@ class TestNode {
   }
 
   std::string share() const { return x_directory + "/share"; }
+  std::string files() const { return x_directory + "/files"; }  // of file servers
   std::string directory() const { return x_directory; }
   std::string log() const { return content(x_directory + "/agent.log"); }
   std::string cgroup_path() const { return *find_cgroup2_root() + "/" + x_cgroup_parent; }
