@@ -231,22 +231,22 @@ void NfsServer::serve(const FileServerOrder& order) {
   clean_then([self = shared_from_this()] { self->start(); }, false);
 }
 
-// Ends what is there of the server; then, unless end() came meanwhile, `next`.
+// Ends what is there of the server; then `next`.
 void NfsServer::clean_then(std::function<void()> next, bool remove) {
   x_cleaning = true;
   const std::string files = remove ? x_directory : x_spool + "/none";
   std::make_shared<Cleaner>(
       x_context, place_of_server(x_context, x_id, files), std::vector<Volume>{}, nullptr, Cleaner::SharedTemp{},
       [id = x_id](const std::string& line) { spdlog::warn("file server {}: {}", id, line); },
-      [self = shared_from_this(), next = std::move(next), remove](CleanupReceipt) {
+      [self = shared_from_this(), next = std::move(next)](CleanupReceipt) {
         self->x_cleaning = false;
-        if (self->x_ending && !remove) return self->end_now();
         next();
       })
       ->start(kGraceMs);
 }
 
 void NfsServer::start() {
+  if (x_ending) return end_now();  // it came while the last server was cleaned away
   if (auto started = start_process(); !started) return down(started.error().message);
   spdlog::info("file server {}: nfs-ganesha starts on {} port {}", x_record.name, x_context.address, x_record.port);
   watch();

@@ -13,25 +13,26 @@ std::shared_ptr<NfsServer> NfsServers::server(std::uint64_t id) {
 }
 
 void NfsServers::serve(const FileServerOrder& order) {
-  if (!x_ending.contains(order.id)) return server(order.id)->serve(order);
-  boost::asio::post(x_context.io, [this, id = order.id] { x_events.down({id, "its earlier server is still ending"}); });
+  if (x_ending.contains(order.id)) {
+    x_after_end[order.id] = [this, order] { serve(order); };
+  } else {
+    server(order.id)->serve(order);
+  }
 }
 
 void NfsServers::remove(const FileServerOrder& order) {
   const std::uint64_t id = order.id;
-  const auto refused = [this, id](const std::string& error) {
-    boost::asio::post(x_context.io, [this, id, error] { x_events.removed({id, error}); });
-  };
-  if (x_ending.contains(id)) return refused("its server is still ending");
-  const auto ending = server(id);
-  if (const auto checked = ending->check_removable(order); !checked) return refused(checked.error().message);
-  x_ending.insert(id);
+  if (x_ending.contains(id)) {
+    x_after_end[id] = [this, order] { remove(order); };
+    return;
+  }
+  const auto removed = server(id);
+  if (const auto checked = removed->check_removable(order); !checked) {
+    boost::asio::post(x_context.io, [this, id, error = checked.error().message] { x_events.removed({id, error}); });
+    return;
+  }
   spdlog::info("file server {}: it ends, and its files are removed", order.name);
-  ending->end(true, [this, id] {
-    x_ending.erase(id);
-    x_servers.erase(id);
-    x_events.removed({id});
-  });
+  end(id, true, [this, id] { x_events.removed({id}); });
 }
 
 void NfsServers::end_others(const std::set<std::uint64_t>& ordered) {
@@ -39,13 +40,22 @@ void NfsServers::end_others(const std::set<std::uint64_t>& ordered) {
   for (const std::uint64_t id : file_servers_running(x_context)) others.insert(id);
   for (const auto& [id, known] : x_servers) others.insert(id);
   for (const std::uint64_t id : others) {
-    if (ordered.contains(id) || !x_ending.insert(id).second) continue;
+    if (ordered.contains(id)) continue;
+    x_after_end.erase(id);
+    if (x_ending.contains(id)) continue;
     spdlog::info("file server {}: it ends, it is not ordered any more; its files stay", id);
-    server(id)->end(false, [this, id] {
-      x_ending.erase(id);
-      x_servers.erase(id);
-    });
+    end(id, false, [] {});
   }
+}
+
+void NfsServers::end(std::uint64_t id, bool remove, std::function<void()> done) {
+  x_ending.insert(id);
+  server(id)->end(remove, [this, id, done = std::move(done)] {
+    x_ending.erase(id);
+    x_servers.erase(id);
+    done();
+    if (auto next = x_after_end.extract(id)) next.mapped()();
+  });
 }
 
 }  // namespace trainyard::agent

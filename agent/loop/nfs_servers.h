@@ -26,11 +26,13 @@ class NfsServers {
 
  private:
   std::shared_ptr<NfsServer> server(std::uint64_t id);
+  void end(std::uint64_t id, bool remove, std::function<void()> done);
 
   ExecutorContext& x_context;
   Events x_events;
   std::map<std::uint64_t, std::shared_ptr<NfsServer>> x_servers;
-  std::set<std::uint64_t> x_ending;  // of x_servers: until nothing runs of them
+  std::set<std::uint64_t> x_ending;                            // of x_servers: until nothing runs of them
+  std::map<std::uint64_t, std::function<void()>> x_after_end;  // what was ordered of them meanwhile
 };
 
 }  // namespace trainyard::agent
