@@ -1,9 +1,12 @@
 // trainyard-agent: one per node. Reads its configuration, looks at the machine, and runs the agent's loop.
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -185,6 +188,11 @@ void probe_storage(const Config& config, ExecutorContext& context, Inventory& in
   spdlog::info("storage node: {}, files in {}", inventory.file_server_software, config.file_server_directory);
 }
 
+bool is_in_memory(const std::string& path) {
+  struct statfs status {};
+  return ::statfs(path.c_str(), &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
+}
+
 int fail(const Error& error) {
   spdlog::critical("{}", error.message);
   spdlog::shutdown();
@@ -205,9 +213,16 @@ int run(const Config& config) {
   if (!spool) return fail(spool.error());
   auto link = link_settings(config);
   if (!link) return fail(link.error());
+  auto key = secrets::NodeKey::open(config.run_dir + "/sealing.key");
+  if (!key) return fail(key.error());
+  context.key = &*key;
+  if (!is_in_memory(config.run_dir)) {
+    spdlog::warn("run_dir {} is not in memory (tmpfs): secrets of jobs would be written to its disk", config.run_dir);
+  }
   auto probed =
       probe({config.node_name, config.flavour, config.pool, config.address, config.network_cidr, config.pretend_gpus});
   if (!probed) return fail(probed.error());
+  probed->inventory.sealing_key = key->public_key();
   context.facts.network_cidr = probed->inventory.network_cidr;
   context.facts.interface = probed->interface;
   context.facts.cores = probed->inventory.cores;
@@ -242,5 +257,6 @@ int main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_logger_st("agent"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %L %v");
   std::signal(SIGPIPE, SIG_IGN);
+  ::prctl(PR_SET_DUMPABLE, 0);  // a core dump would have secrets in it
   return run(config);
 }

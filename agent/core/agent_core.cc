@@ -156,6 +156,7 @@ void AgentCore::take(const HoldingOrder& order) {
   held.gpu_uuids = order.gpu_uuids;
   held.lease_ms = order.lease_ms;
   held.launch = order.launch;
+  held.secrets = order.secrets;
   // The ledger: a GPU has one owner. The controller never orders otherwise; if it does, nothing of it starts.
   for (const auto& [id, other] : x_holdings) {
     if (other.state == HoldingState::clean) continue;
@@ -233,7 +234,7 @@ void AgentCore::follow_setup() {
     x_actions.push_back(TakeDownSetup{x_setup->run});
   }
   if (x_setup || !ordered) return;
-  x_setup = HeldSetup{ordered->run, SetupState::running, x_now_ms, ordered->setup, {}};
+  x_setup = HeldSetup{ordered->run, SetupState::running, x_now_ms, ordered->setup, {}, ordered->secrets};
   x_changed = true;
   x_actions.push_back(PersistSetup{});
   x_actions.push_back(SetUp{ordered->run});

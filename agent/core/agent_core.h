@@ -168,6 +168,7 @@ struct HeldAttempt {
   std::vector<std::string> gpu_uuids;
   DurationMs lease_ms = 0;
   std::shared_ptr<const Launch> launch;
+  std::vector<SealedValue> secrets;  // sealed to this node's key
   std::optional<std::int32_t> exit_code;
   NodeError error;
   CleanupReceipt receipt;
@@ -182,6 +183,7 @@ struct HeldSetup {
   TimeMs begun_ms = 0;  // the task's time limit counts from here
   std::shared_ptr<const ClusterSetup> setup;
   NodeError error;
+  std::vector<SealedValue> secrets = {};  // sealed to this node's key
 };
 
 // A file server as the newest orders want it, and how far it is. A server that ended is started again, after a pause

@@ -31,6 +31,9 @@ namespace trainyard::agent {
 struct ShimSpec {
   std::vector<std::string> argv;        // argv[0]: absolute path of the program
   std::vector<NamedValue> environment;  // complete: nothing of the shim's own is inherited
+  // A file in memory with more variables (write_secrets): spec.json is on disk. Read when the process starts; "" =
+  // none.
+  std::string secrets_path;
   std::string working_directory;
   // Absolute path of the payload's cgroup ("<holding>/job"); "" = none (tests). The shim itself stays out of it: it
   // moves to the sibling "<holding>/shim" where that exists.
@@ -53,6 +56,11 @@ struct ShimExit {
 // Creates `directory` (0700) and writes spec.json into it.
 Status write_shim_spec(const std::string& directory, const ShimSpec& spec);
 Result<ShimSpec> read_shim_spec(const std::string& directory);
+
+// Variables that must not lie on a disk: `path` is in the holding's run directory, which is in memory and goes with it.
+Status write_secrets(const std::string& path, const std::vector<NamedValue>& secrets);
+// Adds those of `spec.secrets_path` to its environment.
+Status add_secrets(ShimSpec& spec);
 
 // Starts the shim for `directory` (spec.json must be there), detached: nobody's child but the node's PID 1. Blocks for
 // the few milliseconds until the shim has made its shim.json. Returns its pid. A directory starts at most one child,

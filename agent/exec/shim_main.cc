@@ -266,6 +266,9 @@ int begin(const std::string& directory) {
   ::fcntl(kLockFd, F_SETFD, FD_CLOEXEC);
   ::fcntl(kAnswerFd, F_SETFD, FD_CLOEXEC);
   auto spec = read_shim_spec(directory);
+  if (spec) {
+    if (Status added = add_secrets(*spec); !added) spec = added.error();
+  }
   if (!spec) {
     std::fprintf(stderr, "%s\n", spec.error().message.c_str());
     write_fully(kAnswerFd, spec.error().message.data(), spec.error().message.size());

@@ -12,6 +12,7 @@
 #include "agent/exec/cgroup.h"
 #include "agent/exec/failure.h"
 #include "agent/exec/files.h"
+#include "agent/exec/mpirun.h"
 #include "agent/exec/ports.h"
 #include "agent/exec/tasks.h"
 #include "agent/loop/node_files.h"
@@ -46,6 +47,7 @@ Executor::Executor(ExecutorContext& context, Place place, const HeldAttempt& hel
       x_lease_ms(held.lease_ms),
       x_gpu_uuids(held.gpu_uuids),
       x_launch(held.launch ? held.launch : std::make_shared<const Launch>()),
+      x_secrets(held.secrets),
       x_paths(paths_of(context, x_place, held.id)),
       x_events(std::move(events)),
       x_run(held.run_ordered) {
@@ -77,6 +79,9 @@ std::function<void(Answer)> Executor::step(void (Executor::*next)(Answer)) {
 void Executor::prepare() {
   if (x_stopping) return;
   if (const auto made = make_place(); !made) return fail_preparation(setup_failed(made.error().message));
+  if (auto error = unseal_secrets(x_context, x_place, secrets::purpose_of(x_id), x_secrets)) {
+    return fail_preparation(std::move(*error));
+  }
   say(fmt::format("preparing attempt {} of job {} ({} of {} nodes)", x_id.attempt, x_launch->job_name, x_member + 1,
                   x_launch->members.size()));
   if (const auto port = port_in_use(ports_of(*x_launch, x_member))) {
@@ -98,6 +103,15 @@ Status Executor::make_place() {
   auto made = make_local_directories({x_place.spool, x_place.spool + "/logs", x_place.job, x_place.run,
                                       x_paths.job_mount_root, x_paths.job_temp, x_paths.home, x_paths.shared_job_temp});
   if (!made) return made;
+  if (runs_under_mpi(*x_launch)) {
+    // Before mpirun makes them: what ships logs can watch a directory only once it is there.
+    const RankLayout layout = rank_layout(*x_launch);
+    made = make_local_directories({x_paths.rank_logs, x_paths.rank_logs + "/1"});
+    for (const std::uint32_t rank : logged_ranks(layout, x_member)) {
+      if (made) made = make_local_directories({rank_log_directory(layout, x_paths, rank)});
+    }
+    if (!made) return made;
+  }
   if (auto written = write_text(x_paths.hostfile, hostfile_text(*x_launch)); !written) return written;
   if (starts_tasks(x_launch->spec) && x_member == 0) {
     if (auto written = write_text(x_paths.tasks_file, tasks_text(*x_launch)); !written) return written;
@@ -252,6 +266,7 @@ ShimSpec Executor::process(const std::string& script) const {
   ShimSpec spec;
   spec.argv = {"/bin/bash", "-c", script};
   spec.environment = job_environment(*x_launch, x_member, x_gpu_uuids, x_paths, x_context.facts);
+  if (!x_secrets.empty()) spec.secrets_path = x_place.secrets();
   spec.working_directory = x_paths.job_temp;
   spec.cgroup = x_place.job_cgroup();
   spec.lease_path = lease_path(x_context);
@@ -378,6 +393,14 @@ std::vector<LogShipper::File> Executor::log_files() const {
     const std::string spooled = x_place.log(task_key(number));
     files.push_back({spooled + ".out", base + task_output_name("stdout", tasks[number].name)});
     files.push_back({spooled + ".err", base + task_output_name("stderr", tasks[number].name)});
+  }
+  if (runs_under_mpi(*x_launch)) {
+    const RankLayout layout = rank_layout(*x_launch);
+    for (const std::uint32_t rank : logged_ranks(layout, x_member)) {
+      const std::string written = rank_log_directory(layout, x_paths, rank), number = std::to_string(rank);
+      files.push_back({written + "/stdout", base + "ranks/stdout-" + number + ".txt", true});
+      files.push_back({written + "/stderr", base + "ranks/stderr-" + number + ".txt", true});
+    }
   }
   // Of tasks, the head's own program has nothing to say to users.
   if (x_member == 0 && tasks.empty()) {

@@ -89,6 +89,7 @@ HoldingPaths paths_of(const ExecutorContext& context, const Place& place, Attemp
           .hostfile = place.job + "/hostfile",
           .tasks_file = place.job + "/tasks",
           .home = place.job + "/home",
+          .rank_logs = place.job + "/ranks",
           .run = place.run,
           .socket = place.run + "/launch.socket",
           .rsh_program = context.rsh_program,

@@ -10,6 +10,7 @@
 #include "agent/core/agent_core.h"
 #include "agent/exec/toolkits.h"
 #include "agent/volumes/mounter.h"
+#include "secrets/node_key.h"
 
 namespace trainyard::agent {
 
@@ -25,6 +26,7 @@ struct ExecutorContext {
   // Of a storage node; no directory: it is none.
   std::string address, file_server_directory, ganesha_program;
   std::uint32_t file_server_port = 2049;
+  const secrets::NodeKey* key = nullptr;  // to which secrets for this node are sealed
   Mounter* mounter = nullptr;
 };
 
@@ -41,6 +43,7 @@ struct Place {
   std::string cgroup;  // holds job/ (the payload) and shim/
 
   std::string job_cgroup() const { return cgroup + "/job"; }
+  std::string secrets() const { return run + "/secrets"; }
   std::string log(const std::string& which) const { return spool + "/logs/" + which; }
   std::string marker(const std::string& which) const { return spool + "/" + which + ".done"; }
 };

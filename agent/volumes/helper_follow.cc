@@ -170,10 +170,17 @@ struct Shipment {
   std::string from, to;
   UniqueFd source, destination;
   std::uint64_t offset = 0;
+  bool made_when_needed = false;  // no file as long as there is nothing to bring
 };
+
+bool has_bytes(const std::string& path) {
+  struct stat about {};
+  return ::stat(path.c_str(), &about) == 0 && about.st_size > 0;
+}
 
 // Opens what can be opened by now.
 Status open_ends(Shipment& shipment, const Beneath& root) {
+  if (shipment.made_when_needed && !shipment.destination.valid() && !has_bytes(shipment.from)) return {};
   if (!shipment.destination.valid()) {
     const std::size_t slash = shipment.to.rfind('/');
     if (slash != std::string::npos) {
@@ -244,6 +251,10 @@ Status ship_log(const Arguments& arguments) {
   for (std::size_t i = 1; i < arguments.words.size(); i += 2) {
     Shipment shipment;
     shipment.from = arguments.words[i];
+    if (shipment.from.starts_with('?')) {
+      shipment.made_when_needed = true;
+      shipment.from.erase(0, 1);
+    }
     shipment.to = arguments.words[i + 1];
     shipments.push_back(std::move(shipment));
   }

@@ -329,6 +329,11 @@ NodeView view(const State& state, const Node& node, TimeMs now_ms) {
   if (node.live.strays) append(out.note, "; ", "still runs something that was fenced or is of another database");
   if (!node.live.fence_state.empty()) append(out.note, "; ", "fence command " + node.live.fence_state);
   append(out.note, "; ", node.reason);
+  if (const std::string& software = node.inventory.file_server_software; !software.empty()) {
+    append(out.note, "; ",
+           node.inventory.serves_files() ? "storage node: " + software
+                                         : "cannot make file servers: " + software.substr(software.find(' ') + 1));
+  }
   if (node.setup_retry_ms != 0) {
     append(out.note, "; ", "tried again at " + clock_time(node.setup_retry_ms) + ", or after `trainyard node repair`");
   }

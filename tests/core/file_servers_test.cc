@@ -85,6 +85,8 @@ TEST_CASE("without an export and a storage node both ways out are named, and why
   w.wait(60'000);
   CHECK_THAT(create(w, "nfs").error().message, Contains("(s1: ganesha.nfsd is not installed; s2: does not answer)"));
   CHECK(w.state().file_servers.empty());
+  CHECK(view(w.state(), w.node("s1"), w.now).note == "cannot make file servers: ganesha.nfsd is not installed");
+  CHECK_THAT(view(w.state(), w.node("s2"), w.now).note, Contains("storage node: nfs-ganesha 4.3"));
 }
 
 TEST_CASE("the node with the fewest file servers makes the next one, the first by name among equals") {

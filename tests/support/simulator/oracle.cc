@@ -369,10 +369,13 @@ void Oracle::replied(const std::string& request_id, const core::CommandBody& bod
   }
   if (state_changed && !is_first)
     x_world.fail(fmt::format("P2: the repeat of request {} changed something", request_id));
-  if (!result.ok() || !is_first || !std::holds_alternative<core::SubmitJob>(body)) return;
+  const auto* submit = std::get_if<core::SubmitJob>(&body);
+  const auto* rerun = std::get_if<core::RerunJob>(&body);
+  if (!result.ok() || !is_first || (submit == nullptr && rerun == nullptr)) return;
   const JobId id{result->id};
-  const core::JobRef& ref = std::get<core::SubmitJob>(body).ref;
-  if (erasable(ref.experiment + "/" + ref.job)) return;  // its deletion may have come before this answer
+  const core::JobRef& ref = submit != nullptr ? submit->ref : rerun->ref;
+  if (erasable(ref.experiment + "/" + (rerun != nullptr ? rerun->new_name : ref.job)))
+    return;  // its deletion may have come before this answer
   if (!disk.jobs.contains(id)) x_world.fail(fmt::format("I1: job {} was acknowledged, but is not on disk", id.value));
   x_acknowledged.insert(id);
 }
