@@ -267,6 +267,7 @@ Status NfsServer::start_process() {
   spec.working_directory = x_spool;
   spec.cgroup = place.job_cgroup();
   spec.stdout_path = spec.stderr_path = x_run + "/log";
+  spec.log_limit_bytes = x_context.log_limit_bytes;
   if (auto written = write_shim_spec(x_run, spec); !written) return written;
   const auto started = start_shim(x_context.shim_program, x_run);
   return started ? Status() : Status(started.error());
