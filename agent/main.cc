@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "agent/config.h"
+#include "agent/doctor/doctor.h"
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
 #include "agent/loop/agent_loop.h"
@@ -37,6 +38,7 @@ constexpr const char* kDescription =
     "Runs this machine's part of Trainyard: dials the controller, prepares and runs jobs, reports.\n"
     "Stopping it (SIGTERM) leaves jobs running; the next start takes them up again.\n\n"
     "Example:\n"
+    "  trainyard-agent doctor --config /etc/trainyard/agent.json     is this machine fit? changes nothing; --json\n"
     "  trainyard-agent --controller 10.0.0.1:7470 --node-name n1 --flavour STANDARD_NC6 --address 10.0.0.11 \\\n"
     "      --tls-certificate n1.crt --tls-key n1.key --tls-ca ca.crt\n";
 
@@ -242,6 +244,23 @@ int fail(const Error& error) {
   return error.code == Code::invalid_argument ? kExitConfig : kExitOs;
 }
 
+// `trainyard-agent doctor`: says whether this machine is fit, and changes nothing.
+int examine(const Config& config, bool as_json) {
+  const auto programs = directory_of_program();
+  if (!programs) return fail(programs.error());
+  const auto findings = judge(look_at_machine({.node_name = config.node_name,
+                                               .address = config.address,
+                                               .network_cidr = config.network_cidr,
+                                               .controller = config.controller,
+                                               .spool_dir = config.spool_dir,
+                                               .work_dir = config.work_dir,
+                                               .run_dir = config.run_dir,
+                                               .tls_key = config.tls.key,
+                                               .program_directory = *programs}));
+  std::fputs((as_json ? findings_json(findings) : findings_table(findings)).c_str(), stdout);
+  return doctor_exit_code(findings);
+}
+
 int run(const Config& config) {
   boost::asio::io_context io(1);
   ExecutorContext context{.io = io};
@@ -297,7 +316,18 @@ int main(int argc, char** argv) {
   using namespace trainyard::agent;
   if (argc > 1 && std::strcmp(argv[1], "helper") == 0) return helper_main(argc - 1, argv + 1);
   Config config;
+  const bool doctor = argc > 1 && std::strcmp(argv[1], "doctor") == 0;
+  bool as_json = false;
+  if (doctor) {
+    // The agent's own flags and configuration, and whether a program reads the answer.
+    for (int i = 2; i < argc; ++i) argv[i - 1] = argv[i];
+    --argc;
+    as_json = argc > 1 && std::strcmp(argv[argc - 1], "--json") == 0;
+    if (as_json) --argc;
+    if (config.flavour.empty()) config.flavour = "not-asked-for";
+  }
   if (const int status = parse(argc, argv, config); status != 0) return status < 0 ? 0 : status;
+  if (doctor) return examine(config, as_json);
   spdlog::set_default_logger(spdlog::stderr_logger_st("agent"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %L %v");
   std::signal(SIGPIPE, SIG_IGN);

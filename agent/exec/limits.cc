@@ -110,6 +110,11 @@ Controllers find_controllers(const std::string& cgroup_base, const std::string& 
   return found;
 }
 
+std::string controller_kind(const std::string& cgroup2, const std::string& controller) {
+  if (has_word(cgroup2 + "/cgroup.controllers", controller)) return "v2";
+  return directory_of_v1(controller).empty() ? "" : "v1";
+}
+
 Limits::Limits(const Controllers& controllers, LimitSettings settings, const std::string& name, std::string job_cgroup)
     : x_controllers(controllers), x_settings(settings), x_job_cgroup(std::move(job_cgroup)) {
   if (settings.memory_bytes != 0 && !controllers.memory_v1.empty()) {

@@ -26,6 +26,9 @@ struct Controllers {
 // Enables the controllers in v2 for what is below `cgroup_base`, where it can.
 Controllers find_controllers(const std::string& cgroup_base, const std::string& prefix);
 
+// "v2", "v1" or empty, for what is below `cgroup2` (empty: there is none). Only looks.
+std::string controller_kind(const std::string& cgroup2, const std::string& controller);
+
 struct OutOfMemory {
   std::uint64_t kills = 0, peak_bytes = 0, limit_bytes = 0;  // peak 0: not known (v2 before 5.19)
 };
