@@ -40,6 +40,8 @@ void apply(const std::string& key, const json& value, Config& config) {
   if (key == "run_dir") return value.get_to(config.run_dir), void();
   if (key == "cgroup_parent") return value.get_to(config.cgroup_parent), void();
   if (key == "pretend_gpus") return value.get_to(config.pretend_gpus), void();
+  if (key == "file_server_directory") return value.get_to(config.file_server_directory), void();
+  if (key == "file_server_port") return value.get_to(config.file_server_port), void();
   if (key == "memory_limit_mb") return value.get_to(config.memory_limit_mb), void();
   if (key == "process_limit") return value.get_to(config.process_limit), void();
   if (key == "log_limit_mb") return value.get_to(config.log_limit_mb), void();
@@ -54,6 +56,24 @@ void apply(const std::string& key, const json& value, Config& config) {
     return;
   }
   throw json::other_error::create(501, "unknown key", &value);
+}
+
+// The directory goes into nfs-ganesha's configuration as it is.
+Status check_storage(const Config& config) {
+  const std::string& directory = config.file_server_directory;
+  if (config.file_server_port < 1 || config.file_server_port > 65'535) {
+    return bad("file_server_port must be 1 to 65535, e.g. 2049");
+  }
+  if (directory.empty()) return {};
+  const bool plain = std::all_of(directory.begin(), directory.end(), [](unsigned char c) {
+    return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-' || c == '/');
+  });
+  if (!plain || directory.front() != '/' || directory.size() < 2 || directory.back() == '/' ||
+      directory.find("..") != std::string::npos) {
+    return bad("file_server_directory '" + directory +
+               "' must be an absolute path of A-Z a-z 0-9 . _ - and / that does not end with /, e.g. /srv/trainyard");
+  }
+  return {};
 }
 
 }  // namespace
@@ -85,6 +105,7 @@ Status check_config(const Config& config) {
     if (directory.empty() || directory.front() != '/')
       return bad("spool_dir, work_dir and run_dir must be absolute: '" + directory + "'");
   }
+  if (auto checked = check_storage(config); !checked) return checked;
   if (config.cgroup_parent.empty() || config.cgroup_parent.find("..") != std::string::npos) {
     return bad("cgroup_parent must name a cgroup below the root, e.g. trainyard");
   }

@@ -27,6 +27,10 @@ struct Config {
   std::string run_dir = "/run/trainyard";
   std::string cgroup_parent = "trainyard";
   std::uint32_t pretend_gpus = 0;
+  // A storage node: file servers that Trainyard makes have their files below this directory, which must exist (on a
+  // disk of its own, best). Empty: it is none.
+  std::string file_server_directory;
+  std::uint32_t file_server_port = 2049;  // of the first one; the next ones take the next free ports
   // What each job may use on this node; 0: no limit, -1: the default. Memory: all but a twentieth, at least 512 MB,
   // which are the system's. Processes: three quarters of the kernel's highest process id. Log: of each output of a
   // process.

@@ -24,6 +24,7 @@
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
 #include "agent/loop/agent_loop.h"
+#include "agent/loop/ganesha.h"
 #include "agent/probe/inventory.h"
 #include "agent/volumes/helper_main.h"
 
@@ -56,6 +57,10 @@ void add_options(CLI::App& app, Config& config) {
   app.add_option("--cgroup-parent", config.cgroup_parent, "below the cgroup2 root; not shared with another agent")
       ->capture_default_str();
   app.add_option("--pretend-gpus", config.pretend_gpus, "number of GPUs to claim without having them");
+  app.add_option("--file-server-directory", config.file_server_directory,
+                 "makes this a storage node: directory for the files of file servers that users create");
+  app.add_option("--file-server-port", config.file_server_port, "NFS port of the first one; the next ones follow")
+      ->capture_default_str();
   app.add_option("--tls-certificate", config.tls.certificate, "PEM file of this node's certificate");
   app.add_option("--tls-key", config.tls.key, "PEM file of its key");
   app.add_option("--tls-ca", config.tls.ca, "PEM file of the operator's CA");
@@ -174,6 +179,23 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   return Cgroup(context.cgroup_base).create();
 }
 
+// A storage node says with what it serves files, or why it cannot: it is a node for jobs all the same.
+void probe_storage(const Config& config, ExecutorContext& context, Inventory& inventory) {
+  if (config.file_server_directory.empty()) return;
+  const char* path = std::getenv("PATH");
+  const NfsSoftware software = find_nfs_software(path == nullptr ? "" : path);
+  context.address = config.address;
+  context.file_server_directory = config.file_server_directory;
+  context.file_server_port = config.file_server_port;
+  context.ganesha_program = software.program;
+  inventory.file_server_software = software.program.empty() ? "none: " + software.description : software.description;
+  if (!path_exists(config.file_server_directory)) {
+    inventory.file_server_software =
+        "none: its file_server_directory " + config.file_server_directory + " is not there";
+  }
+  spdlog::info("storage node: {}, files in {}", inventory.file_server_software, config.file_server_directory);
+}
+
 bool is_in_memory(const std::string& path) {
   struct statfs status {};
   return ::statfs(path.c_str(), &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
@@ -277,6 +299,7 @@ int run(const Config& config) {
   }
   spdlog::info("trainyard-agent {} on node {} ({}, {} GPUs), controller {}", TRAINYARD_VERSION, config.node_name,
                config.flavour, context.facts.gpu_count, config.controller);
+  probe_storage(config, context, probed->inventory);
   LoopSettings settings{.core = {.report_every_ms = config.heartbeat_ms},
                         .reconnect_max_ms = config.reconnect_max_ms,
                         .counters_every_ms = config.counters_every_ms};

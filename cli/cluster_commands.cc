@@ -1,10 +1,8 @@
 #include <fmt/format.h>
-#include <pwd.h>
-#include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
 
+#include "cli/admin_account.h"
 #include "cli/cluster_file.h"
 #include "cli/commands.h"
 #include "cli/counter_commands.h"
@@ -24,40 +22,6 @@ struct Options {
   std::string config_file, ssh_key, deallocation, password, subnet, image, storage_account_key;
   bool generate_ssh_keys = false;
 };
-
-void warn(const std::string& what) {
-  fmt::print(stderr, "trainyard: warning: {}\n", what);
-}
-
-std::string home_path(const std::string& path) {
-  const char* home = std::getenv("HOME");
-  return path.starts_with("~/") && home != nullptr ? home + path.substr(1) : path;
-}
-
-// -k takes a key or the path of one. Without it, the user's usual key is noted if there is one; nobody needs it, since
-// nothing here goes by ssh.
-Result<std::string> ssh_public_key(const std::string& given, bool config_file) {
-  if (given.empty()) {
-    if (config_file) return std::string();
-    auto usual = read_text_file(home_path("~/.ssh/id_rsa.pub"), 65536);
-    if (!usual) return std::string();
-    usual->erase(usual->find_last_not_of(" \r\n") + 1);
-    return usual;
-  }
-  if (given.starts_with("ssh-") || given.starts_with("ecdsa-")) return given;
-  auto text = read_text_file(home_path(given), 65536);
-  if (!text) {
-    return Error{Code::invalid_argument,
-                 "--ssh-key: \"" + given + "\" is neither a public key nor a file that can be read"};
-  }
-  text->erase(text->find_last_not_of(" \r\n") + 1);
-  return text;
-}
-
-std::string current_user() {
-  const passwd* user = getpwuid(geteuid());
-  return user == nullptr ? "" : user->pw_name;
-}
 
 // Flags of Batch AI that are taken and change nothing here; docs/batch-ai-compatibility.md lists them.
 std::optional<Error> flags_without_effect(const Options& options) {

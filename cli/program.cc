@@ -189,13 +189,14 @@ int Program::print(const Answer& answer) {
   return kDone;
 }
 
-bool Program::confirmed() {
+bool Program::confirmed(const std::string& loss) {
   if (x_yes) return true;
   if (isatty(STDIN_FILENO) == 0) {
     fail(Error{Code::failed_precondition, "this needs a confirmation and there is no terminal to ask on: use -y"});
     return false;
   }
   for (;;) {
+    if (!loss.empty()) fmt::print(stderr, "{}\n", loss);
     fmt::print(stderr, "Are you sure you want to perform this operation? (y/n): ");
     std::fflush(stderr);
     std::string line;

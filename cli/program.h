@@ -47,8 +47,9 @@ class Program {
   int usage(const Error& error);  // the same for what is wrong with the command line
   int print(const Answer& answer);
   int exit_code() const { return x_exit_code; }
-  // "Are you sure ... (y/n): " unless -y. False: said no, or no terminal; the error is printed.
-  bool confirmed();
+  // "Are you sure ... (y/n): " unless -y, after a line that says what will be lost. False: said no, or no terminal; the
+  // error is printed.
+  bool confirmed(const std::string& loss = "");
   bool waits() const { return !x_no_wait; }
 
   // Asks `gone` now and then until it is true; on a terminal says after a second what it waits for. False on an error,

@@ -173,12 +173,19 @@ Json Kind<v1::FileServer>::json(const v1::FileServer& item) {
                       {"diskSizeInGb", spec.disk_size_in_gb()},
                       {"storageAccountType", spec.storage_account_type()}};
   out["id"] = item.id();
-  out["mountSettings"] = {{"fileServerInternalIp", item.file_server_internal_ip()},
-                          {"fileServerPublicIp", nullptr},
-                          {"mountPoint", item.mount_point()}};
+  out["mountSettings"] = nullptr;  // until it serves
+  if (!item.file_server_internal_ip().empty()) {
+    out["mountSettings"] = {{"fileServerInternalIp", item.file_server_internal_ip()},
+                            {"fileServerPublicIp", nullptr},
+                            {"mountPoint", item.mount_point()},
+                            {"port", item.port() == 0 ? Json(nullptr) : Json(item.port())}};
+  }
   out["name"] = item.name();
+  out["node"] = or_null(item.node());
   out["provisioningState"] = item.provisioning_state();
-  out["provisioningStateTransitionTime"] = provisioned_at(item);
+  out["provisioningStateTransitionTime"] =
+      when(item.has_provisioning_state_transition_time(), item.provisioning_state_transition_time());
+  out["reason"] = or_null(item.reason());
   out["resourceGroup"] = item.resource_group();
   out["sshConfiguration"] = {{"publicIpsToAllow", nullptr},
                              {"userAccountSettings",

@@ -153,8 +153,11 @@ struct Inventory {
   std::uint64_t memory_bytes = 0;
   std::vector<Gpu> gpus;
   std::string agent_version;
-  std::string sealing_key;           // base64 of an X25519 public key: secrets for this node are sealed to it
-  std::string file_server_software;  // with what it can serve NFS, e.g. "nfs-ganesha 4.3"; empty: it does not
+  std::string sealing_key;  // base64 of an X25519 public key: secrets for this node are sealed to it
+  // With what it can serve NFS, e.g. "nfs-ganesha 4.3"; empty: no storage node; "none: WHY": it should be one but
+  // cannot.
+  std::string file_server_software;
+  bool serves_files() const { return !file_server_software.empty() && !file_server_software.starts_with("none: "); }
   friend bool operator==(const Inventory&, const Inventory&) = default;
 };
 
@@ -209,7 +212,11 @@ struct SetupOrder {
 // A file server that the node should run: an NFS export of a directory of its own.
 struct FileServerOrder {
   std::uint64_t id = 0;
-  std::string name;  // "group/workspace/name", for people
+  std::string name;                  // "group/workspace/name": files made for another name are never served or removed
+  std::uint64_t capacity_bytes = 0;  // must fit when it is made; no quota
+  // Its server ends and its files are removed. Nothing else removes files: of one that is no longer listed only the
+  // server ends.
+  bool remove = false;
   friend bool operator==(const FileServerOrder&, const FileServerOrder&) = default;
 };
 
@@ -296,7 +303,8 @@ struct FileServerReport {
   std::uint64_t id = 0;
   FileServerState state = FileServerState::starting;
   std::string address, export_path;  // while serving
-  std::string error_message;         // of failed
+  std::string error_message;         // of failed; of stopping when it does not get on
+  std::uint32_t port = 0;            // while serving
   friend bool operator==(const FileServerReport&, const FileServerReport&) = default;
 };
 

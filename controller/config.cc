@@ -276,17 +276,14 @@ Result<std::string> place_of(const Config& config, const std::string& account) {
                   account)};
 }
 
-Result<ExportEntry> export_of(const Config& config, const std::string& file_server) {
+std::optional<ExportEntry> export_of(const Config& config, const std::string& file_server) {
   const ExportEntry* any = nullptr;
   for (const ExportEntry& entry : config.exports) {
     if (entry.name == file_server) return entry;
     if (entry.name == "*" && any == nullptr) any = &entry;
   }
-  if (any != nullptr) return ExportEntry{any->name, any->address, any->path + "/" + file_server};
-  return Error{Code::failed_precondition,
-               fmt::format("file server {0} has no NFS export: add {{\"name\":\"{0}\",\"address\":\"10.0.0.5\","
-                           "\"export\":\"/a/directory/of/it\"}} to \"file_servers\" in the controller's configuration",
-                           file_server)};
+  if (any == nullptr) return std::nullopt;
+  return ExportEntry{any->name, any->address, any->path + "/" + file_server};
 }
 
 Result<ImageMapping> mapping_of(const Config& config, const std::string& image) {

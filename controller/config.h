@@ -73,8 +73,8 @@ bool is_loopback(const std::string& host);
 
 // The directory on the nodes that holds the account's shares. FAILED_PRECONDITION naming the table when it has none.
 Result<std::string> place_of(const Config& config, const std::string& account);
-// The export behind a file server's name; `name` is as in the table. FAILED_PRECONDITION when the table has none.
-Result<ExportEntry> export_of(const Config& config, const std::string& file_server);
+// The export behind a file server's name; `name` is as in the table. None: Trainyard makes the file server.
+std::optional<ExportEntry> export_of(const Config& config, const std::string& file_server);
 // FAILED_PRECONDITION with the advice for the operator when the image is not mapped. "" (no image): the host as it is.
 Result<ImageMapping> mapping_of(const Config& config, const std::string& image);
 

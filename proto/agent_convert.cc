@@ -91,7 +91,8 @@ Result<FileServerReport> file_server_from_proto(const v1::FileServerReport& mess
   if (!state) {
     return Error{Code::invalid_argument, fmt::format("report: unknown file server state \"{}\"", message.state())};
   }
-  return FileServerReport{message.id(), *state, message.address(), message.export_path(), message.error_message()};
+  return FileServerReport{message.id(),  *state, message.address(), message.export_path(), message.error_message(),
+                          message.port()};
 }
 
 void to_proto(const FileServerReport& server, v1::FileServerReport& message) {
@@ -100,6 +101,7 @@ void to_proto(const FileServerReport& server, v1::FileServerReport& message) {
   message.set_address(valid_utf8(server.address));
   message.set_export_path(valid_utf8(server.export_path));
   message.set_error_message(valid_utf8(server.error_message));
+  message.set_port(server.port);
 }
 
 }  // namespace
@@ -294,6 +296,8 @@ void to_proto(const Orders& orders, v1::Orders& message) {
     auto& out = *message.add_file_servers();
     out.set_id(order.id);
     out.set_name(order.name);
+    out.set_capacity_bytes(order.capacity_bytes);
+    out.set_remove(order.remove);
   }
 }
 
@@ -314,7 +318,9 @@ Result<Orders> from_proto(const v1::Orders& message) {
     orders.setup = SetupOrder{message.setup().run(), std::make_shared<const ClusterSetup>(std::move(setup).value()),
                               secrets_from_proto(message.setup().secrets())};
   }
-  for (const auto& item : message.file_servers()) orders.file_servers.push_back({item.id(), item.name()});
+  for (const auto& item : message.file_servers()) {
+    orders.file_servers.push_back({item.id(), item.name(), item.capacity_bytes(), item.remove()});
+  }
   return orders;
 }
 

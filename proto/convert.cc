@@ -143,9 +143,10 @@ void to_proto(const core::Share& row, const std::string& account, v1::Share& mes
   set_time(row.created_ms, *message.mutable_creation_time());
 }
 
-void to_proto(const core::FileServer& row, const core::WorkspaceRef& home, v1::FileServer& message) {
-  message.set_resource_group(home.group);
-  message.set_workspace(home.workspace);
+void to_proto(const core::FileServerView& view, v1::FileServer& message) {
+  const core::FileServer& row = view.row;
+  message.set_resource_group(view.group);
+  message.set_workspace(view.workspace);
   message.set_name(row.name);
   v1::FileServerSpec& spec = *message.mutable_spec();
   spec.set_vm_size(row.spec.vm_size);
@@ -157,9 +158,15 @@ void to_proto(const core::FileServer& row, const core::WorkspaceRef& home, v1::F
   spec.set_admin_user_ssh_public_key(row.spec.admin_user_ssh_public_key);
   message.set_mount_point(row.export_path);
   message.set_file_server_internal_ip(row.address);
-  message.set_provisioning_state(provisioning(false));
+  message.set_port(static_cast<std::int32_t>(row.port));
+  message.set_node(row.node);
+  message.set_provisioning_state(view.provisioning_state);
+  message.set_reason(view.reason);
   set_time(row.created_ms, *message.mutable_creation_time());
-  message.set_id(arm_id(core::FileServerRef{home.group, home.workspace, row.name}));
+  // Rows of before it was kept were made at once.
+  set_time(row.state_changed_ms != 0 ? row.state_changed_ms : row.created_ms,
+           *message.mutable_provisioning_state_transition_time());
+  message.set_id(arm_id(core::FileServerRef{view.group, view.workspace, row.name}));
 }
 
 }  // namespace trainyard

@@ -35,6 +35,6 @@ void to_proto(const core::Workspace& row, const std::string& group, v1::Workspac
 void to_proto(const core::Experiment& row, const core::WorkspaceRef& home, v1::Experiment& message);
 void to_proto(const core::Account& row, const std::string& group, v1::Account& message);
 void to_proto(const core::Share& row, const std::string& account, v1::Share& message);
-void to_proto(const core::FileServer& row, const core::WorkspaceRef& home, v1::FileServer& message);
+void to_proto(const core::FileServerView& view, v1::FileServer& message);
 
 }  // namespace trainyard

@@ -35,6 +35,10 @@ template <>
 struct Names<core::DeallocationOption> {
   static constexpr std::array all{"requeue", "terminate", "waitforjobcompletion"};
 };
+template <>
+struct Names<core::Provisioning> {
+  static constexpr std::array all{"creating", "succeeded", "failed", "deleting"};
+};
 
 template <class T>
 const char* name_in(T value) {
@@ -170,6 +174,9 @@ const char* stored_name(core::VmPriority priority) {
 const char* stored_name(core::DeallocationOption option) {
   return name_in(option);
 }
+const char* stored_name(core::Provisioning state) {
+  return name_in(state);
+}
 bool read_name(std::string_view name, core::JobState& into) {
   return value_of(name, into);
 }
@@ -183,6 +190,9 @@ bool read_name(std::string_view name, core::VmPriority& into) {
   return value_of(name, into);
 }
 bool read_name(std::string_view name, core::DeallocationOption& into) {
+  return value_of(name, into);
+}
+bool read_name(std::string_view name, core::Provisioning& into) {
   return value_of(name, into);
 }
 
@@ -212,13 +222,21 @@ std::string inventory_text(const Inventory& inventory) {
 
 std::string file_server_body_text(const core::FileServer& row) {
   const core::FileServerSpec& spec = row.spec;
-  return dump({{"vmSize", spec.vm_size},
-               {"diskSizeInGB", spec.disk_size_gb},
-               {"diskCount", spec.disk_count},
-               {"storageAccountType", spec.storage_account_type},
-               {"cachingType", spec.caching_type},
-               {"adminUserName", spec.admin_user_name},
-               {"adminUserSshPublicKey", spec.admin_user_ssh_public_key}});
+  json body{{"vmSize", spec.vm_size},
+            {"diskSizeInGB", spec.disk_size_gb},
+            {"diskCount", spec.disk_count},
+            {"storageAccountType", spec.storage_account_type},
+            {"cachingType", spec.caching_type},
+            {"adminUserName", spec.admin_user_name},
+            {"adminUserSshPublicKey", spec.admin_user_ssh_public_key}};
+  if (row.state_changed_ms != 0) body["stateChangedMs"] = row.state_changed_ms;
+  if (!row.node.empty()) {
+    body["node"] = row.node;
+    body["provisioningState"] = stored_name(row.state);
+    body["port"] = row.port;
+    if (!row.error.empty()) body["error"] = row.error;
+  }
+  return dump(body);
 }
 
 Status read_file_server_body(const std::string& text, core::FileServer& into) {
@@ -231,6 +249,14 @@ Status read_file_server_body(const std::string& text, core::FileServer& into) {
     read(body, "cachingType", spec.caching_type);
     read(body, "adminUserName", spec.admin_user_name);
     read(body, "adminUserSshPublicKey", spec.admin_user_ssh_public_key);
+    read(body, "stateChangedMs", into.state_changed_ms);
+    read(body, "node", into.node);
+    read(body, "port", into.port);
+    read(body, "error", into.error);
+    std::string state = stored_name(into.state);
+    read(body, "provisioningState", state);
+    if (!read_name(state, into.state))
+      throw json::other_error::create(501, "unknown provisioningState " + state, &body);
   });
 }
 

@@ -18,11 +18,13 @@ const char* stored_name(core::Verdict verdict);
 const char* stored_name(core::NodeState state);
 const char* stored_name(core::VmPriority priority);
 const char* stored_name(core::DeallocationOption option);
+const char* stored_name(core::Provisioning state);
 bool read_name(std::string_view name, core::JobState& into);
 bool read_name(std::string_view name, core::Verdict& into);
 bool read_name(std::string_view name, core::NodeState& into);
 bool read_name(std::string_view name, core::VmPriority& into);
 bool read_name(std::string_view name, core::DeallocationOption& into);
+bool read_name(std::string_view name, core::Provisioning& into);
 
 std::string tags_text(const core::Tags& tags);
 Result<core::Tags> read_tags(const std::string& text);
@@ -40,10 +42,11 @@ Status read_cluster_body(const std::string& text, core::Cluster& into);
 std::string node_body_text(const core::Node& node);
 Status read_node_body(const std::string& text, core::Node& into);
 
-// What was given at submit and never changes: spec, image mapping, volumes, warnings.
+// Of a file server: what its user asked for, and of one that Trainyard made where it is and how far.
 std::string file_server_body_text(const core::FileServer& row);
 Status read_file_server_body(const std::string& text, core::FileServer& into);
 
+// What was given at submit and never changes: spec, image mapping, volumes, warnings.
 std::string job_spec_text(const core::Job& job);
 Status read_job_spec(const std::string& text, core::Job& into);
 

@@ -58,6 +58,7 @@ std::vector<Action> AgentCore::step(const Input& input) {
     on(OrdersArrived{orders});
   }
   follow_setup();
+  retry_file_servers();
   report_if_due();
   return std::exchange(x_actions, {});
 }
@@ -69,6 +70,9 @@ TimeMs AgentCore::next_deadline() const {
   for (const auto& [id, held] : x_holdings) {
     if (held.lease_ms == kForever || held.state == HoldingState::clean || x_tombstones.contains(id)) continue;
     deadline = std::min(deadline, x_acked_send_ms + held.lease_ms);
+  }
+  for (const auto& [id, held] : x_file_servers) {
+    if (held.retry_ms != 0) deadline = std::min(deadline, held.retry_ms);
   }
   return deadline;
 }
@@ -134,6 +138,7 @@ void AgentCore::act_on(const Orders& orders) {
     if (order.phase != HoldingPhase::stop) act_on(order);
   }
   x_setup_ordered = orders.setup;
+  act_on(orders.file_servers);
 }
 
 void AgentCore::act_on(const HoldingOrder& order) {
@@ -385,6 +390,9 @@ void AgentCore::report_if_due() {
         {.id = id, .state = held.state, .exit_code = held.exit_code, .error = held.error, .receipt = held.receipt});
   }
   if (x_setup) report.setup = SetupReport{x_setup->run, x_setup->state, x_setup->error};
+  for (const auto& [id, held] : x_file_servers) {
+    if (!held.removed) report.file_servers.push_back(held.report);
+  }
   x_actions.push_back(SendReport{std::move(report)});
 }
 

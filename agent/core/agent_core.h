@@ -10,7 +10,8 @@
 // Rules it keeps: orders of another epoch or a lower revision are refused for ever; a holding whose lease ended without
 // an acknowledgement is stopped without grace and leaves a tombstone; what is not ordered is stopped and cleaned; a
 // clean holding is reported until orders no longer list it. Of a cluster's set-up there is at most one run at a time; a
-// run that is no longer ordered is taken down once no job can use it, and only then the next one begins.
+// run that is no longer ordered is taken down once no job can use it, and only then the next one begins. Of file
+// servers nothing is spooled: the executor finds on the disk what is there, and orders say what of it should be.
 #pragma once
 
 #include <map>
@@ -74,6 +75,21 @@ struct SetUpEnded {
 struct SetupTakenDown {
   std::uint64_t run = 0;
 };
+// Outcome of ServeFiles, and what becomes of the server later
+struct FileServerUp {
+  std::uint64_t id = 0;
+  std::string address, export_path;
+  std::uint32_t port = 0;
+};
+struct FileServerDown {
+  std::uint64_t id = 0;
+  std::string error;
+};
+// Outcome of RemoveFileServer: nothing is left, or why something is
+struct FileServerRemoved {
+  std::uint64_t id = 0;
+  std::string error = {};
+};
 struct InventoryChanged {
   Inventory inventory;
 };
@@ -82,7 +98,8 @@ struct Tick {};
 struct Input {
   TimeMs now_ms = 0;
   std::variant<OrdersArrived, ReportAcknowledged, LinkUp, LinkDown, Prepared, HeadStarted, HeadEnded, PeerLost,
-               LimitExceeded, Cleaned, SetUpEnded, SetupTakenDown, InventoryChanged, Tick>
+               LimitExceeded, Cleaned, SetUpEnded, SetupTakenDown, FileServerUp, FileServerDown, FileServerRemoved,
+               InventoryChanged, Tick>
       body;
 };
 
@@ -126,6 +143,18 @@ struct SetUp {
 struct TakeDownSetup {
   std::uint64_t run = 0;
 };
+// Make its directory where it is new, start its server or take up the one that runs -> FileServerUp or FileServerDown
+struct ServeFiles {
+  FileServerOrder order;
+};
+// End its server, remove its files -> FileServerRemoved
+struct RemoveFileServer {
+  FileServerOrder order;
+};
+// End the servers of all others; their files stay. No outcome.
+struct EndOtherFileServers {
+  std::set<std::uint64_t> ordered;
+};
 // Full
 struct SendReport {
   Report report;
@@ -135,7 +164,7 @@ struct SendSame {
 };
 
 using Action = std::variant<PersistOrders, PersistHolding, ForgetHolding, Prepare, StartHead, Stop, PersistSetup, SetUp,
-                            TakeDownSetup, SendReport, SendSame>;
+                            TakeDownSetup, ServeFiles, RemoveFileServer, EndOtherFileServers, SendReport, SendSame>;
 
 // What the spool keeps of a holding; survives the agent, not the machine's reboot.
 struct HeldAttempt {
@@ -161,6 +190,17 @@ struct HeldSetup {
   std::shared_ptr<const ClusterSetup> setup;
   NodeError error;
   std::vector<SealedValue> secrets = {};  // sealed to this node's key
+};
+
+// A file server as the newest orders want it, and how far it is. A server that ended is started again, after a pause
+// that grows while it does not stay up; a removal that failed is tried again.
+struct HeldFileServer {
+  FileServerOrder order;
+  FileServerReport report;
+  bool removed = false;  // nothing is left: not reported any more
+  std::uint32_t failures = 0;
+  TimeMs retry_ms = 0;  // when it is tried again; 0: nothing failed, or it is being tried
+  TimeMs up_since_ms = 0;
 };
 
 struct Spool {  // what a restarted agent starts from; empty on a new one
@@ -190,6 +230,7 @@ class AgentCore {
   TimeMs next_deadline() const;
   const std::map<AttemptId, HeldAttempt>& holdings() const { return x_holdings; }
   const std::optional<HeldSetup>& setup() const { return x_setup; }
+  const std::map<std::uint64_t, HeldFileServer>& file_servers() const { return x_file_servers; }
   const std::set<AttemptId>& tombstones() const { return x_tombstones; }
   std::uint64_t revision() const { return x_revision; }
   // Leases count from here: the send time of the newest report known to be acknowledged.
@@ -210,6 +251,9 @@ class AgentCore {
   void on(const Cleaned& input);
   void on(const SetUpEnded& input);
   void on(const SetupTakenDown& input);
+  void on(const FileServerUp& input);
+  void on(const FileServerDown& input);
+  void on(const FileServerRemoved& input);
   void on(const InventoryChanged& input);
   void on(const Tick&) {}
 
@@ -223,6 +267,10 @@ class AgentCore {
   void stop(HeldAttempt& held, DurationMs grace_ms);
   void forget_unlisted(const Orders& orders);
   void follow_setup();
+  void act_on(const std::vector<FileServerOrder>& orders);
+  void begin(HeldFileServer& held, const FileServerOrder& order);
+  void retry_file_servers();
+  void retry_later(HeldFileServer& held, const std::string& error);
   bool would_start_expired(const Orders& orders) const;
   void persist_orders();
   void persist(const HeldAttempt& held);
@@ -243,6 +291,8 @@ class AgentCore {
   std::optional<HeldSetup> x_setup;
   // What the newest orders that were acted on say of it; nothing before this life has seen any.
   std::optional<std::optional<SetupOrder>> x_setup_ordered;
+  std::map<std::uint64_t, HeldFileServer> x_file_servers;
+  std::optional<std::set<std::uint64_t>> x_file_servers_ordered;  // of the newest orders that this life acted on
   std::set<AttemptId> x_tombstones;
   TimeMs x_now_ms = 0;
   TimeMs x_acked_send_ms = 0;                 // leases count from here

@@ -19,6 +19,7 @@
 #include "agent/loop/executor.h"
 #include "agent/loop/file_server.h"
 #include "agent/loop/launch_relay.h"
+#include "agent/loop/nfs_servers.h"
 #include "agent/loop/setup_executor.h"
 #include "agent/loop/spool.h"
 
@@ -61,6 +62,9 @@ class AgentLoop {
   void carry_out(const SendSame& action);
   void carry_out(const SetUp& action);
   void carry_out(const TakeDownSetup& action);
+  void carry_out(const ServeFiles& action) { x_nfs.serve(action.order); }
+  void carry_out(const RemoveFileServer& action) { x_nfs.remove(action.order); }
+  void carry_out(const EndOtherFileServers& action) { x_nfs.end_others(action.ordered); }
   void carry_out(const PersistOrders&) {}  // spooled before
   void carry_out(const PersistHolding&) {}
   void carry_out(const PersistSetup&) {}
@@ -98,6 +102,7 @@ class AgentLoop {
   FileServer x_files;
   ExecServer x_execs;
   CounterSampler x_counters;
+  NfsServers x_nfs;
   std::deque<Body> x_inputs;
   bool x_draining = false;
   boost::asio::steady_timer x_tick, x_redial, x_silence;

@@ -24,6 +24,9 @@ struct ExecutorContext {
   std::vector<std::string> helper_argv;  // the words that start a helper
   std::string shim_program, rsh_program, tasks_program, exec_program, gpus_program;
   NodeFacts facts;
+  // Of a storage node; no directory: it is none.
+  std::string address, file_server_directory, ganesha_program;
+  std::uint32_t file_server_port = 2049;
   Controllers controllers;
   LimitSettings limits;                   // of each job
   std::uint64_t log_limit_bytes = 0;      // of each output of a process; 0: none

@@ -183,7 +183,9 @@ void vanish_if_empty(Engine&, WorkspaceId);
 void vanish_if_empty(Engine&, ExperimentId);
 
 // on_file_server.cc
-void erase_file_servers(Engine&, const std::string& workspace_path, const std::string& why);
+void delete_file_servers(Engine&, const std::string& workspace_path, const std::string& why);
+void take_file_servers(Engine&, NodeId, const Report&);             // what a node says of those that it serves
+void forget_file_servers(Engine&, NodeId, const std::string& why);  // those that wait for the node to remove them
 
 // on_node.cc
 void on_report(Engine&, const Report&);
@@ -251,6 +253,7 @@ void tally(NodeCounts& counts, NodeState state, bool unreachable, int delta);
 bool active(JobState state);
 const char* name_of(JobState state);
 const char* name_of(NodeState state);
+const char* name_of(Provisioning state);
 std::string clock_time(TimeMs time);  // "14:02:09" of controller time, for texts
 std::string lower(std::string_view text);
 

@@ -104,7 +104,7 @@ struct CreateAccount {
 struct CreateShare {
   std::string account, name;
 };
-// address, export_path: from the operator's table
+// address, export_path: from the operator's table; empty: a storage node makes it
 struct CreateFileServer {
   FileServerRef ref;
   FileServerSpec spec;

@@ -329,12 +329,59 @@ NodeView view(const State& state, const Node& node, TimeMs now_ms) {
   if (node.live.strays) append(out.note, "; ", "still runs something that was fenced or is of another database");
   if (!node.live.fence_state.empty()) append(out.note, "; ", "fence command " + node.live.fence_state);
   append(out.note, "; ", node.reason);
+  if (const std::string& software = node.inventory.file_server_software; !software.empty()) {
+    append(out.note, "; ",
+           node.inventory.serves_files() ? "storage node: " + software
+                                         : "cannot make file servers: " + software.substr(software.find(' ') + 1));
+  }
   if (node.setup_retry_ms != 0) {
     append(out.note, "; ", "tried again at " + clock_time(node.setup_retry_ms) + ", or after `trainyard node repair`");
   }
   if (node.state == NodeState::preparing && node.setup_run != 0 && !is_set_up(node)) {
     append(out.note, "; ", "its cluster's set-up runs");
   }
+  return out;
+}
+
+namespace {
+
+std::string why_not_serving(const State& state, const FileServer& row) {
+  if (row.node.empty()) return "";
+  std::string silent;
+  const auto node = state.node_by_name.find(row.node);
+  if (node == state.node_by_name.end()) {
+    silent = "storage node " + row.node + " has not joined this controller";
+  } else if (const Node::Live& live = state.nodes.at(node->second).live; !live.reachable) {
+    silent = "storage node " + row.node + " does not answer since " + clock_time(live.last_report_ms);
+  }
+  switch (row.state) {
+    case Provisioning::creating:
+      return silent.empty() ? "storage node " + row.node + " makes it" : silent + ": it is made when the node is back";
+    case Provisioning::succeeded:
+      return silent.empty() ? "" : silent + ": its files may be out of reach";
+    case Provisioning::failed:
+      return "storage node " + row.node + ": " + row.error;
+    case Provisioning::deleting:
+      if (silent.empty()) {
+        return "storage node " + row.node + " removes its files" + (row.error.empty() ? "" : ": " + row.error);
+      }
+      return silent +
+             ": its files are removed when the node is back; when it is off for good, `trainyard node fence -n " +
+             row.node + " --confirmed-off` forgets it";
+  }
+  return "";
+}
+
+}  // namespace
+
+FileServerView view(const State& state, const FileServer& row) {
+  FileServerView out;
+  out.row = row;
+  const Workspace& workspace = state.workspaces.at(row.workspace);
+  out.workspace = workspace.name;
+  out.group = state.groups.at(workspace.group).name;
+  out.provisioning_state = name_of(row.state);
+  out.reason = why_not_serving(state, row);
   return out;
 }
 

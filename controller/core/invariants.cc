@@ -101,6 +101,17 @@ void check_job(const State& state, const Job& job) {
   must(state.experiments.contains(job.experiment), "a job's experiment exists", about);
 }
 
+void check_file_server(const State& state, const FileServer& row) {
+  const std::string about = "file server " + std::to_string(row.id.value) + " " + row.name;
+  must(state.workspaces.contains(row.workspace), "a file server's workspace exists", about);
+  must(!row.node.empty() || row.state == Provisioning::succeeded, "a registered file server is there", about);
+  must(row.state != Provisioning::succeeded || !row.address.empty(), "a file server that serves has an address", about);
+  must(row.state != Provisioning::failed || !row.error.empty(), "a file server that failed says why", about);
+  if (row.node.empty()) return;
+  auto served = state.node_file_servers.find(row.node);
+  must(served != state.node_file_servers.end() && served->second.contains(row.id), "node_file_servers", about);
+}
+
 template <class Index>
 std::size_t total(const Index& index) {
   std::size_t sum = 0;
@@ -129,6 +140,12 @@ void check_invariants(const State& state) {
     const auto& scale = cluster.spec.auto_scale;
     must(!scale || scale->minimum <= scale->maximum, "minimum <= maximum", cluster.name);
   }
+  std::size_t served = 0;
+  for (const auto& [id, row] : state.file_servers) {
+    check_file_server(state, row);
+    served += row.node.empty() ? 0 : 1;
+  }
+  must(total(state.node_file_servers) == served, "node_file_servers has those that nodes serve only", "");
   must(total(state.queues) == queued, "queues has queued jobs only", "");
   must(total(state.active_jobs) == running && state.launches.size() == running, "active_jobs has active jobs only", "");
   must(total(state.job_holdings) == state.holdings.size(), "job_holdings has holdings only", "");

@@ -260,6 +260,7 @@ void on_report(Engine& e, const Report& report) {
   }
   take_setup(e, id, report);
   take_holdings(e, id, report);
+  take_file_servers(e, id, report);
   echoed(e, id, report.orders_revision);
   if (report.orders_revision < node.revision) e.send_orders(id);
 }

@@ -43,10 +43,11 @@ void delete_workspace(Engine& e, WorkspaceId id) {
   row.deleting = true;
   e.note(subject_of(e.state, "workspace", id, row), "deleting", "deleted by " + e.who);
   const std::string path = lower(path_of(e.state, row));
-  erase_file_servers(e, path, "its workspace was deleted by " + e.who);
   const auto clusters = ids_below(e.state.cluster_by_path, path);
   for (ExperimentId experiment : ids_below(e.state.experiment_by_path, path)) delete_experiment(e, experiment);
   for (ClusterId cluster : clusters) delete_cluster(e, cluster, "its workspace was deleted by " + e.who);
+  // By now the workspace may be gone: then it had none.
+  delete_file_servers(e, path, "its workspace was deleted by " + e.who);
   if (e.state.workspaces.contains(id)) vanish_if_empty(e, id);
 }
 
@@ -89,7 +90,10 @@ void vanish_if_empty(Engine& e, ExperimentId id) {
 void vanish_if_empty(Engine& e, WorkspaceId id) {
   const Workspace& row = e.state.workspaces.at(id);
   const std::string path = lower(path_of(e.state, row));
-  if (!row.deleting || has_below(e.state.experiment_by_path, path) || has_below(e.state.cluster_by_path, path)) return;
+  if (!row.deleting || has_below(e.state.experiment_by_path, path) || has_below(e.state.cluster_by_path, path) ||
+      has_below(e.state.file_server_by_path, path)) {
+    return;
+  }
   const GroupId group = row.group;
   e.note(subject_of(e.state, "workspace", id, row), "deleted", "");
   e.state.workspace_by_path.erase(path);

@@ -226,6 +226,7 @@ Result<Subject> apply(Engine& e, const FenceNode& c) {
   }
   e.note(subject_of(node), "fenced by an operator", "confirmed off by " + e.who);
   fence(e, found->second, "an operator confirmed that it is off");
+  forget_file_servers(e, found->second, "an operator confirmed that node " + node.name + " is off");
   return Subject{Subject::Kind::node, found->second.value};
 }
 

@@ -18,6 +18,10 @@ HoldingPhase phase_of(const State& state, const Holding& holding) {
   }
 }
 
+std::uint64_t capacity_bytes(const FileServerSpec& spec) {
+  return static_cast<std::uint64_t>(spec.disk_size_gb) * spec.disk_count << 30U;
+}
+
 }  // namespace
 
 Orders orders_for(const State& state, NodeId id) {
@@ -43,6 +47,13 @@ Orders orders_for(const State& state, NodeId id) {
   if (node.cluster && wanted) {
     orders.setup = SetupOrder{node.setup_run, state.setups.at(*node.cluster),
                               state.clusters.at(*node.cluster).spec.node_setup.task.secrets};
+  }
+  if (auto served = state.node_file_servers.find(node.name); served != state.node_file_servers.end()) {
+    for (FileServerId server : served->second) {
+      const FileServer& row = state.file_servers.at(server);
+      orders.file_servers.push_back(
+          {server.value, path_of(state, row), capacity_bytes(row.spec), row.state == Provisioning::deleting});
+    }
   }
   return orders;
 }

@@ -201,8 +201,7 @@ struct Share {
   friend bool operator==(const Share&, const Share&) = default;
 };
 
-// Batch AI's file server, as its user asked for it. On-prem no machine is made: it is a name for an NFS export that the
-// operator configured. Sizes and disks are kept and shown.
+// Batch AI's file server, as its user asked for it.
 struct FileServerSpec {
   std::string vm_size;
   std::uint32_t disk_size_gb = 0, disk_count = 0;
@@ -212,13 +211,22 @@ struct FileServerSpec {
   friend bool operator==(const FileServerSpec&, const FileServerSpec&) = default;
 };
 
+enum class Provisioning { creating, succeeded, failed, deleting };
+
+// A name for an NFS export: one that the operator registered, or one that a storage node serves for it.
 struct FileServer {
   FileServerId id;
   WorkspaceId workspace;
   std::string name;
   FileServerSpec spec;
-  std::string address, export_path;  // from the operator's table, at creation
+  std::string address, export_path;  // from the operator's table, or as its node said; empty until it did
   TimeMs created_ms = 0;
+  // ---- Of one that Trainyard made ----
+  std::string node = {};  // that has its files, by name; empty: registered, always `succeeded`
+  Provisioning state = Provisioning::succeeded;
+  TimeMs state_changed_ms = 0;
+  std::uint32_t port = 0;
+  std::string error = {};  // why it failed, or why it does not go away
   friend bool operator==(const FileServer&, const FileServer&) = default;
 };
 

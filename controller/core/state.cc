@@ -197,10 +197,13 @@ void rebuild_indexes(State& s) {
   s.group_by_path = {}, s.workspace_by_path = {}, s.experiment_by_path = {}, s.cluster_by_path = {};
   s.job_by_path = {}, s.node_by_name = {}, s.account_by_name = {}, s.share_by_path = {}, s.file_server_by_path = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
-  s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {}, s.setups = {};
+  s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
   index_names(s);
   for (const auto& [id, cluster] : s.clusters) {
     if (auto setup = setup_of(s, cluster)) s.setups.emplace(id, std::move(setup));
+  }
+  for (const auto& [id, row] : s.file_servers) {
+    if (!row.node.empty()) s.node_file_servers[row.node].insert(id);
   }
   for (const auto& [key, holding] : s.holdings) s.job_holdings[holding.id.job].insert(key);
   for (const auto& [id, node] : s.nodes) {

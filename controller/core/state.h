@@ -52,6 +52,7 @@ struct State {
   std::map<std::string, AccountId> account_by_name;
   std::map<std::string, ShareId> share_by_path;  // "account/share"
   std::map<std::string, FileServerId> file_server_by_path;
+  std::map<std::string, std::set<FileServerId>> node_file_servers;  // made by Trainyard, by the node's name
   std::map<ClusterId, std::set<NodeId>> cluster_nodes;
   std::map<ClusterId, std::set<NodeId>> free_nodes;         // idle, reachable, seen, holding nothing: placeable now
   std::set<NodeId> free_inventory;                          // in no cluster, reachable, seen, holding nothing

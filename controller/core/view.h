@@ -36,9 +36,17 @@ struct NodeView {
   std::string note;                  // unreachable since..., fence state, reason of unusable
 };
 
+struct FileServerView {
+  FileServer row;
+  std::string group, workspace;
+  std::string provisioning_state;
+  std::string reason;  // what it waits for, why it failed; empty when it serves
+};
+
 ClusterView view(const State&, const Cluster&);
 JobView view(const State&, const Job&);
 NodeView view(const State&, const Node&, TimeMs now_ms);
+FileServerView view(const State&, const FileServer&);
 
 // Why the job waits, with numbers. REQUIRES: job.state == queued
 std::string why_queued(const State&, const Job&);

@@ -25,10 +25,12 @@ grpc::ServerUnaryReactor* FileServersService::CreateFileServer(grpc::CallbackSer
     }
     auto spec = from_proto(request->spec());
     if (!spec) return spec.error();
-    const auto place = export_of(x_context.config, request->name());
-    if (!place) return place.error();
-    return core::CommandBody(
-        core::CreateFileServer{ref_of(*request), std::move(spec).value(), place->address, place->path});
+    core::CreateFileServer creation{ref_of(*request), std::move(spec).value(), {}, {}};
+    if (const auto place = export_of(x_context.config, request->name())) {
+      creation.address = place->address;
+      creation.export_path = place->path;
+    }
+    return core::CommandBody(std::move(creation));
   };
   return x_context.command(context, request, Context::Work::adds, body(), fill<FileServerId>(response));
 }

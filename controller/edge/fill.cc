@@ -65,11 +65,8 @@ bool show(const core::State& state, ShareId id, v1::Share& message) {
 
 bool show(const core::State& state, FileServerId id, v1::FileServer& message) {
   const auto* row = row_of(state.file_servers, id);
-  if (row == nullptr) return false;
-  const auto* workspace = row_of(state.workspaces, row->workspace);
-  const auto* group = workspace ? row_of(state.groups, workspace->group) : nullptr;
-  to_proto(*row, {group ? group->name : "", workspace ? workspace->name : ""}, message);
-  return true;
+  if (row) to_proto(core::view(state, *row), message);
+  return row != nullptr;
 }
 
 bool show(const core::State& state, NodeId id, TimeMs now_ms, v1::Node& message) {

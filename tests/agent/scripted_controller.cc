@@ -119,6 +119,14 @@ HoldingReport ScriptedController::holding_where(const std::string& what, Attempt
   return found;
 }
 
+void ScriptedController::order_file_servers(std::vector<FileServerOrder> servers) {
+  {
+    const std::lock_guard lock(x_mutex);
+    x_orders.file_servers = std::move(servers);
+  }
+  order({});
+}
+
 void ScriptedController::order(std::vector<HoldingOrder> holdings) {
   const Report report = report_where("the first one", [](const Report&) { return true; });
   const std::lock_guard lock(x_mutex);

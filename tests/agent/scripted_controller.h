@@ -33,6 +33,8 @@ class ScriptedController final : public v1::Agents::Service {
   // Sends complete orders with the next revision to the agent's present epoch; remembered and sent again on new
   // streams.
   void order(std::vector<HoldingOrder> holdings);
+  // The same with file servers, and no holdings.
+  void order_file_servers(std::vector<FileServerOrder> servers);
   // Forgets the newest report, so that the next wait sees only what comes after.
   void forget_reports();
 

@@ -49,6 +49,7 @@ class TestNode {
     x_directory = name;
     x_cgroup_parent = "trainyard-test/" + x_directory.substr(x_directory.rfind('-') + 1);
     fs::create_directories(share());
+    fs::create_directories(files());
     start();
   }
   ~TestNode() {
@@ -91,7 +92,11 @@ class TestNode {
                                         "--heartbeat-ms",
                                         "200",
                                         "--pretend-gpus",
-                                        "2"};
+                                        "2",
+                                        "--file-server-directory",
+                                        files(),
+                                        "--file-server-port",
+                                        "24049"};
       words.insert(words.end(), x_more_flags.begin(), x_more_flags.end());
       std::vector<char*> argv;
       for (std::string& word : words) argv.push_back(word.data());
@@ -115,6 +120,7 @@ class TestNode {
   }
 
   std::string share() const { return x_directory + "/share"; }
+  std::string files() const { return x_directory + "/files"; }  // of file servers
   std::string directory() const { return x_directory; }
   std::string log() const { return content(x_directory + "/agent.log"); }
   std::string cgroup_path() const { return *find_cgroup2_root() + "/" + x_cgroup_parent; }

@@ -42,7 +42,8 @@ TEST_CASE("the compatibility page has every flag of the cluster commands") {
   const std::set<std::string> common = flags_in(said_by("group list --help"));
   const std::set<std::string> documented = flags_in(page());
   int checked = 0;
-  for (const char* command : {"cluster create --help", "cluster auto-scale --help", "cluster file list --help"}) {
+  for (const char* command : {"cluster create --help", "cluster auto-scale --help", "cluster file list --help",
+                              "file-server create --help"}) {
     for (const std::string& flag : flags_in(said_by(command))) {
       if (common.contains(flag)) continue;
       INFO(command << " " << flag);

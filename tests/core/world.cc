@@ -1,5 +1,7 @@
 #include "tests/core/world.h"
 
+#include <algorithm>
+
 #include "common/check.h"
 
 namespace trainyard::test {
@@ -15,10 +17,37 @@ void PretendAgent::take(const Orders& newer) {
   std::erase_if(holdings, [&](const auto& entry) {
     return !listed.contains(entry.first) && entry.second.state == HoldingState::clean;
   });
+  std::erase_if(file_servers, [&](const auto& entry) {
+    return std::none_of(orders.file_servers.begin(), orders.file_servers.end(),
+                        [&](const FileServerOrder& order) { return order.id == entry.first; });
+  });
+}
+
+bool PretendAgent::progress_file_servers() {
+  bool changed = false;
+  for (const FileServerOrder& order : orders.file_servers) {
+    if (order.remove && !files.contains(order.id) && !file_servers.contains(order.id)) continue;
+    FileServerReport next{.id = order.id};
+    if (order.remove) {
+      next.state = FileServerState::stopping;
+    } else if (!serving_error.empty()) {
+      next.state = FileServerState::failed;
+      next.error_message = serving_error;
+    } else if (serves) {
+      files.insert(order.id);
+      next = {order.id, FileServerState::serving, inventory.address, "/srv/" + std::to_string(order.id), {}, 2049};
+    }
+    changed = changed || !file_servers.contains(order.id) || file_servers[order.id] != next;
+    file_servers[order.id] = next;
+    if (!order.remove || !removes) continue;
+    files.erase(order.id);
+    file_servers.erase(order.id);
+  }
+  return changed;
 }
 
 bool PretendAgent::progress() {
-  bool changed = false;
+  bool changed = progress_file_servers();
   const bool wanted = setup && orders.setup && orders.setup->run == setup->run;
   if (setup && !wanted && takes_down) {
     setup.reset();
@@ -58,6 +87,7 @@ Report PretendAgent::report() {
   Report report{name, orders.store_generation, epoch, orders.revision, ++sequence, inventory, {}};
   for (const auto& [id, holding] : holdings) report.holdings.push_back(holding);
   report.setup = setup;
+  for (const auto& [id, server] : file_servers) report.file_servers.push_back(server);
   return report;
 }
 
@@ -85,6 +115,13 @@ PretendAgent& World::add_agent(const std::string& name, const std::string& flavo
   agent.inventory.pool = pool;
   agent.inventory.address = "10.0.0." + std::to_string(agents.size());
   agent.inventory.gpus.push_back({"gpu-" + name, "pretend", 0, true});
+  return agent;
+}
+
+PretendAgent& World::storage_node(const std::string& name) {
+  PretendAgent& agent = add_agent(name);
+  agent.inventory.file_server_software = "nfs-ganesha 4.3";
+  settle();
   return agent;
 }
 
@@ -223,6 +260,7 @@ void World::reboot(const std::string& node, const std::string& epoch) {
   agent.orders = {};
   agent.holdings.clear();
   agent.setup.reset();
+  agent.file_servers.clear();
   report(node);
 }
 

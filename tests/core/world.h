@@ -34,8 +34,15 @@ struct PretendAgent {
   std::optional<SetupReport> setup;
   std::vector<std::uint64_t> setup_runs;  // that were started, in order
 
+  // Of file servers: whether it makes and removes them, and what goes wrong instead.
+  bool serves = true, removes = true;
+  std::string serving_error;
+  std::map<std::uint64_t, FileServerReport> file_servers;
+  std::set<std::uint64_t> files;  // on its disk: outlives everything but a removal
+
   void take(const Orders& orders);
   bool progress();  // true when something changed
+  bool progress_file_servers();
   Report report();
 };
 
@@ -45,6 +52,8 @@ class World {
   static Settings default_settings();
 
   // ---- Builders: group g, workspace w, experiment e, account a with share s exist ----
+  // Agent `name` says that it can serve files; settled.
+  PretendAgent& storage_node(const std::string& name);
   void nodes(int count, const std::string& flavour = "Standard_NC6", const std::string& pool = "");
   PretendAgent& add_agent(const std::string& name, const std::string& flavour = "Standard_NC6",
                           const std::string& pool = "");

@@ -29,7 +29,7 @@ def file_servers():
         at = ["-g", "g", "-w", "w"]
         lab.cli("file-server", "create", *at, "-n", "other", *CREATE).failed("other", "file_servers", "configuration")
         made = lab.cli("file-server", "create", *at, "-n", "nfs", *CREATE, "-o", "json").json()
-        check(made["mountSettings"] == {"mountPoint": "/srv/nfs", "fileServerInternalIp": "10.9.0.5", "fileServerPublicIp": None}, f"mount settings: {made}")
+        check(made["mountSettings"] == {"mountPoint": "/srv/nfs", "fileServerInternalIp": "10.9.0.5", "fileServerPublicIp": None, "port": None}, f"mount settings: {made}")
         check(made["dataDisks"]["cachingType"] == "none" and made["provisioningState"] == "succeeded", f"defaults are shown: {made}")
         lab.kill_controller()
         lab.start_controller()

@@ -281,6 +281,9 @@ TEST_CASE("reports and orders survive the wire") {
   holding.error = {"JobFailed", "bad \xff bytes", {{"Node", "node1"}}, true};
   report.holdings.push_back(holding);
   report.setup = SetupReport{40, SetupState::failed, {"SetupTaskFailed", "exited", {{"exitCode", "3"}}, false}};
+  report.inventory.file_server_software = "nfs-ganesha 4.3";
+  report.file_servers = {{8, FileServerState::serving, "10.0.0.5", "/srv/8/data", "", 2050},
+                         {9, FileServerState::failed, "", "", "no room", 0}};
   v1::Report message;
   to_proto(report, message);
   std::string wire;
@@ -294,6 +297,7 @@ TEST_CASE("reports and orders survive the wire") {
   CHECK(back->holdings.at(0) == holding);
   CHECK(back->orders_revision == 7);
   CHECK(back->setup == report.setup);
+  CHECK(back->file_servers == report.file_servers);
 
   auto launch = std::make_shared<Launch>();
   launch->job_name = "j";
@@ -301,6 +305,7 @@ TEST_CASE("reports and orders survive the wire") {
   Orders orders{"g", "boot-1", 8, "g/w/c", {{{JobId{5}, 2}, HoldingPhase::run, 0, {"GPU-1"}, 1000, 0, launch}}};
   const ClusterSetup setup{"g/w/c", "suffix", {{"install", {{"A", "b"}}, "p", 5}, {}, {}}, {{{}, "/srv", "afs"}}};
   orders.setup = SetupOrder{40, std::make_shared<const ClusterSetup>(setup)};
+  orders.file_servers = {{8, "g/w/nfs", 20ULL << 30, false}, {9, "g/w/old", 1, true}};
   v1::Orders orders_message;
   to_proto(orders, orders_message);
   const auto orders_back = from_proto(orders_message);
@@ -311,9 +316,12 @@ TEST_CASE("reports and orders survive the wire") {
   REQUIRE(orders_back->setup.has_value());
   CHECK(orders_back->setup->run == 40);
   CHECK(*orders_back->setup->setup == setup);
+  CHECK(orders_back->file_servers == orders.file_servers);
 
   orders_message.mutable_holdings(0)->set_member(1);
   CHECK_FALSE(from_proto(orders_message).ok());
+  message.mutable_file_servers(0)->set_state("sleeping");
+  CHECK(from_proto(message).error().message == "report: unknown file server state \"sleeping\"");
   message.mutable_holdings(0)->set_state("dancing");
   CHECK_FALSE(from_proto(message).ok());
 }

@@ -116,7 +116,7 @@ TEMPLATE_TEST_CASE("what is erased is gone, and only that", "", MemoryFixture, S
   erase.erased_jobs = {{6}};
   erase.erased_holdings = {{NodeId{5}, AttemptId{{6}, 2}}};
   erase.erased_shares = {{8}};
-  erase.erased_file_servers = {{9}};
+  erase.erased_file_servers = {{9}, {10}};
   erase.erased_accounts = {{7}};
   erase.erased_requests = {"6f1c", "never there"};
   commit(fixture, erase);

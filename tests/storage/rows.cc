@@ -152,7 +152,19 @@ core::Changes full_changes(std::uint64_t n) {
                      {"Standard_DS2", 10, 2, "Premium_LRS", "readonly", "demo", "ssh-rsa AAAA"},
                      "10.0.0.5",
                      "/srv/nfs",
-                     20}};
+                     20},
+                    {{10},
+                     {2},
+                     "made",
+                     {"Standard_DS2", 10, 2, "Standard_LRS", "none", "", ""},
+                     "10.0.0.6",
+                     "/srv/10/data",
+                     21,
+                     "storage1",
+                     core::Provisioning::deleting,
+                     22,
+                     2050,
+                     "its disk is not mounted"}};
   c.requests = {{"6f1c", "finger", 20, 5, "no such thing", "job:6"}};
   c.timeline = {{n, 21, "user", "job:6 g/w/e/job_6", "queued -> preparing", "4 nodes were idle"}};
   return c;

@@ -38,7 +38,9 @@ void Chaos::start() {
              .user_fails = 100,
              .slow_kill = 10,
              .preparation_hangs = 2,
-             .setup_fails = 50};
+             .setup_fails = 50,
+             .file_server_fails = 50,
+             .file_server_dies = 300};
   // About one fault for each node in five to twenty minutes.
   x_gap_ms = std::max<std::int64_t>(10, 1'200'000 / roughness / x_world.options.nodes);
   strike();

@@ -32,6 +32,7 @@ std::string Machine::epoch() const {
 void Machine::power_on(bool spool_lost) {
   if (x_powered) return;
   x_powered = true;
+  x_oracle.powered(x_index, true);
   ++x_boot;
   x_booted_at_ms = x_world.now_ms();
   x_boottime_base_ms = x_random.between(1'000, 90'000);
@@ -52,7 +53,9 @@ void Machine::power_off() {
   kill_everything();
   x_work.clear();
   setup_vanishes();
+  servers_die();
   x_powered = false;
+  x_oracle.powered(x_index, false);
 }
 
 void Machine::freeze(bool frozen) {
@@ -199,6 +202,12 @@ void Machine::execute(const agent::Action& action) {
     set_up(setup->run);
   } else if (const auto* down = std::get_if<agent::TakeDownSetup>(&action)) {
     take_down_setup(down->run);
+  } else if (const auto* serve = std::get_if<agent::ServeFiles>(&action)) {
+    serve_files(serve->order);
+  } else if (const auto* remove = std::get_if<agent::RemoveFileServer>(&action)) {
+    remove_files(remove->order);
+  } else if (const auto* others = std::get_if<agent::EndOtherFileServers>(&action)) {
+    end_other_file_servers(others->ordered);
   } else if (const auto* persist = std::get_if<agent::PersistHolding>(&action)) {
     x_spooled[persist->id] = x_agent->holdings().at(persist->id);
   } else if (const auto* forget = std::get_if<agent::ForgetHolding>(&action)) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct Rates {
   std::uint32_t agent_crash_in_step = 0, controller_crash_in_dispatch = 0, slow_commit = 0;
   std::uint32_t preparation_fails = 0, user_fails = 0, slow_kill = 0, preparation_hangs = 0;
   std::uint32_t setup_fails = 0;
+  std::uint32_t file_server_fails = 0, file_server_dies = 0;
 };
 
 class Machine;
@@ -57,6 +59,8 @@ class Machine {
   std::uint64_t agent_revision() const { return x_agent->revision(); }
   bool idle() const;  // no processes, nothing held
   bool has_setup() const { return x_setup_work.has_value(); }
+  // Numbers of the file servers whose server runs here.
+  std::vector<std::uint64_t> serving() const;
 
   void power_on(bool spool_lost);
   void power_off();
@@ -120,6 +124,11 @@ class Machine {
   void finish_setup(std::uint64_t run);
   void take_down_setup(std::uint64_t run);
   void setup_vanishes();
+  void serve_files(const FileServerOrder& order);
+  void serving_begins(std::uint64_t id);
+  void remove_files(const FileServerOrder& order);
+  void end_other_file_servers(const std::set<std::uint64_t>& ordered);
+  void servers_die();
 
   World& x_world;
   Oracle& x_oracle;
@@ -141,6 +150,12 @@ class Machine {
     std::optional<NodeError> error;
   };
   std::optional<SetupWork> x_setup_work;
+  struct FilesWork {  // what really exists of a file server: its files outlive every boot
+    std::string name;
+    bool serving = false;
+    std::uint64_t serial = 0;  // of what is being done with it: the newest counts
+  };
+  std::map<std::uint64_t, FilesWork> x_files;
 
   agent::Spool x_spool;                               // durable: all but holdings
   std::map<AttemptId, agent::HeldAttempt> x_spooled;  // durable

@@ -142,6 +142,31 @@ void Oracle::check_node(const core::Node& node, const core::Node* before) const 
   x_world.fail(fmt::format("I14: node {} is given to a cluster while a set-up of another is there", node.name));
 }
 
+void Oracle::files_made(NodeIndex node, const std::string& node_name, std::uint64_t id) {
+  x_node_by_name[node_name] = node;
+  x_files[node].insert(id);
+}
+
+void Oracle::files_removed(NodeIndex node, std::uint64_t id) {
+  x_files[node].erase(id);
+  const auto row = x_disk->file_servers.find(FileServerId{id});
+  if (row == x_disk->file_servers.end() || row->second.state == core::Provisioning::deleting) return;
+  x_world.fail(fmt::format("F1: the files of file server {} are removed, and nobody deleted it", id));
+}
+
+void Oracle::powered(NodeIndex node, bool is_powered) {
+  if (is_powered) x_off.erase(node);
+  if (!is_powered) x_off.insert(node);
+}
+
+void Oracle::check_file_server_gone(const core::FileServer& row) const {
+  const auto node = x_node_by_name.find(row.node);
+  if (node == x_node_by_name.end() || x_off.contains(node->second)) return;
+  const auto files = x_files.find(node->second);
+  if (files == x_files.end() || !files->second.contains(row.id.value)) return;
+  x_world.fail(fmt::format("F2: file server {} is gone, its files on {} are not", row.id.value, row.node));
+}
+
 void Oracle::processes_gone(NodeIndex node, AttemptId id) {
   x_live_on[node].erase(id);
   const auto found = x_live.find(id);
@@ -186,6 +211,10 @@ void Oracle::committing(const core::Changes& changes, const Disk& disk) {
     if (x_live_on[index->second].contains(id)) {
       x_world.fail(fmt::format("P5: {} was released on {} while its processes live", text(id), row->second.name));
     }
+  }
+  for (const FileServerId id : changes.erased_file_servers) {
+    const auto before = disk.file_servers.find(id);
+    if (before != disk.file_servers.end()) check_file_server_gone(before->second);
   }
   for (const JobId id : changes.erased_jobs) {
     const std::string& path = x_jobs[id].path;
@@ -291,8 +320,11 @@ void Oracle::cover(const core::Changes& changes, const Disk& disk) {
   }
   // Several transitions of one batch are one change of the row; the timeline has each of them.
   for (const core::TimelineLine& line : changes.timeline) {
-    const bool moved = line.subject.starts_with("job:") && line.what.find(" -> ") != std::string::npos;
-    if (moved) x_world.hit("job " + line.what);
+    const bool moved = line.what.find(" -> ") != std::string::npos;
+    if (moved && line.subject.starts_with("job:")) x_world.hit("job " + line.what);
+    if (!line.subject.starts_with("file-server:")) continue;
+    if (moved || line.what == "deleted") x_world.hit("file server " + line.what);
+    if (line.what == "deleted" && line.why.find("confirmed") != std::string::npos) x_world.hit("file server forgotten");
   }
   for (const core::Node& node : changes.nodes) {
     const auto before = disk.nodes.find(node.id);
@@ -389,6 +421,7 @@ std::uint64_t digest(const core::State& state) {
     add(id.value * 2 + job.deleting), add(static_cast<std::uint64_t>(job.state));
     add(static_cast<std::uint64_t>(job.verdict)), add(job.attempt);
   }
+  for (const auto& [id, row] : state.file_servers) add(id.value * 4 + static_cast<std::uint64_t>(row.state));
   for (const auto& [key, holding] : state.holdings) {
     add(key.first.value), add(key.second.job.value), add(holding.stop_ordered), add(holding.confirm_revision);
   }

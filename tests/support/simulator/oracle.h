@@ -38,6 +38,11 @@ class Oracle {
   void setup_started(NodeIndex node, std::uint64_t run);
   void setup_done(NodeIndex node, std::uint64_t run) { x_setups[node].done = x_setups[node].run == run; }
   void setup_gone(NodeIndex node) { x_setups.erase(node); }
+  // Of file servers: files go only when that was asked for, and a row goes only when they have gone (or the machine is
+  // off and an operator said so).
+  void files_made(NodeIndex node, const std::string& node_name, std::uint64_t id);
+  void files_removed(NodeIndex node, std::uint64_t id);
+  void powered(NodeIndex node, bool is_powered);
   // A frozen machine runs nothing. One that thaws may run its old processes for the instant before its agent kills
   // them.
   void frozen(NodeIndex node, bool is_frozen);
@@ -77,6 +82,7 @@ class Oracle {
   void check_recorded(const std::string& node_name, AttemptId id) const;
   void check_set_up(NodeIndex node, const std::string& node_name, AttemptId id) const;
   void check_node(const core::Node& node, const core::Node* before) const;
+  void check_file_server_gone(const core::FileServer& row) const;
   void check_job(const core::Job& job, const core::Job* before, const core::Changes& changes, const Disk& disk);
   void check_end(const core::Job& job);
   void check_new_holding(const core::Holding& holding, const core::Changes& changes, const Disk& disk);
@@ -92,6 +98,8 @@ class Oracle {
   };
   std::map<NodeIndex, Setup> x_setups;
   std::set<std::uint64_t> x_setup_runs;
+  std::map<NodeIndex, std::set<std::uint64_t>> x_files;
+  std::set<NodeIndex> x_off;
   std::map<std::string, NodeIndex> x_node_by_name;
   std::map<std::string, NodeId> x_recorded_nodes;
   std::map<AttemptId, Exit> x_exits;

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
+#include <set>
 #include <utility>
 
 namespace trainyard::simulator {
@@ -44,6 +46,7 @@ Inventory inventory_of(NodeIndex node) {
                       .cores = 8,
                       .memory_bytes = 1ULL << 34,
                       .agent_version = "simulated"};
+  if (node % 5 == 1) inventory.file_server_software = "simulated";
   for (int gpu = 0; gpu < (is_large(node) ? 4 : 1); ++gpu) {
     inventory.gpus.push_back({fmt::format("GPU-{}-{}", node, gpu), "pretend", 1ULL << 33, true});
   }
@@ -160,7 +163,21 @@ bool Simulation::at_rest(std::string& why_not) const {
       return wait_for(fmt::format("machine {} still has a set-up of a cluster that it left", node.name));
     }
   }
+  std::set<std::uint64_t> wanted;
+  for (const auto& [id, row] : x_controller.disk().file_servers) {
+    wanted.insert(id.value);
+    const auto serving = x_machines[index_of(row.node)]->serving();
+    if (row.state != core::Provisioning::succeeded || !std::count(serving.begin(), serving.end(), id.value)) {
+      return wait_for(
+          fmt::format("file server {} of {} is in state {}", id.value, row.node, static_cast<int>(row.state)));
+    }
+  }
   for (const auto& machine : x_machines) {
+    for (const std::uint64_t id : machine->serving()) {
+      if (!wanted.contains(id)) {
+        return wait_for(fmt::format("machine {} still serves {}, which is gone", machine->name(), id));
+      }
+    }
     if (!machine->idle()) return wait_for(fmt::format("machine {} still has something", machine->name()));
   }
   return true;
@@ -260,6 +277,16 @@ const char* const kRequiredCoverage[] = {"fault agent crash",
                                          "fault set-up fails",
                                          "fault request doubled",
                                          "fault request lost",
+                                         "fault file server dies",
+                                         "fault file server does not start",
+                                         "fault file server is not removed",
+                                         "file server creating -> succeeded",
+                                         "file server creating -> failed",
+                                         "file server failed -> succeeded",
+                                         "file server succeeded -> failed",
+                                         "file server succeeded -> deleting",
+                                         "file server deleted",
+                                         "file server forgotten",
                                          "fault slow disk",
                                          "fault slow kill",
                                          "fault swizzle-clog",

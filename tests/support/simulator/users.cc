@@ -65,6 +65,11 @@ void Users::heard(core::Ticket ticket, const Result<core::Subject>& result, bool
 }
 
 void Users::confirm_off(const std::string& node, std::function<void()> done) {
+  // Whoever gives the machine up gives up the file servers on it, too, mostly.
+  for (const auto& [id, row] : x_controller.disk().file_servers) {
+    if (row.node != node || row.state == core::Provisioning::deleting || !x_random.chance(800)) continue;
+    return ask(core::DeleteFileServer{{"g", "w", row.name}}, [this, node, done] { confirm_off(node, done); });
+  }
   ask(core::FenceNode{node, true}, std::move(done));
 }
 
@@ -123,6 +128,13 @@ void Users::one_thing() {
     x_oracle.erasure_wanted(name + "/");
     ask(core::DeleteCluster{ref_of(plan)});
     return ask(core::DeleteExperiment{{"g", "w", name}});
+  }
+  if (draw < 885) {  // of few names, so that one is often created while its last one is still going
+    const std::string name = fmt::format("f{}", x_random.below(12));
+    if (x_random.chance(650)) {
+      return ask(core::CreateFileServer{{"g", "w", name}, {"Standard_DS2", 10, 1, "Premium_LRS", "none"}, "", ""});
+    }
+    return ask(core::DeleteFileServer{{"g", "w", name}});
   }
 }
 
