@@ -1,5 +1,6 @@
 // trainyard-agent: one per node. Reads its configuration, looks at the machine, and runs the agent's loop.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/magic.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
@@ -18,6 +20,7 @@
 #include <utility>
 
 #include "agent/config.h"
+#include "agent/doctor/doctor.h"
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
 #include "agent/loop/agent_loop.h"
@@ -34,6 +37,7 @@ constexpr const char* kDescription =
     "Runs this machine's part of Trainyard: dials the controller, prepares and runs jobs, reports.\n"
     "Stopping it (SIGTERM) leaves jobs running; the next start takes them up again.\n\n"
     "Example:\n"
+    "  trainyard-agent doctor --config /etc/trainyard/agent.json     is this machine fit? changes nothing; --json\n"
     "  trainyard-agent --controller 10.0.0.1:7470 --node-name n1 --flavour STANDARD_NC6 --address 10.0.0.11 \\\n"
     "      --tls-certificate n1.crt --tls-key n1.key --tls-ca ca.crt\n";
 
@@ -171,10 +175,68 @@ bool is_in_memory(const std::string& path) {
   return ::statfs(path.c_str(), &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
 }
 
+// -1 in the configuration: what is left when the system has its part.
+LimitSettings job_limits(const Config& config, std::uint64_t memory_bytes) {
+  constexpr std::uint64_t kMb = 1024 * 1024;
+  LimitSettings limits;
+  if (config.memory_limit_mb >= 0) {
+    limits.memory_bytes = static_cast<std::uint64_t>(config.memory_limit_mb) * kMb;
+  } else if (memory_bytes > 1024 * kMb) {
+    limits.memory_bytes = memory_bytes - std::max<std::uint64_t>(memory_bytes / 20, 512 * kMb);
+  }
+  if (config.process_limit >= 0) {
+    limits.processes = static_cast<std::uint64_t>(config.process_limit);
+  } else if (const auto highest = read_whole_file("/proc/sys/kernel/pid_max")) {
+    limits.processes = std::strtoull(highest->c_str(), nullptr, 10) / 4 * 3;
+  }
+  return limits;
+}
+
+// Of this agent's groups in v1, which all agents of a machine (there are several in tests) may see: by node and spool.
+std::string group_prefix(const Config& config) {
+  std::uint32_t hash = 2166136261U;  // FNV-1a
+  for (const char c : config.spool_dir) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
+  std::string prefix = fmt::format("{}-{}-{:08x}-", config.cgroup_parent, config.node_name, hash);
+  std::replace(prefix.begin(), prefix.end(), '/', '-');
+  return prefix;
+}
+
+void set_limits(const Config& config, std::uint64_t memory_bytes, ExecutorContext& context) {
+  constexpr std::uint64_t kMb = 1024 * 1024, kDefaultLogMb = 1024;
+  context.limits = job_limits(config, memory_bytes);
+  context.log_limit_bytes =
+      (config.log_limit_mb < 0 ? kDefaultLogMb : static_cast<std::uint64_t>(config.log_limit_mb)) * kMb;
+  context.controllers = find_controllers(context.cgroup_base, group_prefix(config));
+  const Controllers& found = context.controllers;
+  if (context.limits.memory_bytes != 0 && !found.memory_v2 && found.memory_v1.empty()) {
+    spdlog::warn("no memory controller of cgroups is here: the memory of jobs is not limited");
+  }
+  if (context.limits.processes != 0 && !found.pids_v2 && found.pids_v1.empty()) {
+    spdlog::warn("no pids controller of cgroups is here: the number of a job's processes is not limited");
+  }
+}
+
 int fail(const Error& error) {
   spdlog::critical("{}", error.message);
   spdlog::shutdown();
   return error.code == Code::invalid_argument ? kExitConfig : kExitOs;
+}
+
+// `trainyard-agent doctor`: says whether this machine is fit, and changes nothing.
+int examine(const Config& config, bool as_json) {
+  const auto programs = directory_of_program();
+  if (!programs) return fail(programs.error());
+  const auto findings = judge(look_at_machine({.node_name = config.node_name,
+                                               .address = config.address,
+                                               .network_cidr = config.network_cidr,
+                                               .controller = config.controller,
+                                               .spool_dir = config.spool_dir,
+                                               .work_dir = config.work_dir,
+                                               .run_dir = config.run_dir,
+                                               .tls_key = config.tls.key,
+                                               .program_directory = *programs}));
+  std::fputs((as_json ? findings_json(findings) : findings_table(findings)).c_str(), stdout);
+  return doctor_exit_code(findings);
 }
 
 int run(const Config& config) {
@@ -200,6 +262,7 @@ int run(const Config& config) {
   auto probed =
       probe({config.node_name, config.flavour, config.pool, config.address, config.network_cidr, config.pretend_gpus});
   if (!probed) return fail(probed.error());
+  set_limits(config, probed->inventory.memory_bytes, context);
   probed->inventory.sealing_key = key->public_key();
   context.facts.network_cidr = probed->inventory.network_cidr;
   context.facts.interface = probed->interface;
@@ -230,7 +293,18 @@ int main(int argc, char** argv) {
   using namespace trainyard::agent;
   if (argc > 1 && std::strcmp(argv[1], "helper") == 0) return helper_main(argc - 1, argv + 1);
   Config config;
+  const bool doctor = argc > 1 && std::strcmp(argv[1], "doctor") == 0;
+  bool as_json = false;
+  if (doctor) {
+    // The agent's own flags and configuration, and whether a program reads the answer.
+    for (int i = 2; i < argc; ++i) argv[i - 1] = argv[i];
+    --argc;
+    as_json = argc > 1 && std::strcmp(argv[argc - 1], "--json") == 0;
+    if (as_json) --argc;
+    if (config.flavour.empty()) config.flavour = "not-asked-for";
+  }
   if (const int status = parse(argc, argv, config); status != 0) return status < 0 ? 0 : status;
+  if (doctor) return examine(config, as_json);
   spdlog::set_default_logger(spdlog::stderr_logger_st("agent"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %L %v");
   std::signal(SIGPIPE, SIG_IGN);

@@ -321,6 +321,12 @@ void AgentCore::on(const PeerLost& input) {
   settle(*held, HoldingState::lost, input.error);
 }
 
+void AgentCore::on(const LimitExceeded& input) {
+  HeldAttempt* held = find(input.id);
+  if (held == nullptr || ended(held->state)) return;
+  settle(*held, HoldingState::failed, input.error);
+}
+
 void AgentCore::on(const Cleaned& input) {
   HeldAttempt* held = find(input.id);
   if (held == nullptr || held->state != HoldingState::stopping) return;

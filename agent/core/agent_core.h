@@ -55,6 +55,11 @@ struct PeerLost {
   AttemptId id;
   NodeError error;
 };
+// The job went beyond what it may use here (memory): its own fault. In any phase before the stop.
+struct LimitExceeded {
+  AttemptId id;
+  NodeError error;
+};
 // Outcome of Stop: nothing is left
 struct Cleaned {
   AttemptId id;
@@ -76,8 +81,8 @@ struct Tick {};
 
 struct Input {
   TimeMs now_ms = 0;
-  std::variant<OrdersArrived, ReportAcknowledged, LinkUp, LinkDown, Prepared, HeadStarted, HeadEnded, PeerLost, Cleaned,
-               SetUpEnded, SetupTakenDown, InventoryChanged, Tick>
+  std::variant<OrdersArrived, ReportAcknowledged, LinkUp, LinkDown, Prepared, HeadStarted, HeadEnded, PeerLost,
+               LimitExceeded, Cleaned, SetUpEnded, SetupTakenDown, InventoryChanged, Tick>
       body;
 };
 
@@ -201,6 +206,7 @@ class AgentCore {
   void on(const HeadStarted& input);
   void on(const HeadEnded& input);
   void on(const PeerLost& input);
+  void on(const LimitExceeded& input);
   void on(const Cleaned& input);
   void on(const SetUpEnded& input);
   void on(const SetupTakenDown& input);

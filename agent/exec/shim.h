@@ -38,6 +38,10 @@ struct ShimSpec {
   // Absolute path of the payload's cgroup ("<holding>/job"); "" = none (tests). The shim itself stays out of it: it
   // moves to the sibling "<holding>/shim" where that exists.
   std::string cgroup;
+  std::vector<std::string> limit_groups;  // cgroups of v1 that the payload joins (limits.h)
+  // More than this of one output is not kept, but for its end (kKeptTailBytes) with a line between that says how much
+  // is left out; what writes on is slowed down. 0: all is kept.
+  std::uint64_t log_limit_bytes = 0;
   std::string stdout_path, stderr_path;  // absolute, appended; the same path twice merges them; empty: in the directory
   std::uint32_t uid = 0, gid = 0;        // 0: stay root (lab); jobs get uids with a later issue
   // When CLOCK_BOOTTIME passes what `lease_path` says (lease_file.h) + lease_ms, the shim kills the payload by itself:
@@ -45,6 +49,8 @@ struct ShimSpec {
   std::string lease_path;
   DurationMs lease_ms = kForever;
 };
+
+inline constexpr std::size_t kKeptTailBytes = 64 * 1024;
 
 struct ShimExit {
   std::int32_t exit_code = 0;

@@ -50,7 +50,8 @@ Executor::Executor(ExecutorContext& context, Place place, const HeldAttempt& hel
       x_secrets(held.secrets),
       x_paths(paths_of(context, x_place, held.id)),
       x_events(std::move(events)),
-      x_run(held.run_ordered) {
+      x_run(held.run_ordered),
+      x_limits(std::make_shared<LimitWatch>(context, x_place, x_launch, x_member, x_paths)) {
   x_stdouterr = stdouterr_directory(*x_launch, x_paths);
   if (x_stdouterr.empty() || x_stdouterr.front() != '/') x_stdouterr = x_paths.job_temp + "/" + x_stdouterr;
   if (x_launch->members.size() > 1) x_shared_temp = shared_job_temp(*x_launch, x_paths);
@@ -95,6 +96,7 @@ void Executor::prepare() {
   if (x_launch->members.size() > 1 && x_shared_temp.empty()) {
     say("AZ_BATCHAI_SHARED_JOB_TEMP is not set: the job mounts no share on which its nodes could meet");
   }
+  watch_limits();
   x_mounting = 0;
   mount_next();
 }
@@ -118,7 +120,8 @@ Status Executor::make_place() {
   }
   // The shim goes to the sibling of the payload's cgroup, so that killing the payload leaves the logs' owner alive.
   if (auto created = Cgroup(x_place.cgroup + "/shim").create(); !created) return created;
-  return Cgroup(x_place.job_cgroup()).create();
+  if (auto created = Cgroup(x_place.job_cgroup()).create(); !created) return created;
+  return x_limits->create();
 }
 
 // Batch AI's, by what is mounted.
@@ -260,6 +263,15 @@ void Executor::fail_preparation(NodeError error) {
   post([self = shared_from_this(), error = std::move(error)] { self->x_events.prepared({self->x_id, error}); });
 }
 
+void Executor::watch_limits() {
+  x_limits->start([weak = weak_from_this()](NodeError error) {
+    const auto self = weak.lock();
+    if (!self || self->x_stopping) return;
+    self->say(error.message);
+    self->x_events.limit_exceeded({self->x_id, std::move(error)});
+  });
+}
+
 // ---- Run ----
 
 ShimSpec Executor::process(const std::string& script) const {
@@ -269,6 +281,8 @@ ShimSpec Executor::process(const std::string& script) const {
   if (!x_secrets.empty()) spec.secrets_path = x_place.secrets();
   spec.working_directory = x_paths.job_temp;
   spec.cgroup = x_place.job_cgroup();
+  spec.limit_groups = x_limits->groups();
+  spec.log_limit_bytes = x_context.log_limit_bytes;
   spec.lease_path = lease_path(x_context);
   spec.lease_ms = x_lease_ms;
   return spec;
@@ -347,7 +361,10 @@ void Executor::head_ended(const ShimObservation& seen) {
   } else {
     ended.exit_code = seen.exit.exit_code;
     say(fmt::format("exited with code {}", seen.exit.exit_code));
-    if (seen.exit.exit_code != 0) ended.error = failure(seen.exit);
+    if (seen.exit.exit_code != 0) {
+      auto memory = x_limits->out_of_memory();
+      ended.error = memory ? std::move(*memory) : failure(seen.exit);
+    }
   }
   if (seen.exit.dropped_bytes > 0) say(fmt::format("{} bytes of output were lost: disk full", seen.exit.dropped_bytes));
   x_events.head_ended(ended);
@@ -361,6 +378,7 @@ NodeError Executor::failure(const ShimExit& exit) const {
 }
 
 void Executor::adopt(const HeldAttempt& held) {
+  watch_limits();
   if (path_exists(x_place.marker("directories")) && logs_may_begin()) begin_logs();
   const bool head_expected =
       held.head_start_requested && (held.state == HoldingState::ready || held.state == HoldingState::running);
@@ -398,8 +416,9 @@ std::vector<LogShipper::File> Executor::log_files() const {
     const RankLayout layout = rank_layout(*x_launch);
     for (const std::uint32_t rank : logged_ranks(layout, x_member)) {
       const std::string written = rank_log_directory(layout, x_paths, rank), number = std::to_string(rank);
-      files.push_back({written + "/stdout", base + "ranks/stdout-" + number + ".txt", true});
-      files.push_back({written + "/stderr", base + "ranks/stderr-" + number + ".txt", true});
+      const std::uint64_t most = x_context.log_limit_bytes;
+      files.push_back({written + "/stdout", base + "ranks/stdout-" + number + ".txt", true, most});
+      files.push_back({written + "/stderr", base + "ranks/stderr-" + number + ".txt", true, most});
     }
   }
   // Of tasks, the head's own program has nothing to say to users.
@@ -425,6 +444,7 @@ void Executor::stop(DurationMs grace_ms) {
   say(fmt::format("stopping (grace {} ms)", grace_ms));
   x_preparation_watch = nullptr;
   x_head_watch = nullptr;
+  x_limits->stop();
   begin_clean();
 }
 

@@ -88,6 +88,15 @@ std::optional<NodeError> unseal_secrets(const ExecutorContext& context, const Pl
   return NodeError{.code = "NodeSetupFailed", .message = written.error().message, .infrastructure = true};
 }
 
+void give_back_beyond(const std::string& path, std::uint64_t most) {
+  struct stat about {};
+  if (::stat(path.c_str(), &about) != 0 || static_cast<std::uint64_t>(about.st_size) <= most) return;
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file.valid()) return;
+  const auto from = static_cast<off_t>(most);
+  ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, about.st_size - from);
+}
+
 void say_in(const Place& place, const std::string& node_name, const std::string& line) {
   spdlog::info("{}: {}", place.name, line);
   const UniqueFd file(::open(place.log("execution.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));

@@ -29,6 +29,9 @@ std::pair<std::string, std::string> split_at_root(const std::string& path, const
 std::optional<NodeError> unseal_secrets(const ExecutorContext& context, const Place& place, const std::string& purpose,
                                         const std::vector<SealedValue>& sealed);
 
+// Frees the room that a local file takes beyond its first `most` bytes, if it is there; its length stays.
+void give_back_beyond(const std::string& path, std::uint64_t most);
+
 // A line in the place's execution log, and in the agent's.
 void say_in(const Place& place, const std::string& node_name, const std::string& line);
 

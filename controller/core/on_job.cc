@@ -255,7 +255,7 @@ namespace {
 // As the head's node describes it, with its details on the job already; else by the code alone.
 EndCause failed_with(const Job& job) {
   for (const NodeError& error : job.errors) {
-    if (error.code == kJobFailed) return {error.code, error.message};
+    if (!error.infrastructure) return {error.code, error.message};
   }
   return {kJobFailed, "the job's command ended with exit code " + std::to_string(job.exit_code.value_or(-1))};
 }
@@ -272,7 +272,7 @@ void head_exited(Engine& e, JobId id, std::optional<std::int32_t> exit_code, con
   e.edit(id).exit_code = exit_code;
   job.head_exited_ms = e.now;
   if (*exit_code == 0) return end(e, id, Verdict::success, {"Succeeded", "exited 0"});
-  if (error.code == kJobFailed) job.errors.push_back(error);
+  if (!error.code.empty() && !error.infrastructure) job.errors.push_back(error);
   e.note(subject_of(e.state, job), "exited " + std::to_string(*exit_code),
          "the verdict waits for every node's report after it");
   const std::set<HoldingKey> held = e.state.job_holdings.at(id);

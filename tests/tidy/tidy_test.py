@@ -34,6 +34,7 @@ MAY_INCLUDE = {
     "agent/volumes": ["agent/volumes/", "agent/exec/files.h", "common/"],
     "agent/containers": ["agent/containers/", "common/"],
     "agent/probe": ["agent/probe/", "common/"],
+    "agent/doctor": ["agent/doctor/", "agent/exec/", "agent/probe/", "common/"],
     "agent/edge": ["agent/edge/", "proto/", "common/", "trainyard/v1/"],
     "agent/loop": ["agent/", "secrets/", "common/"],
     "cli": ["cli/", "proto/", "common/", "trainyard/v1/"],

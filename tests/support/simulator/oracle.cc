@@ -238,7 +238,8 @@ void Oracle::check_end(const core::Job& job) {
   }
   const bool users_fault =
       job.state == core::JobState::failed && job.verdict == core::Verdict::failure && !job.cause.infrastructure;
-  if (users_fault && job.exit_code && exit != x_exits.end() && exit->second.reason == ExitReason::machine_lost) {
+  const bool by_exit_code = job.exit_code && job.cause.code != "OutOfMemory";
+  if (users_fault && by_exit_code && exit != x_exits.end() && exit->second.reason == ExitReason::machine_lost) {
     x_world.fail(
         fmt::format("{}: the death of a machine became the user's failure ({})", text(job), job.cause.message));
   }
