@@ -72,6 +72,20 @@ TEST_CASE("every published cluster file is taken as it is, without a warning, an
   CHECK(count > 10);
 }
 
+TEST_CASE("the cluster files among the examples are taken; what they say that has no effect is said") {
+  int count = 0;
+  for (const auto& file : fs::directory_iterator(TRAINYARD_SOURCE_DIR "/examples/clusters")) {
+    INFO(file.path());
+    std::vector<std::string> warnings;
+    const auto spec =
+        make_cluster_spec(content(file.path()), file.path(), {.storage_account_name = "account"}, warnings);
+    REQUIRE((spec ? "" : spec.error().message) == std::string());
+    for (const std::string& warning : warnings) CHECK_THAT(warning, Contains("imageReference"));
+    ++count;
+  }
+  CHECK(count >= 2);
+}
+
 TEST_CASE("every field of a cluster file arrives") {
   std::vector<std::string> warnings;
   const auto spec = make_cluster_spec(R"({"$schema": "x", "properties": {

@@ -1,17 +1,21 @@
-// fuzz_job_files [--inputs N] [--seed S] FILE...: job files made from the given ones by breaking them, read as the
-// command line and the controller's translator read them, then checked as the API checks them. Built with
-// AddressSanitizer and UBSan. Fails on a crash, on an input that takes seconds, and on an error that names nothing.
+// fuzz_job_files [--clusters] [--inputs N] [--seed S] FILE...: job files (or cluster files) made from the given ones by
+// breaking them, read as the command line and the controller's translator read them, then checked as the API checks
+// them. Built with AddressSanitizer and UBSan. Fails on a crash, on an input that takes seconds, and on an error that
+// names nothing.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <initializer_list>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "cli/cluster_file.h"
 #include "cli/job_file.h"
+#include "proto/cluster_convert.h"
 #include "proto/job_convert.h"
 
 namespace {
@@ -131,26 +135,48 @@ struct Counts {
   std::uint64_t taken = 0, refused_by_reader = 0, refused_by_api = 0;
 };
 
-// Empty: as it should be. Otherwise what is wrong.
-std::string fault_of(const std::string& text, Counts& counts) {
-  std::vector<std::string> warnings;
-  const auto begin = std::chrono::steady_clock::now();
-  const auto spec = cli::read_job_file(text, {"job.json", "nc6", "account"}, warnings);
-  std::string complaint;
+bool names_any(const std::string& complaint, std::initializer_list<const char*> words) {
+  return std::any_of(words.begin(), words.end(),
+                     [&](const char* word) { return complaint.find(word) != complaint.npos; });
+}
+
+// What was read, and what the API says to it. Empty: as it should be. Otherwise what is wrong.
+template <class Spec, class Check>
+std::string fault_in(const Result<Spec>& spec, Check check, Counts& counts) {
   if (!spec) {
     ++counts.refused_by_reader;
-    complaint = spec.error().message;
-    if (complaint.find("properties") == complaint.npos && complaint.find("job.json") == complaint.npos &&
-        complaint.find("cluster") == complaint.npos) {
-      return "an error that names nothing: " + complaint;
-    }
-  } else if (const auto job = from_proto(*spec, {"group", "workspace"}); !job) {
-    ++counts.refused_by_api;
-    complaint = job.error().message;
-    if (complaint.find("properties") == complaint.npos) return "an error that names no field: " + complaint;
-  } else {
-    ++counts.taken;
+    const std::string& complaint = spec.error().message;
+    const bool named = names_any(complaint, {"properties", "job.json", "cluster"});
+    return named ? "" : "an error that names nothing: " + complaint;
   }
+  if (const auto checked = check(*spec); !checked) {
+    ++counts.refused_by_api;
+    const std::string& complaint = checked.error().message;
+    return names_any(complaint, {"properties"}) ? "" : "an error that names no field: " + complaint;
+  }
+  ++counts.taken;
+  return "";
+}
+
+std::string fault_of(const std::string& text, bool clusters, Counts& counts) {
+  std::vector<std::string> warnings;
+  const auto begin = std::chrono::steady_clock::now();
+  std::string fault;
+  if (clusters) {
+    cli::ClusterFlags flags;
+    flags.storage_account_name = "account";
+    fault = fault_in(
+        cli::make_cluster_spec(text, "cluster.json", flags, warnings),
+        [](const v1::ClusterSpec& spec) { return from_proto(spec); }, counts);
+  } else {
+    fault = fault_in(
+        cli::read_job_file(text, {"job.json", "nc6", "account"}, warnings),
+        [](const v1::JobSpec& spec) {
+          return from_proto(spec, {"group", "workspace"});
+        },
+        counts);
+  }
+  if (!fault.empty()) return fault;
   for (const std::string& warning : warnings) {
     if (warning.find(':') == warning.npos) return "a warning that names nothing: " + warning;
   }
@@ -164,10 +190,12 @@ std::string fault_of(const std::string& text, Counts& counts) {
 int main(int argc, char** argv) {
   std::uint64_t inputs = 100'000, seed = 1;
   std::vector<std::string> files;
-  CLI::App app("Job files, broken in every way");
+  bool clusters = false;
+  CLI::App app("Job files and cluster files, broken in every way");
+  app.add_flag("--clusters", clusters, "The files are cluster files");
   app.add_option("--inputs", inputs)->capture_default_str();
   app.add_option("--seed", seed)->capture_default_str();
-  app.add_option("FILE", files, "Job files to begin with")->required();
+  app.add_option("FILE", files, "Files to begin with")->required();
   CLI11_PARSE(app, argc, argv);
   std::vector<std::string> seeds;
   for (const std::string& file : files) {
@@ -179,13 +207,14 @@ int main(int argc, char** argv) {
   Counts counts;
   for (std::uint64_t n = 0; n < inputs; ++n) {
     const std::string text = broken(seeds, random);
-    if (const std::string fault = fault_of(text, counts); !fault.empty()) {
+    if (const std::string fault = fault_of(text, clusters, counts); !fault.empty()) {
       fmt::print(stderr, "input {} of seed {}: {}\n{}\n", n, seed, fault, text.substr(0, 4'000));
       return 1;
     }
   }
-  fmt::print("{} inputs of {} files, seed {}: {} taken, {} refused by the reader, {} by the API, each naming why\n",
-             inputs, seeds.size(), seed, counts.taken, counts.refused_by_reader, counts.refused_by_api);
+  fmt::print("{} inputs of {} {} files, seed {}: {} taken, {} refused by the reader, {} by the API, each naming why\n",
+             inputs, seeds.size(), clusters ? "cluster" : "job", seed, counts.taken, counts.refused_by_reader,
+             counts.refused_by_api);
   // A fuzzer that only makes rubbish tests nothing behind the parser.
   const bool covered = inputs < 1'000 || (counts.taken > inputs / 50 && counts.refused_by_api > inputs / 200);
   if (!covered) fmt::print(stderr, "too few inputs came as far as the API's checks\n");
