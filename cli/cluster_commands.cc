@@ -5,15 +5,16 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "cli/cluster_file.h"
+#include "batchai/cluster_file.h"
+#include "batchai/json_fields.h"
 #include "cli/commands.h"
-#include "cli/json_fields.h"
 #include "cli/show.h"
 #include "trainyard/v1/clusters.grpc.pb.h"
 
 namespace trainyard::cli {
 namespace {
 
+using namespace batchai;
 using Stub = v1::Clusters::Stub;
 
 struct Options {

@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "batchai/job_file.h"
+#include "batchai/json_fields.h"
+#include "batchai/mount_fields.h"
 #include "cli/commands.h"
-#include "cli/job_file.h"
-#include "cli/json_fields.h"
-#include "cli/mount_fields.h"
 #include "cli/progress.h"
 #include "cli/show.h"
 #include "trainyard/v1/jobs.grpc.pb.h"
@@ -15,6 +15,7 @@
 namespace trainyard::cli {
 namespace {
 
+using namespace batchai;
 using Stub = v1::Jobs::Stub;
 
 struct Options {

@@ -2,7 +2,7 @@
 
 #include <boost/asio/post.hpp>
 
-#include "cli/job_file.h"
+#include "batchai/job_file.h"
 
 namespace trainyard::controller {
 
@@ -15,7 +15,7 @@ grpc::ServerUnaryReactor* TranslatorService::TranslateJob(grpc::CallbackServerCo
     const std::string file_name = request->file_name().empty() ? "job.json" : request->file_name();
     std::vector<std::string> warnings;
     auto spec =
-        cli::read_job_file(request->text(), {file_name, request->cluster(), request->storage_account_name()}, warnings);
+        batchai::read_job_file(request->text(), {file_name, request->cluster(), request->storage_account_name()}, warnings);
     if (!spec) return reactor->Finish(to_grpc(spec.error()));
     *response->mutable_spec() = std::move(spec).value();
     for (std::string& warning : warnings) response->add_warnings(std::move(warning));

@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "cli/job_file.h"
+#include "batchai/job_file.h"
 #include "proto/job_convert.h"
 
 namespace {
@@ -135,7 +135,7 @@ struct Counts {
 std::string fault_of(const std::string& text, Counts& counts) {
   std::vector<std::string> warnings;
   const auto begin = std::chrono::steady_clock::now();
-  const auto spec = cli::read_job_file(text, {"job.json", "nc6", "account"}, warnings);
+  const auto spec = batchai::read_job_file(text, {"job.json", "nc6", "account"}, warnings);
   std::string complaint;
   if (!spec) {
     ++counts.refused_by_reader;
