@@ -27,6 +27,10 @@ struct Config {
   std::string run_dir = "/run/trainyard";
   std::string cgroup_parent = "trainyard";
   std::uint32_t pretend_gpus = 0;
+  // What each job may use on this node; 0: no limit, -1: the default. Memory: all but a twentieth, at least 512 MB,
+  // which are the system's. Processes: three quarters of the kernel's highest process id. Log: of each output of a
+  // process.
+  std::int64_t memory_limit_mb = -1, process_limit = -1, log_limit_mb = 1024;
   TlsFiles tls;
   bool insecure_lab = false;
   DurationMs heartbeat_ms = 5'000;

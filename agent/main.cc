@@ -1,12 +1,17 @@
 // trainyard-agent: one per node. Reads its configuration, looks at the machine, and runs the agent's loop.
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/magic.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
@@ -163,6 +168,52 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   return Cgroup(context.cgroup_base).create();
 }
 
+bool is_in_memory(const std::string& path) {
+  struct statfs status {};
+  return ::statfs(path.c_str(), &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
+}
+
+// -1 in the configuration: what is left when the system has its part.
+LimitSettings job_limits(const Config& config, std::uint64_t memory_bytes) {
+  constexpr std::uint64_t kMb = 1024 * 1024;
+  LimitSettings limits;
+  if (config.memory_limit_mb >= 0) {
+    limits.memory_bytes = static_cast<std::uint64_t>(config.memory_limit_mb) * kMb;
+  } else if (memory_bytes > 1024 * kMb) {
+    limits.memory_bytes = memory_bytes - std::max<std::uint64_t>(memory_bytes / 20, 512 * kMb);
+  }
+  if (config.process_limit >= 0) {
+    limits.processes = static_cast<std::uint64_t>(config.process_limit);
+  } else if (const auto highest = read_whole_file("/proc/sys/kernel/pid_max")) {
+    limits.processes = std::strtoull(highest->c_str(), nullptr, 10) / 4 * 3;
+  }
+  return limits;
+}
+
+// Of this agent's groups in v1, which all agents of a machine (there are several in tests) may see: by node and spool.
+std::string group_prefix(const Config& config) {
+  std::uint32_t hash = 2166136261U;  // FNV-1a
+  for (const char c : config.spool_dir) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
+  std::string prefix = fmt::format("{}-{}-{:08x}-", config.cgroup_parent, config.node_name, hash);
+  std::replace(prefix.begin(), prefix.end(), '/', '-');
+  return prefix;
+}
+
+void set_limits(const Config& config, std::uint64_t memory_bytes, ExecutorContext& context) {
+  constexpr std::uint64_t kMb = 1024 * 1024, kDefaultLogMb = 1024;
+  context.limits = job_limits(config, memory_bytes);
+  context.log_limit_bytes =
+      (config.log_limit_mb < 0 ? kDefaultLogMb : static_cast<std::uint64_t>(config.log_limit_mb)) * kMb;
+  context.controllers = find_controllers(context.cgroup_base, group_prefix(config));
+  const Controllers& found = context.controllers;
+  if (context.limits.memory_bytes != 0 && !found.memory_v2 && found.memory_v1.empty()) {
+    spdlog::warn("no memory controller of cgroups is here: the memory of jobs is not limited");
+  }
+  if (context.limits.processes != 0 && !found.pids_v2 && found.pids_v1.empty()) {
+    spdlog::warn("no pids controller of cgroups is here: the number of a job's processes is not limited");
+  }
+}
+
 int fail(const Error& error) {
   spdlog::critical("{}", error.message);
   spdlog::shutdown();
@@ -183,9 +234,17 @@ int run(const Config& config) {
   if (!spool) return fail(spool.error());
   auto link = link_settings(config);
   if (!link) return fail(link.error());
+  auto key = secrets::NodeKey::open(config.run_dir + "/sealing.key");
+  if (!key) return fail(key.error());
+  context.key = &*key;
+  if (!is_in_memory(config.run_dir)) {
+    spdlog::warn("run_dir {} is not in memory (tmpfs): secrets of jobs would be written to its disk", config.run_dir);
+  }
   auto probed =
       probe({config.node_name, config.flavour, config.pool, config.address, config.network_cidr, config.pretend_gpus});
   if (!probed) return fail(probed.error());
+  set_limits(config, probed->inventory.memory_bytes, context);
+  probed->inventory.sealing_key = key->public_key();
   context.facts.network_cidr = probed->inventory.network_cidr;
   context.facts.interface = probed->interface;
   context.facts.cores = probed->inventory.cores;
@@ -219,5 +278,6 @@ int main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_logger_st("agent"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %L %v");
   std::signal(SIGPIPE, SIG_IGN);
+  ::prctl(PR_SET_DUMPABLE, 0);  // a core dump would have secrets in it
   return run(config);
 }

@@ -6,6 +6,7 @@
 
 #include "batchai/json_fields.h"
 #include "batchai/mount_fields.h"
+#include "batchai/secret_fields.h"
 
 namespace trainyard::batchai {
 namespace {
@@ -58,11 +59,7 @@ void read_task(Fields task, v1::SetupTask& out) {
     named.set_value(variable.text("value"));
     if (!variable.has("value")) variable.fail("value", "is missing");
   });
-  if (task.count("secrets") != 0) {
-    task.refuse("secrets",
-                "a task's variables are kept in clear, which secrets must not be; let the task read them from a file "
-                "that only root of the nodes can read");
-  }
+  read_secrets(task, *out.mutable_secrets());
   task.drop({"stdOutErrPathSuffix"}, "the controller makes it");
   task.drop({"runElevated"}, "the task always runs as root");
   task.finish();

@@ -8,6 +8,7 @@
 #include "batchai/job_toolkits.h"
 #include "batchai/json_fields.h"
 #include "batchai/mount_fields.h"
+#include "batchai/secret_fields.h"
 
 namespace trainyard::batchai {
 namespace {
@@ -16,11 +17,6 @@ using google::protobuf::util::TimeUtil;
 using Need = Fields::Need;
 
 constexpr const char* kObsolete = "a field of an older API version, without a meaning now";
-
-// A list that is known and not carried out; an empty one asks for nothing.
-void refuse_list(Fields& object, const char* key, const std::string& hint) {
-  if (object.count(key) != 0) object.refuse(key, hint);
-}
 
 void read_directories(Fields& properties, bool old_file, v1::JobSpec& spec) {
   properties.each("inputDirectories", [&](Fields& directory) {
@@ -41,6 +37,7 @@ void read_directories(Fields& properties, bool old_file, v1::JobSpec& spec) {
     out->set_value(variable.text("value"));
     if (!variable.has("value") && !old_file) variable.fail("value", "is missing");
   });
+  read_secrets(properties, *spec.mutable_secrets());
 }
 
 void set_duration(google::protobuf::Duration* out, DurationMs duration) {
@@ -163,7 +160,6 @@ Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions&
   read_priority(properties, spec);
   read_directories(properties, old_file, spec);
   read_recovery(properties, spec);
-  refuse_list(properties, "secrets", "secret variables are not kept yet; do not put them into environmentVariables");
   properties.drop({"experimentName"}, "the command line names the experiment");
   properties.drop({"toolType"}, "the settings object says it");
   properties.finish();

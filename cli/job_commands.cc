@@ -20,7 +20,7 @@ using Stub = v1::Jobs::Stub;
 
 struct Options {
   Place place;
-  std::string cluster, config_file, storage_account_name, storage_account_key, location;
+  std::string cluster, config_file, new_name, storage_account_name, storage_account_key, location;
   MountFlags mounts;
   double interval_s = 15;
 };
@@ -137,6 +137,17 @@ int terminate(Program& program, const Options& options) {
         });
     if (!ended) return program.exit_code();
   }
+  return program.print(show_one(*job));
+}
+
+int rerun(Program& program, const Options& options) {
+  v1::RerunJobRequest request;
+  request.set_request_id(new_request_id());
+  *request.mutable_job() = name_of(options.place);
+  request.set_new_name(options.new_name);
+  const auto job = program.ask(&Stub::RerunJob, request);
+  if (!job) return program.exit_code();
+  fmt::print(stderr, "job {} repeats {}\n", job->name(), job->rerun_of());
   return program.print(show_one(*job));
 }
 
@@ -262,6 +273,13 @@ void add_job_commands(CLI::App& app, Program& program) {
                                           [=, &program] { return terminate(program, *options); });
   add_place(terminating, options);
   program.add_confirmation(terminating);
+  CLI::App& again =
+      program.command(jobs, "rerun", "Run a job that has ended again, as a new job; its files stay",
+                      "trainyard job rerun -g mygroup -w batchaidev -e cifar -n cifar_1\n"
+                      "  trainyard job rerun -g mygroup -w batchaidev -e cifar -n cifar_1 --new-name again",
+                      [=, &program] { return rerun(program, *options); });
+  add_place(again, options);
+  again.add_option("--new-name", options->new_name, "Name of the new job (default: the name with a number, cifar_1-2)");
   CLI::App& waiting = program.command(jobs, "wait", "Wait for a job's end and exit as it did",
                                       "trainyard job wait -g mygroup -w batchaidev -e cifar -n cifar_1",
                                       [=, &program] { return wait(program, *options); });

@@ -18,6 +18,16 @@ Json when(bool set, const Timestamp& time) {
   return set ? Json(iso8601(TimeUtil::TimestampToMilliseconds(time))) : Json(nullptr);
 }
 
+Json null_if_empty(Json value) {
+  return value.empty() ? Json(nullptr) : value;
+}
+
+Json secret_names(const google::protobuf::RepeatedPtrField<v1::NamedValue>& secrets) {
+  Json out = Json::array();
+  for (const auto& secret : secrets) out.push_back({{"name", secret.name()}, {"value", nullptr}});
+  return out;
+}
+
 Json or_null(const std::string& text) {
   return text.empty() ? Json(nullptr) : Json(text);
 }

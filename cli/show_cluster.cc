@@ -64,7 +64,7 @@ Json task_of(const v1::SetupTask& task) {
   }
   return {{"commandLine", task.command_line()},
           {"environmentVariables", variables.empty() ? Json(nullptr) : variables},
-          {"secrets", nullptr},
+          {"secrets", null_if_empty(secret_names(task.secrets()))},
           {"stdOutErrPathPrefix", task.std_out_err_path_prefix()},
           {"stdOutErrPathSuffix", or_null(task.std_out_err_path_suffix())},
           {"timeLimit", duration_of(task.time_limit())}};

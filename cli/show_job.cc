@@ -18,10 +18,6 @@ Json named_values(const google::protobuf::RepeatedPtrField<v1::NamedValue>& valu
   return out;
 }
 
-Json null_if_empty(Json value) {
-  return value.empty() ? Json(nullptr) : value;
-}
-
 const char* priority_name(v1::Priority priority) {
   if (priority == v1::PRIORITY_LOW) return "low";
   return priority == v1::PRIORITY_HIGH ? "high" : "normal";
@@ -136,7 +132,7 @@ void add_spec(const v1::Job& job, Json& out) {
   out["outputDirectories"] = directories_out(spec);
   out["recovery"] = recovery_of(spec.recovery());
   out["schedulingPriority"] = priority_name(spec.scheduling_priority());
-  out["secrets"] = nullptr;
+  out["secrets"] = null_if_empty(secret_names(spec.secrets()));
   out["stdOutErrPathPrefix"] = spec.std_out_err_path_prefix();
   batchai::add_toolkits(spec, out);
 }
@@ -167,6 +163,7 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["provisioningState"] = item.provisioning_state();
   out["provisioningStateTransitionTime"] = provisioned_at(item);
   out["reason"] = or_null(item.reason());
+  out["rerunOf"] = or_null(item.rerun_of());
   out["requeues"] = item.requeues();
   out["resourceGroup"] = item.resource_group();
   out["toolType"] = item.tool_type();

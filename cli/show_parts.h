@@ -6,12 +6,16 @@
 #include <string>
 
 #include "cli/output.h"
+#include "trainyard/v1/jobs.pb.h"
 
 namespace trainyard::cli {
 
 Json when(bool set, const google::protobuf::Timestamp& time);  // null when unset
 Json or_null(const std::string& text);                         // null when empty
-Json sorted(const Json& object);                               // keys in order, as Batch AI's command line printed them
+Json null_if_empty(Json value);
+// Of variables whose values nobody is shown.
+Json secret_names(const google::protobuf::RepeatedPtrField<v1::NamedValue>& secrets);
+Json sorted(const Json& object);  // keys in order, as Batch AI's command line printed them
 std::string arm_id(const std::string& group, const std::string& workspace);
 // When it became "succeeded": things are made at once. Null while it is being deleted.
 template <class Message>

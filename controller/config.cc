@@ -181,6 +181,7 @@ Result<Config> parse_config(const std::string& json_text) {
   Config config;
   ObjectReader reader(root, "");
   reader.value("state_dir", config.state_dir);
+  reader.value("secrets_key_file", config.secrets_key_file);
   reader.value("listen", config.listen);
   reader.value("insecure_lab", config.insecure_lab);
   reader.value("free_space_floor_mb", config.free_space_floor_mb);

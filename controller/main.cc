@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -106,8 +107,12 @@ int serve(const Config& config, const sigset_t& signals) {
   spdlog::info("state of {}: {} jobs, {} clusters, {} nodes, {} holdings", config.state_dir, tables->jobs.size(),
                tables->clusters.size(), tables->nodes.size(), tables->holdings.size());
 
+  auto vault = secrets::Vault::open(config.secrets_key_file.empty() ? config.state_dir + "/secrets.key"
+                                                                    : config.secrets_key_file);
+  if (!vault) return refuse(vault.error());
+
   Loop loop(config.timing, **store, std::move(tables).value(), wall_now_ms());
-  Edge edge(loop, **store, config);
+  Edge edge(loop, **store, config, std::move(vault).value());
   auto server = Server::start(config, edge.services());
   if (!server) return refuse(server.error());
   if (!config.tls) spdlog::warn("no TLS: everybody who can reach {} may do everything", (*server)->address());
@@ -163,6 +168,7 @@ int main(int argc, char** argv) {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  ::prctl(PR_SET_DUMPABLE, 0);  // a core dump would have secrets in it
   raise_descriptor_limit();
   // Debian builds abseil with the search for deadlocks on; in gRPC's own locks it only costs time.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);

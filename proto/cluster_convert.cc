@@ -59,6 +59,9 @@ Status task_from_proto(const v1::SetupTask& message, SetupTask& task) {
   auto variables = variables_from_proto("nodeSetup.setupTask.environmentVariables", message.environment_variables());
   if (!variables) return variables.error();
   task.environment = std::move(variables).value();
+  auto secrets = secrets_from_proto("nodeSetup.setupTask.secrets", message.secrets(), task.environment);
+  if (!secrets) return secrets.error();
+  task.secrets = std::move(secrets).value();
   if (message.has_time_limit()) {
     const auto limit = duration("properties.nodeSetup.setupTask.timeLimit", message.time_limit());
     if (!limit) return limit.error();
@@ -223,6 +226,7 @@ void to_proto(const NodeSetup& setup, v1::NodeSetup& message) {
       named.set_name(variable.name);
       named.set_value(variable.value);
     }
+    to_proto(task.secrets, *out.mutable_secrets());
   }
   for (const FileShareMount& mount : setup.file_shares) to_proto(mount, *message.add_azure_file_shares());
   for (const BlobMount& mount : setup.blob_file_systems) {

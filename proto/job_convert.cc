@@ -219,12 +219,41 @@ Result<std::vector<NamedValue>> variables_from_proto(
   return variables;
 }
 
+Result<std::vector<SealedValue>> secrets_from_proto(const std::string& field,
+                                                    const google::protobuf::RepeatedPtrField<v1::NamedValue>& message,
+                                                    const std::vector<NamedValue>& environment) {
+  const auto variables = variables_from_proto(field, message);
+  if (!variables) return variables.error();
+  std::vector<SealedValue> secrets;
+  for (const NamedValue& variable : *variables) {
+    const std::string at = fmt::format("{}[{}]", field, secrets.size());
+    if (variable.value.empty()) {
+      return invalid(at + ".value", fmt::format("of {} is empty: answers never have values, so a job that was shown "
+                                                "cannot be submitted again as it is; give the value, or use a re-run",
+                                                variable.name));
+    }
+    if (std::any_of(environment.begin(), environment.end(),
+                    [&](const NamedValue& other) { return other.name == variable.name; })) {
+      return invalid(at + ".name", fmt::format("\"{}\" is in environmentVariables too", variable.name));
+    }
+    secrets.push_back({variable.name, {}});
+  }
+  return secrets;
+}
+
+void to_proto(const std::vector<SealedValue>& secrets, google::protobuf::RepeatedPtrField<v1::NamedValue>& message) {
+  for (const SealedValue& secret : secrets) message.Add()->set_name(secret.name);
+}
+
 namespace {
 
 Status environment_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   auto variables = variables_from_proto("environmentVariables", message.environment_variables());
   if (!variables) return variables.error();
   spec.environment = std::move(variables).value();
+  auto secrets = secrets_from_proto("secrets", message.secrets(), spec.environment);
+  if (!secrets) return secrets.error();
+  spec.secrets = std::move(secrets).value();
   return {};
 }
 
@@ -385,6 +414,7 @@ void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec&
                                   : spec.priority == Priority::high ? v1::PRIORITY_HIGH
                                                                     : v1::PRIORITY_NORMAL);
   recovery_to_proto(spec.recovery, *message.mutable_recovery());
+  to_proto(spec.secrets, *message.mutable_secrets());
 }
 
 void to_proto(const core::JobView& view, v1::Job& message) {
@@ -425,6 +455,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     set_duration(receipt.took_ms, *out.mutable_took());
   }
   for (const std::string& warning : row.warnings) message.add_warnings(warning);
+  message.set_rerun_of(row.rerun_of);
 }
 
 void to_proto(const FileShareMount& mount, v1::AzureFileShare& message) {

@@ -20,6 +20,12 @@ Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::Workspa
 Result<FileShareMount> mount_from_proto(const std::string& field, const v1::AzureFileShare& message);
 Result<std::vector<NamedValue>> variables_from_proto(const std::string& field,
                                                      const google::protobuf::RepeatedPtrField<v1::NamedValue>& message);
+// Checked names, without values: whoever has the vault seals those. None may be a name of `environment` too.
+Result<std::vector<SealedValue>> secrets_from_proto(const std::string& field,
+                                                    const google::protobuf::RepeatedPtrField<v1::NamedValue>& message,
+                                                    const std::vector<NamedValue>& environment);
+// The names.
+void to_proto(const std::vector<SealedValue>& secrets, google::protobuf::RepeatedPtrField<v1::NamedValue>& message);
 void to_proto(const FileShareMount& mount, v1::AzureFileShare& message);
 void to_proto(const NodeError& error, v1::JobError& message);
 

@@ -289,6 +289,7 @@ std::string job_spec_text(const core::Job& job) {
   body.value("mapping", job.mapping, ImageMapping{});
   body.value("volumes", job.volumes, {});
   body.value("warnings", job.warnings, {});
+  body.value("rerunOf", job.rerun_of, std::string());
   return body.take();
 }
 
@@ -299,6 +300,7 @@ Status read_job_spec(const std::string& text, core::Job& into) {
     read(body, "mapping", into.mapping);
     read(body, "volumes", into.volumes);
     read(body, "warnings", into.warnings);
+    read(body, "rerunOf", into.rerun_of);
   });
 }
 

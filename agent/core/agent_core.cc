@@ -151,6 +151,7 @@ void AgentCore::take(const HoldingOrder& order) {
   held.gpu_uuids = order.gpu_uuids;
   held.lease_ms = order.lease_ms;
   held.launch = order.launch;
+  held.secrets = order.secrets;
   // The ledger: a GPU has one owner. The controller never orders otherwise; if it does, nothing of it starts.
   for (const auto& [id, other] : x_holdings) {
     if (other.state == HoldingState::clean) continue;
@@ -228,7 +229,7 @@ void AgentCore::follow_setup() {
     x_actions.push_back(TakeDownSetup{x_setup->run});
   }
   if (x_setup || !ordered) return;
-  x_setup = HeldSetup{ordered->run, SetupState::running, x_now_ms, ordered->setup, {}};
+  x_setup = HeldSetup{ordered->run, SetupState::running, x_now_ms, ordered->setup, {}, ordered->secrets};
   x_changed = true;
   x_actions.push_back(PersistSetup{});
   x_actions.push_back(SetUp{ordered->run});
@@ -318,6 +319,12 @@ void AgentCore::on(const PeerLost& input) {
   HeldAttempt* held = find(input.id);
   if (held == nullptr || (held->state != HoldingState::ready && held->state != HoldingState::running)) return;
   settle(*held, HoldingState::lost, input.error);
+}
+
+void AgentCore::on(const LimitExceeded& input) {
+  HeldAttempt* held = find(input.id);
+  if (held == nullptr || ended(held->state)) return;
+  settle(*held, HoldingState::failed, input.error);
 }
 
 void AgentCore::on(const Cleaned& input) {

@@ -55,6 +55,11 @@ struct PeerLost {
   AttemptId id;
   NodeError error;
 };
+// The job went beyond what it may use here (memory): its own fault. In any phase before the stop.
+struct LimitExceeded {
+  AttemptId id;
+  NodeError error;
+};
 // Outcome of Stop: nothing is left
 struct Cleaned {
   AttemptId id;
@@ -76,8 +81,8 @@ struct Tick {};
 
 struct Input {
   TimeMs now_ms = 0;
-  std::variant<OrdersArrived, ReportAcknowledged, LinkUp, LinkDown, Prepared, HeadStarted, HeadEnded, PeerLost, Cleaned,
-               SetUpEnded, SetupTakenDown, InventoryChanged, Tick>
+  std::variant<OrdersArrived, ReportAcknowledged, LinkUp, LinkDown, Prepared, HeadStarted, HeadEnded, PeerLost,
+               LimitExceeded, Cleaned, SetUpEnded, SetupTakenDown, InventoryChanged, Tick>
       body;
 };
 
@@ -140,6 +145,7 @@ struct HeldAttempt {
   std::vector<std::string> gpu_uuids;
   DurationMs lease_ms = 0;
   std::shared_ptr<const Launch> launch;
+  std::vector<SealedValue> secrets;  // sealed to this node's key
   std::optional<std::int32_t> exit_code;
   NodeError error;
   CleanupReceipt receipt;
@@ -154,6 +160,7 @@ struct HeldSetup {
   TimeMs begun_ms = 0;  // the task's time limit counts from here
   std::shared_ptr<const ClusterSetup> setup;
   NodeError error;
+  std::vector<SealedValue> secrets = {};  // sealed to this node's key
 };
 
 struct Spool {  // what a restarted agent starts from; empty on a new one
@@ -199,6 +206,7 @@ class AgentCore {
   void on(const HeadStarted& input);
   void on(const HeadEnded& input);
   void on(const PeerLost& input);
+  void on(const LimitExceeded& input);
   void on(const Cleaned& input);
   void on(const SetUpEnded& input);
   void on(const SetupTakenDown& input);

@@ -59,6 +59,10 @@ void run_program(const ShimSpec& spec) {
   if (!spec.working_directory.empty() && ::chdir(spec.working_directory.c_str()) != 0) {
     fail_child(("cannot enter " + spec.working_directory).c_str());
   }
+  for (const std::string& group : spec.limit_groups) {
+    const UniqueFd procs(::open((group + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+    if (!procs.valid() || ::write(procs.get(), "0", 1) != 1) fail_child(("cannot join cgroup " + group).c_str());
+  }
   drop_to(spec.uid, spec.gid);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail_child("cannot give up new privileges");
 

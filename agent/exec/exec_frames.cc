@@ -47,6 +47,7 @@ std::string to_text(const ExecSpec& spec) {
                              {"environment", environment},
                              {"working_directory", spec.process.working_directory},
                              {"cgroup", spec.process.cgroup},
+                             {"limit_groups", spec.process.limit_groups},
                              {"uid", spec.process.uid},
                              {"gid", spec.process.gid},
                              {"terminal", spec.terminal},
@@ -67,6 +68,7 @@ Result<ExecSpec> exec_spec_from(const std::string& text) {
     }
     spec.process.working_directory = value.at("working_directory").get<std::string>();
     spec.process.cgroup = value.at("cgroup").get<std::string>();
+    value.at("limit_groups").get_to(spec.process.limit_groups);
     spec.process.uid = value.at("uid").get<std::uint32_t>();
     spec.process.gid = value.at("gid").get<std::uint32_t>();
     spec.terminal = value.at("terminal").get<bool>();

@@ -48,6 +48,24 @@ RankLayout rank_layout(const Launch& launch) {
   return layout;
 }
 
+std::vector<std::uint32_t> logged_ranks(const RankLayout& layout, std::uint32_t member) {
+  std::vector<std::uint32_t> ranks;
+  if (layout.per_node > kMostRankLogs) return ranks;
+  // "ppr" fills node after node, "node" deals them out one by one.
+  for (std::uint32_t rank = 0; rank < layout.ranks; ++rank) {
+    if ((layout.even ? rank / layout.per_node : rank % layout.nodes) == member) ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+std::string rank_log_directory(const RankLayout& layout, const HoldingPaths& paths, std::uint32_t rank) {
+  // All numbers have as many digits as the number of ranks.
+  const std::size_t digits = std::to_string(layout.ranks).size();
+  std::string number = std::to_string(rank);
+  number.insert(0, digits - std::min(digits, number.size()), '0');
+  return paths.rank_logs + "/1/rank." + number;
+}
+
 std::vector<std::string> mpirun_arguments(const RankLayout& layout, const HoldingPaths& paths, const NodeFacts& facts) {
   std::vector<std::string> arguments{
       "--allow-run-as-root", "--stdin", "none", "--hostfile", paths.hostfile, "-np", std::to_string(layout.ranks),
@@ -56,6 +74,7 @@ std::vector<std::string> mpirun_arguments(const RankLayout& layout, const Holdin
       "--bind-to", "none",
       // With no_tree_spawn alone orted would detach, and its launcher's end mean nothing.
       "--leave-session-attached"};
+  if (layout.per_node <= kMostRankLogs) arguments.insert(arguments.end(), {"--output-filename", paths.rank_logs});
   auto parameters = common_parameters(paths, facts);
   // Waiting ranks must give way where there are not more cores than ranks.
   if (facts.cores != 0 && layout.per_node >= facts.cores) parameters.push_back({"mpi_yield_when_idle", "1"});

@@ -16,6 +16,13 @@ struct RankLayout {
 };
 RankLayout rank_layout(const Launch& launch);
 
+// More ranks than this on a node are not logged one by one: each costs two files on the share.
+inline constexpr std::uint32_t kMostRankLogs = 64;
+// The ranks that mpirun starts on a node, by the arguments below; none when they are too many to be logged.
+std::vector<std::uint32_t> logged_ranks(const RankLayout& layout, std::uint32_t member);
+// Where Open MPI 4 writes `stdout` and `stderr` of a rank.
+std::string rank_log_directory(const RankLayout& layout, const HoldingPaths& paths, std::uint32_t rank);
+
 // Arguments of mpirun up to the program it starts.
 std::vector<std::string> mpirun_arguments(const RankLayout& layout, const HoldingPaths& paths, const NodeFacts& facts);
 

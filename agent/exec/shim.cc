@@ -118,8 +118,11 @@ Status write_shim_spec(const std::string& directory, const ShimSpec& spec) {
     return system_error("cannot create " + directory, errno);
   const json value{{"argv", spec.argv},
                    {"environment", spec.environment},
+                   {"secrets_path", spec.secrets_path},
                    {"working_directory", spec.working_directory},
                    {"cgroup", spec.cgroup},
+                   {"limit_groups", spec.limit_groups},
+                   {"log_limit_bytes", spec.log_limit_bytes},
                    {"stdout_path", spec.stdout_path},
                    {"stderr_path", spec.stderr_path},
                    {"lease_path", spec.lease_path},
@@ -139,8 +142,11 @@ Result<ShimSpec> read_shim_spec(const std::string& directory) {
     ShimSpec spec;
     value.at("argv").get_to(spec.argv);
     value.at("environment").get_to(spec.environment);
+    spec.secrets_path = value.value("secrets_path", std::string());
     spec.working_directory = value.value("working_directory", std::string());
     spec.cgroup = value.value("cgroup", std::string());
+    spec.limit_groups = value.value("limit_groups", std::vector<std::string>());
+    spec.log_limit_bytes = value.value("log_limit_bytes", std::uint64_t{0});
     spec.stdout_path = value.value("stdout_path", std::string());
     spec.stderr_path = value.value("stderr_path", std::string());
     spec.lease_path = value.value("lease_path", std::string());
@@ -154,6 +160,20 @@ Result<ShimSpec> read_shim_spec(const std::string& directory) {
   } catch (const json::exception& error) {
     return Error{Code::invalid_argument, directory + "/spec.json: " + error.what()};
   }
+}
+
+Status write_secrets(const std::string& path, const std::vector<NamedValue>& secrets) {
+  return write_file_atomically(path, json(secrets).dump(-1, ' ', false, json::error_handler_t::replace), 0400);
+}
+
+Status add_secrets(ShimSpec& spec) {
+  if (spec.secrets_path.empty()) return {};
+  const auto text = read_whole_file(spec.secrets_path);
+  if (!text) return text.error();
+  const json value = json::parse(*text, nullptr, false);
+  if (!value.is_array()) return Error{Code::data_loss, spec.secrets_path + " cannot be read"};
+  for (const auto& secret : value.get<std::vector<NamedValue>>()) spec.environment.push_back(secret);
+  return {};
 }
 
 Result<int> start_shim(const std::string& shim_program, const std::string& directory) {

@@ -31,10 +31,17 @@ namespace trainyard::agent {
 struct ShimSpec {
   std::vector<std::string> argv;        // argv[0]: absolute path of the program
   std::vector<NamedValue> environment;  // complete: nothing of the shim's own is inherited
+  // A file in memory with more variables (write_secrets): spec.json is on disk. Read when the process starts; "" =
+  // none.
+  std::string secrets_path;
   std::string working_directory;
   // Absolute path of the payload's cgroup ("<holding>/job"); "" = none (tests). The shim itself stays out of it: it
   // moves to the sibling "<holding>/shim" where that exists.
   std::string cgroup;
+  std::vector<std::string> limit_groups;  // cgroups of v1 that the payload joins (limits.h)
+  // More than this of one output is not kept, but for its end (kKeptTailBytes) with a line between that says how much
+  // is left out; what writes on is slowed down. 0: all is kept.
+  std::uint64_t log_limit_bytes = 0;
   std::string stdout_path, stderr_path;  // absolute, appended; the same path twice merges them; empty: in the directory
   std::uint32_t uid = 0, gid = 0;        // 0: stay root (lab); jobs get uids with a later issue
   // When CLOCK_BOOTTIME passes what `lease_path` says (lease_file.h) + lease_ms, the shim kills the payload by itself:
@@ -42,6 +49,8 @@ struct ShimSpec {
   std::string lease_path;
   DurationMs lease_ms = kForever;
 };
+
+inline constexpr std::size_t kKeptTailBytes = 64 * 1024;
 
 struct ShimExit {
   std::int32_t exit_code = 0;
@@ -53,6 +62,11 @@ struct ShimExit {
 // Creates `directory` (0700) and writes spec.json into it.
 Status write_shim_spec(const std::string& directory, const ShimSpec& spec);
 Result<ShimSpec> read_shim_spec(const std::string& directory);
+
+// Variables that must not lie on a disk: `path` is in the holding's run directory, which is in memory and goes with it.
+Status write_secrets(const std::string& path, const std::vector<NamedValue>& secrets);
+// Adds those of `spec.secrets_path` to its environment.
+Status add_secrets(ShimSpec& spec);
 
 // Starts the shim for `directory` (spec.json must be there), detached: nobody's child but the node's PID 1. Blocks for
 // the few milliseconds until the shim has made its shim.json. Returns its pid. A directory starts at most one child,

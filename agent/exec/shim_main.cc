@@ -5,9 +5,11 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdio>
@@ -34,6 +36,9 @@ constexpr std::size_t kDrainBytes = 8 * 1024 * 1024;  // more than the pipes hol
 
 struct Output {
   UniqueFd pipe, file;
+  std::uint64_t size = 0;      // of the file
+  std::string tail;            // the newest of what is beyond the limit
+  std::uint64_t left_out = 0;  // bytes between the file's end and the tail
 };
 
 struct Shim {
@@ -111,6 +116,9 @@ std::string start_child(Shim& shim) {
   for (int i = 0; i < 2; ++i) {
     shim.outputs[i].file = UniqueFd(::open(paths[i]->c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
     if (!shim.outputs[i].file.valid()) return "cannot open " + *paths[i] + ": " + std::strerror(errno);
+    struct stat about {};
+    if (::fstat(shim.outputs[i].file.get(), &about) == 0)
+      shim.outputs[i].size = static_cast<std::uint64_t>(about.st_size);
     if (!make_pipe(shim.outputs[i].pipe, writers[i])) return std::string("cannot make a pipe: ") + std::strerror(errno);
     ::fcntl(shim.outputs[i].pipe.get(), F_SETPIPE_SZ, 256 * 1024);  // fewer turns for a busy writer; as allowed
     ::fcntl(shim.outputs[i].pipe.get(), F_SETFL, O_NONBLOCK);
@@ -132,6 +140,53 @@ std::string start_child(Shim& shim) {
 
 // ---- The loop ----
 
+void append(Shim& shim, Output& output, const char* data, std::size_t size) {
+  for (std::size_t done = 0; done < size;) {
+    const ssize_t put = ::write(output.file.get(), data + done, size - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) {
+      // The disk is full or broken: the job must not hang on its log. Read on, and say how much is missing.
+      if (shim.exit.dropped_bytes == 0) std::fprintf(stderr, "output is lost: %s\n", std::strerror(errno));
+      shim.exit.dropped_bytes += size - done;
+      return;
+    }
+    done += static_cast<std::size_t>(put);
+    output.size += static_cast<std::uint64_t>(put);
+  }
+}
+
+// Up to the limit into the file; of the rest the end is kept in memory.
+void keep(Shim& shim, Output& output, const char* data, std::size_t size) {
+  const std::uint64_t limit = shim.spec.log_limit_bytes;
+  std::size_t fits = size;
+  if (limit != 0)
+    fits = output.tail.empty() && output.size < limit ? std::min<std::uint64_t>(size, limit - output.size) : 0;
+  append(shim, output, data, fits);
+  if (fits == size) return;
+  output.tail.append(data + fits, size - fits);
+  if (output.tail.size() > 2 * kKeptTailBytes) {
+    output.left_out += output.tail.size() - kKeptTailBytes;
+    output.tail.erase(0, output.tail.size() - kKeptTailBytes);
+  }
+  // Who floods its log must not take a core for being read.
+  ::poll(nullptr, 0, 1);
+}
+
+// The end of what is beyond the limit comes after a line that says how much is missing.
+void write_tail(Shim& shim, Output& output) {
+  if (output.tail.empty()) return;
+  const std::string tail = std::exchange(output.tail, std::string());
+  if (output.left_out > 0) {
+    char line[160];
+    const int size = std::snprintf(
+        line, sizeof line, "\n[trainyard: %llu bytes are left out: more than the log's limit of %llu]\n",
+        static_cast<unsigned long long>(output.left_out), static_cast<unsigned long long>(shim.spec.log_limit_bytes));
+    append(shim, output, line, static_cast<std::size_t>(size));
+    output.left_out = 0;
+  }
+  append(shim, output, tail.data(), tail.size());
+}
+
 // Copies one piece. False when there is nothing to read now; closes the pipe at its end.
 bool copy_piece(Shim& shim, Output& output) {
   static char buffer[kPieceBytes];
@@ -141,19 +196,7 @@ bool copy_piece(Shim& shim, Output& output) {
     output.pipe.reset();
     return false;
   }
-  std::size_t done = 0;
-  const auto size = static_cast<std::size_t>(got);
-  while (done < size) {
-    const ssize_t put = ::write(output.file.get(), buffer + done, size - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) {
-      // The disk is full or broken: the job must not hang on its log. Read on, and say how much is missing.
-      if (shim.exit.dropped_bytes == 0) std::fprintf(stderr, "output is lost: %s\n", std::strerror(errno));
-      shim.exit.dropped_bytes += size - done;
-      break;
-    }
-    done += static_cast<std::size_t>(put);
-  }
+  keep(shim, output, buffer, static_cast<std::size_t>(got));
   return true;
 }
 
@@ -178,6 +221,7 @@ void reap(Shim& shim) {
       shim.exit.exit_code = WEXITSTATUS(status);
     }
     drain(shim);  // all that the child itself wrote is in the pipes now
+    for (auto& output : shim.outputs) write_tail(shim, output);
     write_exit(shim);
   }
 }
@@ -221,6 +265,7 @@ void supervise(Shim& shim, int signals) {
     reap(shim);
   }
   drain(shim);
+  for (auto& output : shim.outputs) write_tail(shim, output);
   if (shim.exit.dropped_bytes != shim.written_dropped) write_exit(shim);
 }
 
@@ -266,6 +311,9 @@ int begin(const std::string& directory) {
   ::fcntl(kLockFd, F_SETFD, FD_CLOEXEC);
   ::fcntl(kAnswerFd, F_SETFD, FD_CLOEXEC);
   auto spec = read_shim_spec(directory);
+  if (spec) {
+    if (Status added = add_secrets(*spec); !added) spec = added.error();
+  }
   if (!spec) {
     std::fprintf(stderr, "%s\n", spec.error().message.c_str());
     write_fully(kAnswerFd, spec.error().message.data(), spec.error().message.size());

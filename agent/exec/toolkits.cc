@@ -146,21 +146,6 @@ void add_devices(Variables& variables, const std::vector<std::string>& of_job, c
 const char kSourceProfile[] = "[ -f ~/.bashrc ] && source ~/.bashrc\n";
 const char kEnterWorkDirectory[] = "cd \"$AZ_BATCHAI_JOB_WORK_DIR\" || exit 1\n";
 
-bool runs_under_mpi(const JobSpec& spec, std::uint32_t ranks) {
-  switch (spec.toolkit) {
-    case Toolkit::custom_mpi:
-    case Toolkit::horovod:
-    case Toolkit::chainer:
-    case Toolkit::py_torch:
-      return true;
-    case Toolkit::cntk:
-    case Toolkit::caffe:
-      return ranks > 1;
-    default:
-      return false;
-  }
-}
-
 // The toolkit's program, as each rank's bash runs it.
 std::string program_script(const Launch& launch) {
   const JobSpec& spec = launch.spec;
@@ -181,6 +166,22 @@ std::string rank_script(const Launch& launch) {
 }
 
 }  // namespace
+
+bool runs_under_mpi(const Launch& launch) {
+  if (starts_tasks(launch.spec)) return false;
+  switch (launch.spec.toolkit) {
+    case Toolkit::custom_mpi:
+    case Toolkit::horovod:
+    case Toolkit::chainer:
+    case Toolkit::py_torch:
+      return true;
+    case Toolkit::cntk:
+    case Toolkit::caffe:
+      return rank_layout(launch).ranks > 1;
+    default:
+      return false;
+  }
+}
 
 std::string expand_variables(const std::string& text, const std::vector<NamedValue>& environment) {
   std::string out;
@@ -306,7 +307,7 @@ std::string head_script(const Launch& launch, const HoldingPaths& paths, const N
   // Not the user's profile for our own program: a mistake in it is for the tasks to show.
   if (starts_tasks(launch.spec))
     return "exec " + shell_quote(paths.tasks_program) + " " + shell_quote(paths.tasks_file);
-  if (!runs_under_mpi(launch.spec, rank_layout(launch).ranks)) return in_work_directory(program_script(launch));
+  if (!runs_under_mpi(launch)) return in_work_directory(program_script(launch));
   return in_work_directory(mpirun_script(launch, paths, facts, "bash -c " + shell_quote(rank_script(launch))));
 }
 

@@ -21,6 +21,7 @@ struct HoldingPaths {
   std::string hostfile;         // AZ_BATCHAI_MPI_HOST_FILE
   std::string tasks_file;       // what trainyard-tasks reads
   std::string home;             // HOME of the job's user: ~/.bashrc written by the preparation is seen by all phases
+  std::string rank_logs;        // mpirun's --output-filename: what each rank wrote, on its own node
   std::string run;              // MPI's session files
   std::string socket;           // of the launcher: trainyard-rsh asks the agent here
   std::string rsh_program;      // absolute path of trainyard-rsh
@@ -57,6 +58,8 @@ std::string hostfile_text(const Launch& launch);
 
 // Script for `bash -c`: sources ~/.bashrc, expands, runs. The head's process (mpirun line or the command itself).
 std::string head_script(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts);
+// Whether mpirun starts the job's processes.
+bool runs_under_mpi(const Launch& launch);
 // Script for jobPreparation; empty when there is none (image mapping applied).
 std::string preparation_script(const Launch& launch);
 

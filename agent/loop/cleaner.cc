@@ -193,6 +193,10 @@ void Cleaner::remove_cgroup() {
       return again_in(20, cgroup.populated() ? &Cleaner::make_sure_of_empty : &Cleaner::remove_cgroup);
     }
   }
+  if (const auto removed = limits_of(x_context, x_place).remove(); !removed) {
+    if (boottime_ms() - x_started_ms > kKillPatienceMs) x_say(removed.error().message);
+    return again_in(20, &Cleaner::remove_cgroup);
+  }
   x_receipt.took_ms = boottime_ms() - x_started_ms;
   boost::asio::post(x_context.io, [done = std::move(x_done), receipt = x_receipt] { done(receipt); });
 }

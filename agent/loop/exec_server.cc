@@ -127,6 +127,7 @@ class ExecServer::Session : public std::enable_shared_from_this<Session> {
       auto process = x_find_job(*order.attempt, kSourceProfile + launch_script(order.command));
       if (!process) return process.error();
       spec.process = std::move(process).value();
+      if (auto added = add_secrets(spec.process); !added) return added.error();
       spec.process.cgroup += std::string("/") + kCgroupPrefix + x_call_id;
     } else {
       spec.process.argv = {"/bin/bash", "-lc", order.command};

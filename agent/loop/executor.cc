@@ -12,6 +12,7 @@
 #include "agent/exec/cgroup.h"
 #include "agent/exec/failure.h"
 #include "agent/exec/files.h"
+#include "agent/exec/mpirun.h"
 #include "agent/exec/ports.h"
 #include "agent/exec/tasks.h"
 #include "agent/loop/node_files.h"
@@ -46,9 +47,11 @@ Executor::Executor(ExecutorContext& context, Place place, const HeldAttempt& hel
       x_lease_ms(held.lease_ms),
       x_gpu_uuids(held.gpu_uuids),
       x_launch(held.launch ? held.launch : std::make_shared<const Launch>()),
+      x_secrets(held.secrets),
       x_paths(paths_of(context, x_place, held.id)),
       x_events(std::move(events)),
-      x_run(held.run_ordered) {
+      x_run(held.run_ordered),
+      x_limits(std::make_shared<LimitWatch>(context, x_place, x_launch, x_member, x_paths)) {
   x_stdouterr = stdouterr_directory(*x_launch, x_paths);
   if (x_stdouterr.empty() || x_stdouterr.front() != '/') x_stdouterr = x_paths.job_temp + "/" + x_stdouterr;
   if (x_launch->members.size() > 1) x_shared_temp = shared_job_temp(*x_launch, x_paths);
@@ -77,6 +80,9 @@ std::function<void(Answer)> Executor::step(void (Executor::*next)(Answer)) {
 void Executor::prepare() {
   if (x_stopping) return;
   if (const auto made = make_place(); !made) return fail_preparation(setup_failed(made.error().message));
+  if (auto error = unseal_secrets(x_context, x_place, secrets::purpose_of(x_id), x_secrets)) {
+    return fail_preparation(std::move(*error));
+  }
   say(fmt::format("preparing attempt {} of job {} ({} of {} nodes)", x_id.attempt, x_launch->job_name, x_member + 1,
                   x_launch->members.size()));
   if (const auto port = port_in_use(ports_of(*x_launch, x_member))) {
@@ -90,6 +96,7 @@ void Executor::prepare() {
   if (x_launch->members.size() > 1 && x_shared_temp.empty()) {
     say("AZ_BATCHAI_SHARED_JOB_TEMP is not set: the job mounts no share on which its nodes could meet");
   }
+  watch_limits();
   x_mounting = 0;
   mount_next();
 }
@@ -98,13 +105,23 @@ Status Executor::make_place() {
   auto made = make_local_directories({x_place.spool, x_place.spool + "/logs", x_place.job, x_place.run,
                                       x_paths.job_mount_root, x_paths.job_temp, x_paths.home, x_paths.shared_job_temp});
   if (!made) return made;
+  if (runs_under_mpi(*x_launch)) {
+    // Before mpirun makes them: what ships logs can watch a directory only once it is there.
+    const RankLayout layout = rank_layout(*x_launch);
+    made = make_local_directories({x_paths.rank_logs, x_paths.rank_logs + "/1"});
+    for (const std::uint32_t rank : logged_ranks(layout, x_member)) {
+      if (made) made = make_local_directories({rank_log_directory(layout, x_paths, rank)});
+    }
+    if (!made) return made;
+  }
   if (auto written = write_text(x_paths.hostfile, hostfile_text(*x_launch)); !written) return written;
   if (starts_tasks(x_launch->spec) && x_member == 0) {
     if (auto written = write_text(x_paths.tasks_file, tasks_text(*x_launch)); !written) return written;
   }
   // The shim goes to the sibling of the payload's cgroup, so that killing the payload leaves the logs' owner alive.
   if (auto created = Cgroup(x_place.cgroup + "/shim").create(); !created) return created;
-  return Cgroup(x_place.job_cgroup()).create();
+  if (auto created = Cgroup(x_place.job_cgroup()).create(); !created) return created;
+  return x_limits->create();
 }
 
 // Batch AI's, by what is mounted.
@@ -246,14 +263,26 @@ void Executor::fail_preparation(NodeError error) {
   post([self = shared_from_this(), error = std::move(error)] { self->x_events.prepared({self->x_id, error}); });
 }
 
+void Executor::watch_limits() {
+  x_limits->start([weak = weak_from_this()](NodeError error) {
+    const auto self = weak.lock();
+    if (!self || self->x_stopping) return;
+    self->say(error.message);
+    self->x_events.limit_exceeded({self->x_id, std::move(error)});
+  });
+}
+
 // ---- Run ----
 
 ShimSpec Executor::process(const std::string& script) const {
   ShimSpec spec;
   spec.argv = {"/bin/bash", "-c", script};
   spec.environment = job_environment(*x_launch, x_member, x_gpu_uuids, x_paths, x_context.facts);
+  if (!x_secrets.empty()) spec.secrets_path = x_place.secrets();
   spec.working_directory = x_paths.job_temp;
   spec.cgroup = x_place.job_cgroup();
+  spec.limit_groups = x_limits->groups();
+  spec.log_limit_bytes = x_context.log_limit_bytes;
   spec.lease_path = lease_path(x_context);
   spec.lease_ms = x_lease_ms;
   return spec;
@@ -332,7 +361,10 @@ void Executor::head_ended(const ShimObservation& seen) {
   } else {
     ended.exit_code = seen.exit.exit_code;
     say(fmt::format("exited with code {}", seen.exit.exit_code));
-    if (seen.exit.exit_code != 0) ended.error = failure(seen.exit);
+    if (seen.exit.exit_code != 0) {
+      auto memory = x_limits->out_of_memory();
+      ended.error = memory ? std::move(*memory) : failure(seen.exit);
+    }
   }
   if (seen.exit.dropped_bytes > 0) say(fmt::format("{} bytes of output were lost: disk full", seen.exit.dropped_bytes));
   x_events.head_ended(ended);
@@ -346,6 +378,7 @@ NodeError Executor::failure(const ShimExit& exit) const {
 }
 
 void Executor::adopt(const HeldAttempt& held) {
+  watch_limits();
   if (path_exists(x_place.marker("directories")) && logs_may_begin()) begin_logs();
   const bool head_expected =
       held.head_start_requested && (held.state == HoldingState::ready || held.state == HoldingState::running);
@@ -379,6 +412,15 @@ std::vector<LogShipper::File> Executor::log_files() const {
     files.push_back({spooled + ".out", base + task_output_name("stdout", tasks[number].name)});
     files.push_back({spooled + ".err", base + task_output_name("stderr", tasks[number].name)});
   }
+  if (runs_under_mpi(*x_launch)) {
+    const RankLayout layout = rank_layout(*x_launch);
+    for (const std::uint32_t rank : logged_ranks(layout, x_member)) {
+      const std::string written = rank_log_directory(layout, x_paths, rank), number = std::to_string(rank);
+      const std::uint64_t most = x_context.log_limit_bytes;
+      files.push_back({written + "/stdout", base + "ranks/stdout-" + number + ".txt", true, most});
+      files.push_back({written + "/stderr", base + "ranks/stderr-" + number + ".txt", true, most});
+    }
+  }
   // Of tasks, the head's own program has nothing to say to users.
   if (x_member == 0 && tasks.empty()) {
     files.push_back({x_place.log("head.out"), base + names.head_stdout});
@@ -402,6 +444,7 @@ void Executor::stop(DurationMs grace_ms) {
   say(fmt::format("stopping (grace {} ms)", grace_ms));
   x_preparation_watch = nullptr;
   x_head_watch = nullptr;
+  x_limits->stop();
   begin_clean();
 }
 

@@ -13,6 +13,7 @@
 #include "agent/core/agent_core.h"
 #include "agent/exec/shim.h"
 #include "agent/loop/cleaner.h"
+#include "agent/loop/limit_watch.h"
 #include "agent/loop/log_shipper.h"
 #include "agent/loop/place.h"
 
@@ -24,6 +25,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
     std::function<void(Prepared)> prepared;
     std::function<void(HeadStarted)> head_started;
     std::function<void(HeadEnded)> head_ended;
+    std::function<void(LimitExceeded)> limit_exceeded;
     std::function<void(Cleaned)> cleaned;
   };
 
@@ -62,6 +64,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void output_directory_failed(const HelperResult& result);
   void start_preparation();
   void preparation_ended(const ShimObservation& seen);
+  void watch_limits();
   void watch_head();
   void head_ended(const ShimObservation& seen);
   void begin_logs();
@@ -83,6 +86,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   DurationMs x_lease_ms = kForever;
   std::vector<std::string> x_gpu_uuids;
   std::shared_ptr<const Launch> x_launch;
+  std::vector<SealedValue> x_secrets;
   HoldingPaths x_paths;
   Events x_events;
   std::string x_stdouterr;    // absolute
@@ -95,6 +99,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   std::map<std::string, std::vector<std::string>> x_left_directories;  // still to be made, by the helper's root
   std::shared_ptr<LogShipper> x_logs;
   std::unique_ptr<ShimWatch> x_preparation_watch, x_head_watch;
+  const std::shared_ptr<LimitWatch> x_limits;
   std::shared_ptr<Cleaner> x_cleaner;
 };
 

@@ -17,8 +17,8 @@ void LogShipper::start() {
   if (x_helper) return;
   std::vector<std::string> words{"ship-log", x_root};
   for (const File& file : x_files) {
-    touch(file.spooled);
-    words.push_back(file.spooled);
+    if (!file.may_stay_away) touch(file.spooled);
+    words.push_back((file.may_stay_away ? "?" + std::to_string(file.most_bytes) : "") + file.spooled);
     words.push_back(file.destination);
   }
   const std::weak_ptr<LogShipper> weak = weak_from_this();

@@ -16,8 +16,10 @@ namespace trainyard::agent {
 class LogShipper : public std::enable_shared_from_this<LogShipper> {
  public:
   struct File {
-    std::string spooled;      // absolute, on the node's disk
-    std::string destination;  // relative to root
+    std::string spooled;           // absolute, on the node's disk
+    std::string destination;       // relative to root
+    bool may_stay_away = false;    // somebody else's: brought when it is there and has something in it
+    std::uint64_t most_bytes = 0;  // of such a file, no more than this is brought; 0: all
   };
   LogShipper(ExecutorContext& context, std::string root, std::vector<File> files);
 

@@ -10,6 +10,7 @@
 #include <chrono>
 
 #include "agent/exec/files.h"
+#include "agent/exec/shim.h"
 
 namespace trainyard::agent {
 namespace {
@@ -58,6 +59,42 @@ std::pair<std::string, std::string> split_at_root(const std::string& path, const
 std::pair<std::string, std::string> split_at_root(const std::string& path, const HoldingPaths& paths) {
   auto split = split_at_root(path, paths.job_mount_root);
   return split.first == "/" ? split_at_root(path, paths.mount_root) : split;
+}
+
+std::optional<NodeError> unseal_secrets(const ExecutorContext& context, const Place& place, const std::string& purpose,
+                                        const std::vector<SealedValue>& sealed) {
+  if (sealed.empty()) return std::nullopt;
+  std::vector<NamedValue> open;
+  for (const SealedValue& secret : sealed) {
+    const NodeError error{.code = "SecretUnavailable",
+                          .details = {{"node", context.node_name}, {"secret", secret.name}}};
+    if (secret.sealed.empty()) {
+      NodeError lost = error;
+      lost.message = "the controller could not open secret " + secret.name + ": its log says why";
+      return lost;
+    }
+    auto value = context.key->unseal(purpose, secret);
+    if (!value) {
+      NodeError wrong = error;
+      wrong.message = value.error().message + " on node " + context.node_name;
+      wrong.infrastructure = true;
+      return wrong;
+    }
+    open.push_back({secret.name, std::move(value).value()});
+  }
+  Status written = make_local_directories({place.run});
+  if (written) written = write_secrets(place.secrets(), open);
+  if (written) return std::nullopt;
+  return NodeError{.code = "NodeSetupFailed", .message = written.error().message, .infrastructure = true};
+}
+
+void give_back_beyond(const std::string& path, std::uint64_t most) {
+  struct stat about {};
+  if (::stat(path.c_str(), &about) != 0 || static_cast<std::uint64_t>(about.st_size) <= most) return;
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file.valid()) return;
+  const auto from = static_cast<off_t>(most);
+  ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, about.st_size - from);
 }
 
 void say_in(const Place& place, const std::string& node_name, const std::string& line) {

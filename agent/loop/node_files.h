@@ -1,8 +1,10 @@
 // Small things that the executors of attempts and of set-ups do with files of the node. None of them touches a mount.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "agent/loop/place.h"
 
@@ -21,6 +23,14 @@ std::string tail_of(const std::string& path, std::size_t most = 2'000);
 std::pair<std::string, std::string> split_at_root(const std::string& path, const std::string& mount_root);
 // The same with a job's mounts, and its cluster's.
 std::pair<std::string, std::string> split_at_root(const std::string& path, const HoldingPaths& paths);
+
+// Opens what was sealed to this node for `purpose` and leaves it where the shims of `place` look for it. None: no file.
+// An error is a user's or the controller's only where it says so.
+std::optional<NodeError> unseal_secrets(const ExecutorContext& context, const Place& place, const std::string& purpose,
+                                        const std::vector<SealedValue>& sealed);
+
+// Frees the room that a local file takes beyond its first `most` bytes, if it is there; its length stays.
+void give_back_beyond(const std::string& path, std::uint64_t most);
 
 // A line in the place's execution log, and in the agent's.
 void say_in(const Place& place, const std::string& node_name, const std::string& line);

@@ -72,6 +72,10 @@ Status make_mount_root(const ExecutorContext& context) {
   return make_local_directories({cluster_directory(context), cluster_directory(context) + "/mounts"});
 }
 
+Limits limits_of(const ExecutorContext& context, const Place& place) {
+  return Limits(context.controllers, context.limits, place.name, place.job_cgroup());
+}
+
 Place place_of(const ExecutorContext& context, const std::string& name) {
   return {.name = name,
           .spool = context.spool_dir + "/holdings/" + name,
@@ -89,6 +93,7 @@ HoldingPaths paths_of(const ExecutorContext& context, const Place& place, Attemp
           .hostfile = place.job + "/hostfile",
           .tasks_file = place.job + "/tasks",
           .home = place.job + "/home",
+          .rank_logs = place.job + "/ranks",
           .run = place.run,
           .socket = place.run + "/launch.socket",
           .rsh_program = context.rsh_program,
@@ -104,6 +109,7 @@ std::vector<std::string> names_found(const ExecutorContext& context) {
       if (is_attempt_name(name) || is_setup_name(name)) names.insert(name);
     }
   }
+  for (const std::string& name : limited_names(context.controllers)) names.insert(name);
   return {names.begin(), names.end()};
 }
 

@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "agent/core/agent_core.h"
+#include "agent/exec/limits.h"
 #include "agent/exec/toolkits.h"
 #include "agent/volumes/mounter.h"
+#include "secrets/node_key.h"
 
 namespace trainyard::agent {
 
@@ -22,6 +24,10 @@ struct ExecutorContext {
   std::vector<std::string> helper_argv;  // the words that start a helper
   std::string shim_program, rsh_program, tasks_program, exec_program;
   NodeFacts facts;
+  Controllers controllers;
+  LimitSettings limits;                   // of each job
+  std::uint64_t log_limit_bytes = 0;      // of each output of a process; 0: none
+  const secrets::NodeKey* key = nullptr;  // to which secrets for this node are sealed
   Mounter* mounter = nullptr;
 };
 
@@ -38,6 +44,7 @@ struct Place {
   std::string cgroup;  // holds job/ (the payload) and shim/
 
   std::string job_cgroup() const { return cgroup + "/job"; }
+  std::string secrets() const { return run + "/secrets"; }
   std::string log(const std::string& which) const { return spool + "/logs/" + which; }
   std::string marker(const std::string& which) const { return spool + "/" + which + ".done"; }
 };
@@ -49,6 +56,7 @@ bool is_setup_name(const std::string& name);
 std::string cluster_directory(const ExecutorContext& context);
 // Makes AZ_BATCHAI_MOUNT_ROOT: jobs may look into it also where their cluster mounts nothing.
 Status make_mount_root(const ExecutorContext& context);
+Limits limits_of(const ExecutorContext& context, const Place& place);
 Place place_of(const ExecutorContext& context, const std::string& name);
 HoldingPaths paths_of(const ExecutorContext& context, const Place& place, AttemptId id);
 

@@ -34,6 +34,7 @@ SetupExecutor::SetupExecutor(ExecutorContext& context, Place place, const HeldSe
       x_run(held.run),
       x_begun_ms(held.begun_ms),
       x_setup(held.setup),
+      x_secrets(held.secrets),
       x_events(std::move(events)),
       x_mount_root(x_place.job + "/mounts"),
       x_limit(context.io) {
@@ -61,6 +62,9 @@ std::function<void(Answer)> SetupExecutor::step(void (SetupExecutor::*next)(Answ
 void SetupExecutor::set_up() {
   if (x_taking_down) return;
   if (const auto made = make_place(); !made) return end(failed(made.error().message));
+  if (auto error = unseal_secrets(x_context, x_place, secrets::purpose_of_setup(x_run), x_secrets)) {
+    return end(std::move(*error));
+  }
   say(fmt::format("setting node {} up for cluster {}", x_context.node_name, x_setup->cluster));
   x_mounting = 0;
   mount_next();
@@ -176,6 +180,7 @@ void SetupExecutor::start_task() {
     ShimSpec spec;
     spec.argv = {"/bin/bash", "-c", x_setup->setup.task.command_line};
     spec.environment = environment();
+    if (!x_secrets.empty()) spec.secrets_path = x_place.secrets();
     spec.working_directory = x_place.job;
     spec.cgroup = x_place.job_cgroup();
     spec.stdout_path = x_place.log("setup.out");

@@ -30,6 +30,7 @@ json held_to_json(const HeldAttempt& held) {
              {"receipt", held.receipt},        {"head_start_requested", held.head_start_requested},
              {"run_ordered", held.run_ordered}};
   if (held.launch) value["launch"] = *held.launch;
+  if (!held.secrets.empty()) value["secrets"] = held.secrets;
   if (held.exit_code) value["exit_code"] = *held.exit_code;
   return value;
 }
@@ -48,6 +49,7 @@ HeldAttempt held_from_json(const json& value) {
   held.head_start_requested = value.at("head_start_requested").get<bool>();
   held.run_ordered = value.at("run_ordered").get<bool>();
   if (value.contains("launch")) held.launch = std::make_shared<const Launch>(value.at("launch").get<Launch>());
+  if (value.contains("secrets")) value.at("secrets").get_to(held.secrets);
   if (value.contains("exit_code")) held.exit_code = value.at("exit_code").get<std::int32_t>();
   return held;
 }
@@ -55,6 +57,7 @@ HeldAttempt held_from_json(const json& value) {
 json setup_to_json(const HeldSetup& held) {
   json value{{"run", held.run}, {"state", name_of(held.state)}, {"begun_ms", held.begun_ms}, {"error", held.error}};
   if (held.setup) value["setup"] = *held.setup;
+  if (!held.secrets.empty()) value["secrets"] = held.secrets;
   return value;
 }
 
@@ -67,6 +70,7 @@ HeldSetup setup_from_json(const json& value) {
   held.begun_ms = value.at("begun_ms").get<TimeMs>();
   held.error = value.at("error").get<NodeError>();
   held.setup = std::make_shared<const ClusterSetup>(value.at("setup").get<ClusterSetup>());
+  if (value.contains("secrets")) value.at("secrets").get_to(held.secrets);
   return held;
 }
 

@@ -8,8 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <set>
 
@@ -170,10 +172,18 @@ struct Shipment {
   std::string from, to;
   UniqueFd source, destination;
   std::uint64_t offset = 0;
+  bool made_when_needed = false;  // no file as long as there is nothing to bring
+  std::uint64_t most = 0;         // bytes to bring at most; 0: all
 };
+
+bool has_bytes(const std::string& path) {
+  struct stat about {};
+  return ::stat(path.c_str(), &about) == 0 && about.st_size > 0;
+}
 
 // Opens what can be opened by now.
 Status open_ends(Shipment& shipment, const Beneath& root) {
+  if (shipment.made_when_needed && !shipment.destination.valid() && !has_bytes(shipment.from)) return {};
   if (!shipment.destination.valid()) {
     const std::size_t slash = shipment.to.rfind('/');
     if (slash != std::string::npos) {
@@ -198,7 +208,11 @@ Status open_ends(Shipment& shipment, const Beneath& root) {
 Status copy_to_end(Shipment& shipment) {
   if (!shipment.source.valid() || !shipment.destination.valid()) return {};
   for (;;) {
-    const ssize_t got = ::pread(shipment.source.get(), piece, sizeof piece, static_cast<off_t>(shipment.offset));
+    std::size_t wanted = sizeof piece;
+    if (shipment.most != 0)
+      wanted = std::min<std::uint64_t>(wanted, shipment.most - std::min(shipment.most, shipment.offset));
+    if (wanted == 0) return {};
+    const ssize_t got = ::pread(shipment.source.get(), piece, wanted, static_cast<off_t>(shipment.offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return system_error("cannot read " + shipment.from, errno);
     if (got == 0) return {};
@@ -244,6 +258,12 @@ Status ship_log(const Arguments& arguments) {
   for (std::size_t i = 1; i < arguments.words.size(); i += 2) {
     Shipment shipment;
     shipment.from = arguments.words[i];
+    if (shipment.from.starts_with('?')) {
+      shipment.made_when_needed = true;
+      const std::size_t path = shipment.from.find('/');
+      shipment.most = std::strtoull(shipment.from.c_str() + 1, nullptr, 10);
+      shipment.from.erase(0, path);
+    }
     shipment.to = arguments.words[i + 1];
     shipments.push_back(std::move(shipment));
   }

@@ -29,11 +29,12 @@
 //                                repeats are harmless; fine when PATH is absent
 //   keep-earlier ROOT PATH NAME FILE...   moves those of the files that are in directory PATH to PATH/earlier/NAME;
 //                                repeats are harmless
-//   ship-log ROOT (SPOOLFILE PATH)...   copies each growing SPOOLFILE to PATH, made at once, from PATH's present size
-//   on,
-//                                within milliseconds, until "finish\n" on stdin or SIGTERM: then to its end, fsync,
-//                                exit 0. Two at once do no harm (same bytes at the same places). Without "finish\n",
-//                                the end of stdin ends it too. A full share is tried again each second until the finish
+//   ship-log ROOT (SPOOLFILE PATH)...   copies each growing SPOOLFILE to PATH, made at once ("?MOSTSPOOLFILE": made
+//                                when there is something to bring; of it at most MOST bytes, 0: all), from PATH's
+//                                present size on, within milliseconds, until "finish\n" on stdin or SIGTERM: then to
+//                                its end, fsync, exit 0. Two at once do no harm (same bytes at the same places).
+//                                Without "finish\n", the end of stdin ends it too. A full share is tried again each
+//                                second until the finish
 #pragma once
 
 #include <string>

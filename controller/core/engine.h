@@ -220,6 +220,7 @@ Result<Subject> apply(Engine&, const DeleteCluster&);
 Result<Subject> apply(Engine&, const SubmitJob&);
 Result<Subject> apply(Engine&, const TerminateJob&);
 Result<Subject> apply(Engine&, const DeleteJob&);
+Result<Subject> apply(Engine&, const RerunJob&);
 Result<Subject> apply(Engine&, const CreateAccount&);
 Result<Subject> apply(Engine&, const CreateShare&);
 Result<Subject> apply(Engine&, const DeleteShare&);

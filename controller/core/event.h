@@ -93,6 +93,11 @@ struct TerminateJob {
 struct DeleteJob {
   JobRef ref;
 };
+// The same again as a new job. `new_name` empty: the job's with the next free number.
+struct RerunJob {
+  JobRef ref;
+  std::string new_name, unique;  // unique: as in SubmitJob
+};
 struct CreateAccount {
   std::string group, name, location, sku, place;
 };  // place: from the operator's table
@@ -135,7 +140,7 @@ using CommandBody =
     std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment, DeleteExperiment,
                  CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster, SubmitJob, TerminateJob, DeleteJob,
                  CreateAccount, CreateShare, FenceNode, RepairNode, UpdateGroup, UpdateWorkspace, CreateFileServer,
-                 DeleteFileServer, DeleteShare, ForgetShare, NoteExec>;
+                 DeleteFileServer, DeleteShare, ForgetShare, NoteExec, RerunJob>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 

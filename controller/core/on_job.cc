@@ -196,6 +196,7 @@ std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
   launch->group = state.groups.at(workspace.group).name;
   launch->segment = job.segment;
   launch->spec = *job.spec;
+  launch->spec.secrets.clear();
   launch->mapping = job.mapping;
   launch->volumes = job.volumes;
   launch->first_port = first_port_of(job);
@@ -254,7 +255,7 @@ namespace {
 // As the head's node describes it, with its details on the job already; else by the code alone.
 EndCause failed_with(const Job& job) {
   for (const NodeError& error : job.errors) {
-    if (error.code == kJobFailed) return {error.code, error.message};
+    if (!error.infrastructure) return {error.code, error.message};
   }
   return {kJobFailed, "the job's command ended with exit code " + std::to_string(job.exit_code.value_or(-1))};
 }
@@ -271,7 +272,7 @@ void head_exited(Engine& e, JobId id, std::optional<std::int32_t> exit_code, con
   e.edit(id).exit_code = exit_code;
   job.head_exited_ms = e.now;
   if (*exit_code == 0) return end(e, id, Verdict::success, {"Succeeded", "exited 0"});
-  if (error.code == kJobFailed) job.errors.push_back(error);
+  if (!error.code.empty() && !error.infrastructure) job.errors.push_back(error);
   e.note(subject_of(e.state, job), "exited " + std::to_string(*exit_code),
          "the verdict waits for every node's report after it");
   const std::set<HoldingKey> held = e.state.job_holdings.at(id);
@@ -412,6 +413,48 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
   e.wake_plan = true;
   e.note(subject_of(state, state.jobs.at(id)), "queued", "submitted");
   return Subject{Subject::Kind::job, id.value};
+}
+
+namespace {
+
+constexpr std::size_t kLongestName = 64;  // as the edge checks it
+
+// "train" and "train-2" both give "train-3", when that is free.
+std::string next_name(const State& state, const JobRef& ref, const Job& job) {
+  std::string base = job.name;
+  if (!job.rerun_of.empty()) {
+    const auto dash = base.find_last_not_of("0123456789");
+    if (dash != std::string::npos && dash + 1 < base.size() && base[dash] == '-') base.resize(dash);
+  }
+  for (std::uint64_t number = 2;; ++number) {
+    const std::string ending = "-" + std::to_string(number);
+    const std::string name = base.substr(0, kLongestName - ending.size()) + ending;
+    if (!state.job_by_path.contains(path_key({ref.group, ref.workspace, ref.experiment, name}))) return name;
+  }
+}
+
+}  // namespace
+
+Result<Subject> apply(Engine& e, const RerunJob& c) {
+  const auto id = find_job(e.state, c.ref);
+  if (!id.ok()) return id.error();
+  const Job& job = e.state.jobs.at(*id);
+  if (!terminal(job.state)) {
+    return Error{Code::failed_precondition,
+                 "job " + job.name + " has not ended: wait for its end, or terminate it first"};
+  }
+  SubmitJob again{c.ref, {}, *job.spec, job.mapping, c.unique};
+  again.ref.job = c.new_name.empty() ? next_name(e.state, c.ref, job) : c.new_name;
+  if (e.state.job_by_path.contains(path_key({c.ref.group, c.ref.workspace, c.ref.experiment, again.ref.job}))) {
+    return Error{Code::already_exists, "job " + again.ref.job + " exists already; choose another name"};
+  }
+  const auto first = job.cluster_path.find('/'), second = job.cluster_path.find('/', first + 1);
+  again.cluster = {job.cluster_path.substr(0, first), job.cluster_path.substr(first + 1, second - first - 1),
+                   job.cluster_path.substr(second + 1)};
+  const std::string name = job.name;  // `job` may move
+  auto made = apply(e, again);
+  if (made.ok()) e.edit(JobId{made->id}).rerun_of = name;
+  return made;
 }
 
 Result<Subject> apply(Engine& e, const TerminateJob& c) {

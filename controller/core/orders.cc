@@ -34,12 +34,16 @@ Orders orders_for(const State& state, NodeId id) {
       if (current(state, holding)) order.grace_ms = state.jobs.at(holding.id.job).spec->recovery.grace_ms;
     } else {
       order.launch = state.launches.at(holding.id.job);
+      order.secrets = state.jobs.at(holding.id.job).spec->secrets;
     }
     orders.holdings.push_back(std::move(order));
   }
   // A leaving node keeps its set-up for as long as a job may use it.
   const bool wanted = node.setup_run != 0 && (node.state != NodeState::leaving || !orders.holdings.empty());
-  if (node.cluster && wanted) orders.setup = SetupOrder{node.setup_run, state.setups.at(*node.cluster)};
+  if (node.cluster && wanted) {
+    orders.setup = SetupOrder{node.setup_run, state.setups.at(*node.cluster),
+                              state.clusters.at(*node.cluster).spec.node_setup.task.secrets};
+  }
   return orders;
 }
 

@@ -141,6 +141,7 @@ struct Job {
   ClusterId cluster;         // may point to a row that is gone
   std::string cluster_path;  // "group/workspace/cluster", kept for people
   std::string name;
+  std::string rerun_of;  // the job of the same experiment whose repetition it is; empty: none
   std::shared_ptr<const JobSpec> spec;
   ImageMapping mapping;
   std::vector<Volume> volumes;        // as in Launch, resolved at submit

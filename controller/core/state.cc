@@ -112,8 +112,10 @@ bool placeable(const State& state, const Node& node) {
 
 std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& cluster) {
   if (cluster.spec.node_setup.task.command_line.empty() && cluster.volumes.empty()) return nullptr;
-  return std::make_shared<const ClusterSetup>(
+  auto setup = std::make_shared<ClusterSetup>(
       ClusterSetup{path_of(state, cluster), cluster.setup_path_suffix, cluster.spec.node_setup, cluster.volumes});
+  setup->setup.task.secrets.clear();
+  return setup;
 }
 
 std::uint32_t target_of(const Cluster& cluster) {

@@ -7,6 +7,7 @@
 
 #include "controller/edge/agent_registry.h"
 #include "controller/edge/launch_relay.h"
+#include "controller/edge/secret_values.h"
 #include "proto/agent_convert.h"
 
 namespace trainyard::controller {
@@ -73,6 +74,8 @@ bool AgentStream::on_report(const v1::Report& message) {
     refuse(error->message);
     return false;
   }
+  // Before the loop hears of it: orders come after.
+  on_strand([key = report->inventory.sealing_key](AgentStream& self) { self.x_sealing_key = key; });
   if (x_node.empty()) {
     x_node = report->node_name;
     x_epoch = report->epoch;
@@ -113,10 +116,10 @@ void AgentStream::on_same(const v1::SameReport& message) {
 // ---- Sending ----
 
 void AgentStream::send_orders(const Orders& orders) {
-  v1::ToAgent message;
-  to_proto(orders, *message.mutable_orders());
-  on_strand([message = std::move(message)](AgentStream& self) mutable {
-    self.x_orders = std::move(message);
+  // Here, not on the loop's thread: texts of launches are long, and secrets are sealed.
+  on_strand([orders = orders](AgentStream& self) mutable {
+    seal_to_node(self.x_context.vault, self.x_sealing_key, orders);
+    to_proto(orders, *self.x_orders.emplace().mutable_orders());
     self.pump();
   });
 }

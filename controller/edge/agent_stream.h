@@ -51,7 +51,8 @@ class AgentStream : public grpc::ServerBidiReactor<v1::FromAgent, v1::ToAgent>,
   LaunchRelay& x_relay;
   const Identity x_identity;
   std::string x_node, x_epoch;
-  v1::FromAgent x_in;  // of the read under way
+  std::string x_sealing_key;  // on the strand: of the newest report
+  v1::FromAgent x_in;         // of the read under way
 
   boost::asio::strand<boost::asio::thread_pool::executor_type> x_strand;
   std::optional<v1::ToAgent> x_orders, x_acknowledge;

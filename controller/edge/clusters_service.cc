@@ -3,6 +3,7 @@
 #include "controller/core/lookup.h"
 #include "controller/edge/fill.h"
 #include "controller/edge/job_files.h"
+#include "controller/edge/secret_values.h"
 
 namespace trainyard::controller {
 namespace {
@@ -30,6 +31,7 @@ FindBelow find_in_setup(const core::ClusterRef& ref) {
 grpc::ServerUnaryReactor* ClustersService::CreateCluster(grpc::CallbackServerContext* context,
                                                          const v1::CreateClusterRequest* request,
                                                          v1::Cluster* response) {
+  const std::string workspace = request->resource_group() + "/" + request->workspace();
   const auto body = [&]() -> Body {
     if (auto ok = check_all({check_group_name("resourceGroup", request->resource_group()),
                              check_name("workspace", request->workspace()), check_name("name", request->name())});
@@ -38,9 +40,17 @@ grpc::ServerUnaryReactor* ClustersService::CreateCluster(grpc::CallbackServerCon
     }
     auto spec = from_proto(request->spec());
     if (!spec) return spec.error();
+    seal_values(x_context.vault, workspace, request->spec().node_setup().setup_task().secrets(),
+                spec->node_setup.task.secrets);
     return core::CommandBody(core::CreateCluster{cluster_of(*request), std::move(spec).value(), random_uuid()});
   };
-  return x_context.command(context, request, Context::Work::adds, body(), fill<ClusterId>(response));
+  if (request->spec().node_setup().setup_task().secrets().empty()) {
+    return x_context.command(context, request, Context::Work::adds, body(), fill<ClusterId>(response));
+  }
+  v1::CreateClusterRequest kept = *request;
+  redact(x_context.vault, workspace,
+         *kept.mutable_spec()->mutable_node_setup()->mutable_setup_task()->mutable_secrets());
+  return x_context.command(context, &kept, Context::Work::adds, body(), fill<ClusterId>(response));
 }
 
 grpc::ServerUnaryReactor* ClustersService::GetCluster(grpc::CallbackServerContext* context,

@@ -12,6 +12,7 @@
 #include "controller/edge/identity.h"
 #include "controller/edge/tickets.h"
 #include "controller/loop/loop.h"
+#include "secrets/vault.h"
 
 namespace trainyard::controller {
 
@@ -33,11 +34,12 @@ struct Context {
   Loop& loop;
   storage::Store& store;
   const Config& config;
+  const secrets::Vault vault;
   Tickets tickets;
   boost::asio::thread_pool workers{2};
 
-  Context(Loop& loop_in, storage::Store& store_in, const Config& config_in)
-      : loop(loop_in), store(store_in), config(config_in) {}
+  Context(Loop& loop_in, storage::Store& store_in, const Config& config_in, secrets::Vault vault_in)
+      : loop(loop_in), store(store_in), config(config_in), vault(std::move(vault_in)) {}
 
   // Fills the response from the resource that a command made or found.
   using Fill = std::function<grpc::Status(const core::State& state, core::Subject subject, TimeMs now_ms)>;

@@ -17,8 +17,8 @@ namespace trainyard::controller {
 
 class Edge final : public Outbox {
  public:
-  Edge(Loop& loop, storage::Store& store, const Config& config)
-      : x_context(loop, store, config),
+  Edge(Loop& loop, storage::Store& store, const Config& config, secrets::Vault vault)
+      : x_context(loop, store, config, std::move(vault)),
         x_registry(x_context),
         x_relay(x_context, x_registry),
         x_watch(x_context),

@@ -6,6 +6,7 @@
 #include "controller/edge/file_users.h"
 #include "controller/edge/fill.h"
 #include "controller/edge/page.h"
+#include "controller/edge/secret_values.h"
 #include "controller/edge/watch_stream.h"
 
 namespace trainyard::controller {
@@ -19,7 +20,12 @@ core::JobRef job_of(const v1::JobName& name) {
   return {name.resource_group(), name.workspace(), name.experiment(), name.name()};
 }
 
-Body submit_from(const v1::CreateJobRequest& request, const Config& config) {
+// As the vault knows it.
+std::string workspace_of(const v1::CreateJobRequest& request) {
+  return request.resource_group() + "/" + request.workspace();
+}
+
+Body submit_from(const v1::CreateJobRequest& request, const Context& context) {
   if (auto ok = check_all({check_group_name("resourceGroup", request.resource_group()),
                            check_name("workspace", request.workspace()), check_name("experiment", request.experiment()),
                            check_name("name", request.name())});
@@ -28,12 +34,13 @@ Body submit_from(const v1::CreateJobRequest& request, const Config& config) {
   }
   auto job = from_proto(request.spec(), {request.resource_group(), request.workspace()});
   if (!job) return job.error();
-  auto mapping = mapping_of(config, job->spec.image);
+  auto mapping = mapping_of(context.config, job->spec.image);
   if (!mapping) return mapping.error();
   core::SubmitJob submit;
   submit.ref = {request.resource_group(), request.workspace(), request.experiment(), request.name()};
   submit.cluster = std::move(job->cluster);
   submit.spec = std::move(job->spec);
+  seal_values(context.vault, workspace_of(request), request.spec().secrets(), submit.spec.secrets);
   submit.mapping = std::move(mapping).value();
   submit.unique = random_uuid();
   return core::CommandBody(std::move(submit));
@@ -60,8 +67,24 @@ FindBelow find_in_job(const v1::JobName& name, const std::string& output_id) {
 
 grpc::ServerUnaryReactor* JobsService::CreateJob(grpc::CallbackServerContext* context,
                                                  const v1::CreateJobRequest* request, v1::Job* response) {
-  return x_context.command(context, request, Context::Work::adds, submit_from(*request, x_context.config),
-                           fill<JobId>(response));
+  auto body = submit_from(*request, x_context);
+  if (request->spec().secrets().empty()) {
+    return x_context.command(context, request, Context::Work::adds, std::move(body), fill<JobId>(response));
+  }
+  v1::CreateJobRequest kept = *request;
+  redact(x_context.vault, workspace_of(kept), *kept.mutable_spec()->mutable_secrets());
+  return x_context.command(context, &kept, Context::Work::adds, std::move(body), fill<JobId>(response));
+}
+
+grpc::ServerUnaryReactor* JobsService::RerunJob(grpc::CallbackServerContext* context,
+                                                const v1::RerunJobRequest* request, v1::Job* response) {
+  const auto body = [&]() -> Body {
+    if (!request->new_name().empty()) {
+      if (const Status ok = check_name("newName", request->new_name()); !ok) return ok.error();
+    }
+    return core::CommandBody(core::RerunJob{job_of(request->job()), request->new_name(), random_uuid()});
+  };
+  return x_context.command(context, request, Context::Work::adds, body(), fill<JobId>(response));
 }
 
 grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* context, const v1::JobName* request,

@@ -12,6 +12,7 @@ class JobsService final : public v1::Jobs::CallbackService {
   JobsService(Context& context, JobWatch& watch, FileBridge& bridge)
       : x_context(context), x_watch(watch), x_bridge(bridge) {}
   grpc::ServerUnaryReactor* CreateJob(grpc::CallbackServerContext*, const v1::CreateJobRequest*, v1::Job*) override;
+  grpc::ServerUnaryReactor* RerunJob(grpc::CallbackServerContext*, const v1::RerunJobRequest*, v1::Job*) override;
   grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext*, const v1::JobName*, v1::Job*) override;
   grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext*, const v1::ListJobsRequest*,
                                      v1::ListJobsResponse*) override;

@@ -131,9 +131,8 @@ TEST_CASE("what has no meaning on-prem and what is unknown is ignored with a war
 TEST_CASE("what is wrong or not carried out is refused by its path") {
   CHECK_THAT(message(""), Catch::StartsWith("no VM size"));
   CHECK_THAT(message("", {.vm_size = "s"}), Catch::StartsWith("no scale settings"));
-  CHECK_THAT(message(setup_with(R"(, "secrets": [{"name": "a", "value": "b"}])")),
-             Catch::StartsWith("not supported yet: properties.nodeSetup.setupTask.secrets: a task's variables are kept "
-                               "in clear"));
+  CHECK_THAT(message(setup_with(R"(, "secrets": [{"name": "a", "valueSecretReference": {}}])")),
+             Catch::StartsWith("not supported yet: properties.nodeSetup.setupTask.secrets[0].valueSecretReference: "));
   CHECK(message(setup_with(R"(, "timeLimit": "soon")"))
             .find("properties.nodeSetup.setupTask.timeLimit: must be a "
                   "duration") == 0);

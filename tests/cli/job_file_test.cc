@@ -121,8 +121,9 @@ TEST_CASE("every supported field of a job file arrives") {
 
 TEST_CASE("what is known and not supported is refused by its exact path, with the reason") {
   const auto refused = [](const std::string& more) { return error_of(custom_job_with(more)); };
-  CHECK_THAT(refused(R"(, "secrets": [{"name": "A", "value": "b"}])"),
-             Catch::StartsWith("not supported yet: properties.secrets: "));
+  CHECK_THAT(refused(R"(, "secrets": [{"name": "A", "valueSecretReference": {"secretUrl": "u"}}])"),
+             Catch::StartsWith("not supported yet: properties.secrets[0].valueSecretReference: there is no key vault"));
+  CHECK(refused(R"(, "secrets": [{"name": "A"}])") == "properties.secrets[0].value: is missing");
   CHECK_THAT(refused(R"(, "mountVolumes": {"fileServers": [{"fileServer": {"id": "x"}, "relativeMountPath": "nfs"}]})"),
              Catch::StartsWith("not supported yet: properties.mountVolumes.fileServers: "));
   CHECK_THAT(refused(R"(, "mountVolumes": {"unmanagedFileSystems": [{"mountCommand": "mount"}]})"),
@@ -138,6 +139,16 @@ TEST_CASE("what is known and not supported is refused by its exact path, with th
                         "properties.containerSettings.imageSourceRegistry.credentials.passwordSecretReference: "));
   // Nothing asked for, nothing refused.
   CHECK(refused(R"(, "secrets": null, "mountVolumes": {"fileServers": []})") == "no error");
+}
+
+TEST_CASE("secrets are read beside the variables") {
+  std::vector<std::string> warnings;
+  const v1::JobSpec spec = spec_of(custom_job_with(R"(, "secrets": [{"name": "A", "value": "b $c"}])"), warnings);
+  REQUIRE(spec.secrets_size() == 1);
+  CHECK(spec.secrets(0).name() == "A");
+  CHECK(spec.secrets(0).value() == "b $c");
+  CHECK(spec.environment_variables().empty());
+  CHECK(warnings.empty());
 }
 
 TEST_CASE("unknown keys are ignored with a warning that names them") {

@@ -342,3 +342,59 @@ TEST_CASE("priority comes before age") {
   CHECK(w.job("urgent").state == JobState::running);
   CHECK(w.job("old").state == JobState::queued);
 }
+
+TEST_CASE("a job that has ended runs again as a new one, under the next free name") {
+  World w;
+  w.running_job(2);
+  const auto early = w.command(RerunJob{World::job_ref("j"), "", "u2"});
+  REQUIRE(!early.ok());
+  CHECK(early.error().code == Code::failed_precondition);
+  CHECK_THAT(early.error().message, Contains("has not ended"));
+  w.head_exits("j", 3);
+  w.settle();
+  CHECK(w.execution_state("j") == "failed");
+
+  REQUIRE(w.command(RerunJob{World::job_ref("j"), "", "u2"}, "request-1").ok());
+  CHECK(w.job("j-2").rerun_of == "j");
+  CHECK(*w.job("j-2").spec == *w.job("j").spec);
+  CHECK(w.job("j-2").segment != w.job("j").segment);
+  CHECK(w.execution_state("j") == "failed");  // its record stays
+  REQUIRE(w.command(RerunJob{World::job_ref("j"), "", "u3"}, "request-1").ok());
+  CHECK(w.find_job("j-3") == nullptr);  // the same request: not twice
+  w.settle();
+  CHECK(w.execution_state("j-2") == "running");
+  w.restart_controller();
+  w.settle();
+  CHECK(w.job("j-2").rerun_of == "j");
+  w.head_exits("j-2", 0);
+  w.settle();
+  CHECK(w.execution_state("j-2") == "succeeded");
+
+  REQUIRE(w.command(RerunJob{World::job_ref("j-2"), "", "u4"}).ok());
+  CHECK(w.job("j-3").rerun_of == "j-2");
+  REQUIRE(w.command(RerunJob{World::job_ref("j"), "again", "u5"}).ok());
+  CHECK(w.job("again").rerun_of == "j");
+  CHECK(w.command(RerunJob{World::job_ref("j"), "j-2", "u6"}).error().code == Code::already_exists);
+  CHECK(w.command(RerunJob{World::job_ref("nobody"), "", "u7"}).error().code == Code::not_found);
+}
+
+TEST_CASE("secrets go to the nodes of an attempt only, and are part of no launch") {
+  World w;
+  w.ready_cluster(3);
+  JobSpec spec = World::spec(2);
+  spec.secrets = {{"TOKEN", "sealed"}};
+  REQUIRE(w.command(SubmitJob{World::job_ref("j"), World::cluster_ref("nc6"), spec, {}, "u"}).ok());
+  int told = 0;
+  for (const char* name : {"n1", "n2", "n3"}) {
+    for (const HoldingOrder& order : w.orders(name).holdings) {
+      CHECK(order.secrets == spec.secrets);
+      CHECK(order.launch->spec.secrets.empty());
+      ++told;
+    }
+  }
+  CHECK(told == 2);
+  REQUIRE(w.terminate("j").ok());
+  for (const char* name : {"n1", "n2", "n3"}) {
+    for (const HoldingOrder& order : w.orders(name).holdings) CHECK(order.secrets.empty());
+  }
+}

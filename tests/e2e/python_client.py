@@ -62,6 +62,8 @@ job = ty.jobs.submit("g", "w", "x", "j", body, cluster="c")
 print(list(job.stream()))
 ended = job.wait(timeout=60)
 print(ended.execution_state, ended.execution_info.exit_code, job.state)
+again = job.rerun()
+print(again.name, again.wait(timeout=60).execution_info.exit_code, again.show().rerun_of)
 try:
     job.wait(check=True)
 except trainyard.JobFailed as failed:
@@ -83,7 +85,7 @@ spec = ty.jobs.translate(body, cluster="c")
 spec.command_line = "true"
 print(ty.jobs.submit("g", "w", "x", "changed", spec).wait(timeout=60).execution_state)
 '''))
-        for words in ("['said']", "failed 7 failed", "JobFailed: 7", "'stderr.txt', 'stdout.txt'", "properties.nodeCuont", "properties.nodeCount",
+        for words in ("['said']", "failed 7 failed", "j-2 7 j", "JobFailed: 7", "'stderr.txt', 'stdout.txt'", "properties.nodeCuont", "properties.nodeCount",
                       "properties.pyTorchSetings", "strict: properties.nodeCuont", "succeeded"):
             check(words in out, f"{words!r} in: {out}")
         check(out.count("INVALID_ARGUMENT") == 3, f"each bad file refused by its field: {out}")

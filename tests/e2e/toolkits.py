@@ -41,6 +41,26 @@ def custom_mpi():
         check("4 ranks" in out and "Test accuracy: 0.9" in out, f"a training: {out[-200:]}")
 
 
+def rank_logs():
+    """What each rank wrote has a file of its own beside stdout.txt, also with an uneven number and when a rank fails."""
+    command = "echo rank $OMPI_COMM_WORLD_RANK on $TRAINYARD_NODE; [ $OMPI_COMM_WORLD_RANK = 1 ] && { echo one complains >&2; exit 4; } || exit 0"
+    with Lab(nodes=2) as lab:
+        world = World(lab)
+        for name, ranks in (("uneven", 3), ("twelve", 12)):
+            world.submit(name, nodes=2, mpi=True, processes=ranks, command=command)
+            job = world.wait_end(name)
+            check(job["executionInfo"]["exitCode"] == 4, f"the failing rank's exit code: {job['executionInfo']}")
+            merged = world.output(name)
+            listed = lab.cli("job", "file", "list", "-g", "g", "-w", "w", "-e", "x", "-j", name, "--path", "ranks", "-o", "json").json()
+            check({f["name"] for f in listed} == {f"stdout-{r}.txt" for r in range(ranks)} | {"stderr-1.txt"},
+                  f"a file per rank that wrote something: {[f['name'] for f in listed]}")
+            for rank in range(ranks):
+                own = world.output(name, f"ranks/stdout-{rank}.txt").replace("\r", "")
+                check(own.startswith(f"rank {rank} on node") and own.count("\n") == 1, f"rank {rank}'s own line: {own!r}")
+                check(own.strip() in merged, f"and the same in stdout.txt: {merged}")
+            check("one complains" in world.output(name, "ranks/stderr-1.txt"), "what rank 1 complained of")
+
+
 def horovod():
     """The example's horovod job: two nodes, four processes, its model in the output directory."""
     with Lab(nodes=2) as lab:

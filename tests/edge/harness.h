@@ -46,7 +46,7 @@ class Controller {
     TY_CHECK(store.commit(first).ok());
     tables.meta = first.meta;
     loop.emplace(config.timing, store, tables, 1'700'000'000'000);
-    edge.emplace(*loop, store, config);
+    edge.emplace(*loop, store, config, secrets::Vault::ephemeral());
     auto started = Server::start(config, edge->services());
     if (!started) std::fprintf(stderr, "%s\n", started.error().message.c_str());
     server = std::move(started).value();

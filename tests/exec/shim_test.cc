@@ -263,3 +263,19 @@ TEST_CASE("the payload gives up its rights for good") {
   CHECK(shim.wait_exit().exit_code == 0);
   CHECK(shim.out() == "65534\n65534\n65534\nNoNewPrivs:\t1\nCapEff:\t0000000000000000\n");
 }
+
+TEST_CASE("a flood of output is cut in the middle, with the number of bytes that are missing") {
+  ShimSpec spec = bash("echo begin; head -c 3000000 /dev/zero | tr '\\0' 'x'; echo; echo the end; echo short >&2");
+  spec.log_limit_bytes = 1'000'000;
+  const Started shim(spec);
+  CHECK(shim.wait_exit().exit_code == 0);
+  const std::string out = shim.out();
+  CHECK(out.starts_with("begin\nxxx"));
+  CHECK(out.ends_with("x\nthe end\n"));
+  const auto mark = out.find("\n[trainyard: ");
+  REQUIRE(mark == 1'000'000);
+  const auto line_end = out.find('\n', mark + 1);
+  const std::uint64_t missing = std::stoull(out.substr(mark + 13));
+  CHECK(out.size() - (line_end + 1 - mark) + missing == 6 + 3'000'000 + 1 + 8);
+  CHECK(shim.err() == "short\n");
+}

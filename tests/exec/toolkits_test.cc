@@ -23,6 +23,7 @@ HoldingPaths paths() {
   paths.hostfile = "/w/j/7.1/hostfile";
   paths.home = "/w/j/7.1/home";
   paths.run = "/r/7.1";
+  paths.rank_logs = "/w/j/7.1/ranks";
   paths.socket = "/s/7.1/launch/socket";
   paths.rsh_program = "/usr/bin/trainyard-rsh";
   paths.id = {JobId{7}, 1};
@@ -111,13 +112,36 @@ case "$trainyard_mpirun" in
           R"(;;
 esac;;
 esac
-exec "$trainyard_mpirun" '--allow-run-as-root' '--stdin' 'none' '--hostfile' '/w/j/7.1/hostfile' '-np' '4' '--map-by' 'ppr:1:node' '--bind-to' 'none' '--leave-session-attached')"
+exec "$trainyard_mpirun" '--allow-run-as-root' '--stdin' 'none' '--hostfile' '/w/j/7.1/hostfile' '-np' '4' '--map-by' 'ppr:1:node' '--bind-to' 'none' '--leave-session-attached' '--output-filename' '/w/j/7.1/ranks')"
           R"( '--mca' 'plm' 'rsh' '--mca' 'plm_rsh_agent' '/usr/bin/trainyard-rsh' '--mca' 'plm_rsh_no_tree_spawn' '1' '--mca' 'plm_rsh_num_concurrent' '1024')"
           R"( '--mca' 'orte_keep_fqdn_hostnames' '1' '--mca' 'oob_tcp_if_include' '10.91.0.0/24' '--mca' 'btl_tcp_if_include' '10.91.0.0/24')"
           R"( '--mca' 'oob_tcp_disable_ipv6_family' '1' '--mca' 'btl_tcp_disable_family' '6' '--mca' 'btl' 'self,vader,tcp' '--mca' 'pml' 'ob1')"
           R"( '--mca' 'oob_tcp_keepalive_time' '10' '--mca' 'oob_tcp_keepalive_intvl' '2' '--mca' 'oob_tcp_keepalive_probes' '5')"
           R"( '--mca' 'orte_tmpdir_base' '/r/7.1' )" +
           rank_of_tutorial());
+}
+
+TEST_CASE("the logs of a node's ranks are where Open MPI writes them") {
+  const auto on = [](std::uint32_t ranks, std::uint32_t nodes, std::uint32_t member) {
+    Launch launch;
+    launch.spec.process_count = ranks;
+    launch.members.resize(nodes);
+    std::string text;
+    for (const std::uint32_t rank : logged_ranks(rank_layout(launch), member)) {
+      text += rank_log_directory(rank_layout(launch), paths(), rank).substr(paths().rank_logs.size()) + " ";
+    }
+    return text;
+  };
+  CHECK(on(4, 2, 0) == "/1/rank.0 /1/rank.1 ");
+  CHECK(on(4, 2, 1) == "/1/rank.2 /1/rank.3 ");
+  CHECK(on(3, 2, 0) == "/1/rank.0 /1/rank.2 ");
+  CHECK(on(3, 2, 1) == "/1/rank.1 ");
+  CHECK(on(12, 6, 4) == "/1/rank.08 /1/rank.09 ");
+  CHECK(on(65, 1, 0).empty());
+  Launch many;
+  many.spec.process_count = 65;
+  many.members.resize(1);
+  for (const auto& word : mpirun_arguments(rank_layout(many), paths(), facts())) CHECK(word != "--output-filename");
 }
 
 TEST_CASE("ranks are spread evenly, or round robin when they do not divide") {

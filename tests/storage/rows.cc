@@ -37,6 +37,7 @@ JobSpec full_spec(std::uint64_t n) {
   spec.input_directories = {{"SCRIPT", "/in"}};
   spec.output_directories = {{"MODEL", "/out", "models"}};
   spec.environment = {{"A", fmt::format("{}", n)}};
+  spec.secrets = {{"TOKEN", "v1:sealed"}};
   spec.max_wall_clock_ms = 1234;
   spec.priority = Priority::high;
   spec.recovery = {OnNodeLoss::fail, 3, RerunAfter::gang_broken, kForever, 5, 6};
@@ -52,6 +53,7 @@ core::Job full_job(std::uint64_t n) {
   job.cluster = {4};
   job.cluster_path = "g/w/nc6cluster";
   job.name = fmt::format("job_{}", n);
+  job.rerun_of = "job_1";
   job.spec = std::make_shared<const JobSpec>(full_spec(n));
   job.mapping = {std::string(""), "python3"};
   job.volumes = {{Volume::Kind::local, "/srv/a/s", "logs"}};
@@ -88,7 +90,7 @@ core::Cluster full_cluster() {
            "admin",
            "ssh-rsa AAAA",
            core::AutoScale{1, 4, 2, 5'000},
-           {{"echo $X", {{"X", "1"}}, "$AZ_BATCHAI_MOUNT_ROOT/afs", 60'000},
+           {{"echo $X", {{"X", "1"}}, "$AZ_BATCHAI_MOUNT_ROOT/afs", 60'000, {{"TOKEN", "v1:sealed"}}},
             {{"account", "https://account.file.core.windows.net/logs", "logs", "afs", "0700", "0755"}},
             {{"account", "logs", "bfs", "--use-https"}}}},
           true,
@@ -112,8 +114,9 @@ core::Changes full_changes(std::uint64_t n) {
   core::Node node;
   node.id = {5};
   node.name = "n1";
-  node.inventory = {"STANDARD_NC6", "gpu", "10.77.0.1", "10.77.0.0/16", 6, 1ULL << 40, {{"GPU-1", "K80", 12, true}},
-                    "0.1"};
+  node.inventory = {
+      "STANDARD_NC6", "gpu",  "10.77.0.1",      "10.77.0.0/16", 6, 1ULL << 40, {{"GPU-1", "K80", 12, true}},
+      "0.1",          "key=", "nfs-ganesha 4.3"};
   node.epoch = "boot-1";
   node.former_epochs = {"boot-0", "boot--1"};
   node.revision = 77;
@@ -170,12 +173,12 @@ core::Changes submitted(std::uint64_t n) {
 bool same(const core::Job& a, const core::Job& b) {
   // A binding for each field: a new one does not compile until it is compared, filled above and stored.
   auto parts = [](const core::Job& job) {
-    const auto& [id, experiment, cluster, cluster_path, name, spec, mapping, volumes, segment, warnings, state, verdict,
-                 cause, attempt, requeues, created, changed, started, ended, exit_code, head_exited, errors, receipts,
-                 last_nodes, deleting] = job;
-    return std::tuple(id, experiment, cluster, cluster_path, name, *spec, mapping, volumes, segment, warnings, state,
-                      verdict, cause, attempt, requeues, created, changed, started, ended, exit_code, head_exited,
-                      errors, receipts, last_nodes, deleting);
+    const auto& [id, experiment, cluster, cluster_path, name, rerun_of, spec, mapping, volumes, segment, warnings,
+                 state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code, head_exited,
+                 errors, receipts, last_nodes, deleting] = job;
+    return std::tuple(id, experiment, cluster, cluster_path, name, rerun_of, *spec, mapping, volumes, segment, warnings,
+                      state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code,
+                      head_exited, errors, receipts, last_nodes, deleting);
   };
   return parts(a) == parts(b);
 }

@@ -140,6 +140,12 @@ class Job:
         job: jobs_pb2.Job = self._connection.call(self._stub.TerminateJob, request)
         return job
 
+    def rerun(self, new_name: str = "") -> Job:
+        """The same again, as a new job, of one that has ended: its name with the next free number, or `new_name`."""
+        request = jobs_pb2.RerunJobRequest(request_id=new_request_id(), job=self.key, new_name=new_name)
+        made: jobs_pb2.Job = self._connection.call(self._stub.RerunJob, request)
+        return Job(self._connection, self.key.resource_group, self.key.workspace, self.key.experiment, made.name)
+
     def delete(self) -> None:
         """Ends the job if needed and removes it; its files stay."""
         self._connection.call(self._stub.DeleteJob, jobs_pb2.DeleteJobRequest(request_id=new_request_id(), job=self.key))

@@ -60,7 +60,8 @@ class Result:
 
 class Lab:
     def __init__(self, nodes=4, gpus=1, flavour="STANDARD_NC6", bin_dir=None, timing=None, fence=False, images=None, name=None,
-                 keep=False, start=True, config=None):
+                 keep=False, start=True, config=None, agent=None):
+        self.agent_settings = agent or {}
         self.nodes = [f"node{i + 1}" for i in range(nodes)]
         self.gpus, self.flavour, self.keep = gpus, flavour, keep
         self.timing = dict(TEST_TIMING if timing is None else timing)
@@ -121,7 +122,19 @@ class Lab:
             "controller": self.controller, "insecure_lab": True, "node_name": node, "flavour": self.flavour, "pool": "default",
             "address": host.address, "spool_dir": os.path.join(host.folder, "spool"), "work_dir": os.path.join(self.root, "work"),
             "cgroup_parent": "trainyard", "pretend_gpus": self.gpus, "heartbeat_ms": self.timing.get("heartbeat_ms", 1000),
+            **self.agent_settings,
         }
+
+    def limit_groups(self, node):
+        """The groups of cgroup v1 that a node's agent made for jobs (agent/main.cc: group_prefix)."""
+        number = 2166136261
+        for byte in os.path.join(self.network.hosts[node].folder, "spool").encode():
+            number = (number ^ byte) * 16777619 % 2**32
+        found = []
+        for folder in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids"):
+            if os.path.isdir(folder):
+                found += [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith(f"trainyard-{node}-{number:08x}-")]
+        return found
 
     def _write_json(self, name, value):
         with open(os.path.join(self.root, name), "w") as file:
@@ -287,6 +300,9 @@ echo "$1" >> "{self.root}/fenced"
         if self.network is None:
             return
         self.network.down()
+        # Of hosts that were switched off with a job on them: empty now.
+        for group in [group for node in self.nodes if node in self.network.hosts for group in self.limit_groups(node)]:
+            os.rmdir(group)
         for process in self.processes.values():
             process.wait()
 

@@ -191,6 +191,10 @@ void Chaos::fault_of_process() {
       x_world.hit("fault peer's shim lost");
       return hit.lose_peer_shim(ids.front());
     }
+    if (draw < 80) {
+      x_world.hit("fault rank out of memory");
+      return hit.exceed_memory(ids.front());
+    }
     x_world.hit("fault rank vanishes silently");
     return hit.vanish_rank(ids.front());
   }

@@ -176,6 +176,7 @@ void Machine::observe() {
     if (work != x_work.end() && work->second.peer_lost) {
       agent_later(0, [this, id = id] { step(agent::PeerLost{id, {"ShimLost", "shim lost", {}, true}}); });
     }
+    if (work != x_work.end() && work->second.out_of_memory) say_out_of_memory(id, 0);
     if (!held.head_start_requested) continue;
     if (work == x_work.end() || !work->second.head_started || work->second.head_lost) {
       agent_later(0, [this, id = id] { step(agent::HeadEnded{id, {}, {"ShimLost", "shim lost", {}, true}}); });
@@ -448,6 +449,16 @@ void Machine::lose_peer_shim(AttemptId id) {
   work.rank_alive = false;
   became(id, true);
   x_site.member_gone(x_index, id, true);
+}
+
+void Machine::exceed_memory(AttemptId id) {
+  x_work.at(id).out_of_memory = true;
+  say_out_of_memory(id, x_random.between(0, 300));
+  vanish_rank(id);
+}
+
+void Machine::say_out_of_memory(AttemptId id, DurationMs after_ms) {
+  agent_later(after_ms, [this, id] { step(agent::LimitExceeded{id, {"OutOfMemory", "too much", {}, false}}); });
 }
 
 void Machine::vanish_rank(AttemptId id) {

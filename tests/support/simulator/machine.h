@@ -78,6 +78,8 @@ class Machine {
   std::vector<AttemptId> heads() const;  // alive now
   std::vector<AttemptId> ranks() const;
   void lose_head_shim(AttemptId id);
+  void exceed_memory(AttemptId id);
+  void say_out_of_memory(AttemptId id, DurationMs after_ms);
   void lose_peer_shim(AttemptId id);
   void vanish_rank(AttemptId id);
 
@@ -91,7 +93,7 @@ class Machine {
     NodeError preparation_error;
     bool head_started = false, head_alive = false, head_lost = false;
     std::optional<std::int32_t> head_exit;
-    bool rank_alive = false, peer_lost = false, daemon_alive = false;
+    bool rank_alive = false, peer_lost = false, out_of_memory = false, daemon_alive = false;
     bool stopping = false;
     std::uint64_t stop_serial = 0;
     bool alive() const { return preparation == Preparation::running || head_alive || rank_alive || daemon_alive; }

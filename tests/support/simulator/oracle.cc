@@ -238,7 +238,8 @@ void Oracle::check_end(const core::Job& job) {
   }
   const bool users_fault =
       job.state == core::JobState::failed && job.verdict == core::Verdict::failure && !job.cause.infrastructure;
-  if (users_fault && job.exit_code && exit != x_exits.end() && exit->second.reason == ExitReason::machine_lost) {
+  const bool by_exit_code = job.exit_code && job.cause.code != "OutOfMemory";
+  if (users_fault && by_exit_code && exit != x_exits.end() && exit->second.reason == ExitReason::machine_lost) {
     x_world.fail(
         fmt::format("{}: the death of a machine became the user's failure ({})", text(job), job.cause.message));
   }
@@ -337,10 +338,13 @@ void Oracle::replied(const std::string& request_id, const core::CommandBody& bod
   }
   if (state_changed && !is_first)
     x_world.fail(fmt::format("P2: the repeat of request {} changed something", request_id));
-  if (!result.ok() || !is_first || !std::holds_alternative<core::SubmitJob>(body)) return;
+  const auto* submit = std::get_if<core::SubmitJob>(&body);
+  const auto* rerun = std::get_if<core::RerunJob>(&body);
+  if (!result.ok() || !is_first || (submit == nullptr && rerun == nullptr)) return;
   const JobId id{result->id};
-  const core::JobRef& ref = std::get<core::SubmitJob>(body).ref;
-  if (erasable(ref.experiment + "/" + ref.job)) return;  // its deletion may have come before this answer
+  const core::JobRef& ref = submit != nullptr ? submit->ref : rerun->ref;
+  if (erasable(ref.experiment + "/" + (rerun != nullptr ? rerun->new_name : ref.job)))
+    return;  // its deletion may have come before this answer
   if (!disk.jobs.contains(id)) x_world.fail(fmt::format("I1: job {} was acknowledged, but is not on disk", id.value));
   x_acknowledged.insert(id);
 }

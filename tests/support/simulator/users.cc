@@ -99,6 +99,7 @@ void Users::work() {
 void Users::one_thing() {
   const std::uint64_t draw = x_random.below(1000);
   if (x_jobs.empty() || (draw < 600 && !all_submitted())) return submit();
+  if (draw < 610) return rerun();
   if (draw < 660) return ask(core::TerminateJob{some_job()});
   if (draw < 720) {
     const core::JobRef job = some_job();
@@ -197,6 +198,14 @@ void Users::submit() {
                       .unique = fmt::format("u{}", number)};
   x_jobs.push_back(job);
   ask(std::move(job));
+}
+
+void Users::rerun() {
+  core::SubmitJob again = x_jobs[x_jobs.size() - 1 - x_random.below(std::min<std::size_t>(x_jobs.size(), 40))];
+  const core::JobRef first = again.ref;
+  again.ref.job = fmt::format("r{}", x_jobs.size());
+  ask(core::RerunJob{first, again.ref.job, "u" + again.ref.job});
+  x_jobs.push_back(std::move(again));
 }
 
 core::JobRef Users::some_job() {

@@ -48,6 +48,7 @@ class Users {
   void work();
   void one_thing();
   void submit();
+  void rerun();
   void something_impossible();
   void something_again();
   core::JobRef some_job();
