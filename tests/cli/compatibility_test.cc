@@ -6,8 +6,8 @@
 #include <cctype>
 #include <sstream>
 
-#include "cli/cluster_file.h"
-#include "cli/job_file.h"
+#include "batchai/cluster_file.h"
+#include "batchai/job_file.h"
 #include "cli/program.h"
 #include "cli/show.h"
 #include "tests/cli/run_program.h"
@@ -15,6 +15,7 @@
 #include "trainyard/v1/exec.pb.h"
 
 using namespace trainyard;
+using namespace trainyard::batchai;
 using namespace trainyard::cli;
 using namespace trainyard::test;
 using cli::test::Folder;
