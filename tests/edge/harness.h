@@ -17,6 +17,7 @@
 #include "controller/loop/loop.h"
 #include "proto/agent_convert.h"
 #include "storage/memory_store.h"
+#include "tests/edge/pretend_disk.h"
 
 namespace trainyard::test {
 
@@ -197,17 +198,6 @@ struct User {
   std::unique_ptr<v1::Jobs::Stub> jobs;
   std::unique_ptr<v1::Volumes::Stub> volumes;
   std::unique_ptr<v1::Nodes::Stub> nodes;
-};
-
-// Files that all pretend agents share, as a share would.
-struct Disk {
-  std::mutex mutex;
-  std::map<std::string, std::string> files;  // root/path -> bytes
-  bool stalled = false;                      // agents open no file
-  bool holds_deletes = false;                // deletes of shares stay under way
-  std::size_t removes_at_once = 1000;        // of a share's files, per operation
-  std::string complaint;                     // of deletes of shares
-  int served = 0;
 };
 
 class FakeAgent {
