@@ -2,24 +2,25 @@
 
 #include <cstdlib>
 
+#include "batchai/cluster_file.h"
+#include "batchai/json_fields.h"
 #include "cli/admin_account.h"
-#include "cli/cluster_file.h"
 #include "cli/commands.h"
 #include "cli/counter_commands.h"
-#include "cli/json_fields.h"
 #include "cli/show.h"
 #include "trainyard/v1/clusters.grpc.pb.h"
 
 namespace trainyard::cli {
 namespace {
 
+using namespace batchai;
 using Stub = v1::Clusters::Stub;
 
 struct Options {
   Place place;
   ClusterFlags flags;
   std::int32_t target = 0, minimum = 0, maximum = 0;
-  std::string config_file, ssh_key, deallocation, password, subnet, image, storage_account_key;
+  std::string config_file, ssh_key, deallocation, password, subnet, image, storage_account_key, location;
   bool generate_ssh_keys = false;
 };
 
@@ -31,6 +32,7 @@ std::optional<Error> flags_without_effect(const Options& options) {
         "--image: must be UbuntuLTS, UbuntuDSVM or publisher:offer:sku:version, got \"" + options.image + "\""};
   }
   if (!options.image.empty()) warn("--image has no effect: the nodes' system is the operator's");
+  if (!options.location.empty()) warn("--location has no effect: only a workspace has one");
   if (!options.subnet.empty()) warn("--subnet has no effect: the nodes' network is the operator's");
   if (!options.password.empty()) {
     warn("--password has no effect and is sent nowhere: no account is made on nodes, and nothing here goes by ssh");
@@ -153,6 +155,7 @@ void add_create(CLI::App& clusters, Program& program, const std::shared_ptr<Opti
   command.add_flag("--generate-ssh-keys", options->generate_ssh_keys, "Accepted; no ssh is used, so none are needed");
   command.add_option("-p,--password", options->password, "Accepted without effect: no account is made on nodes");
   command.add_option("-i,--image", options->image, "Accepted without effect: the nodes' system is the operator's");
+  command.add_option("-l,--location", options->location, "Accepted without effect: only a workspace has one");
   command.add_option("--subnet", options->subnet, "Accepted without effect: the nodes' network is the operator's");
   command.add_option("--storage-account-key", options->storage_account_key,
                      "Accepted without effect: the operator's storage table gives access");

@@ -1,12 +1,10 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <thread>
 
 #include "cli/commands.h"
 #include "cli/show.h"
+#include "cli/transfer.h"
 #include "trainyard/v1/clusters.grpc.pb.h"
 
 namespace trainyard::cli {
@@ -35,18 +33,6 @@ int list(Program& program, const Options& options) {
   return files ? program.print(show_all(files->files())) : program.exit_code();
 }
 
-Status write_all(const std::string& data) {
-  for (std::size_t done = 0; done < data.size();) {
-    const ssize_t wrote = write(STDOUT_FILENO, data.data() + done, data.size() - done);
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote < 0) {
-      return Error{Code::internal, std::string("cannot write to standard output: ") + std::strerror(errno)};
-    }
-    done += static_cast<std::size_t>(wrote);
-  }
-  return {};
-}
-
 // Copies what there is from `offset` on.
 grpc::Status copy(Client& client, v1::ReadClusterFileRequest request, std::uint64_t& offset, Status& written) {
   request.set_offset(offset);
@@ -56,7 +42,7 @@ grpc::Status copy(Client& client, v1::ReadClusterFileRequest request, std::uint6
   const auto reader = stub.ReadClusterFile(&context, request);
   v1::FileChunk chunk;
   while (written && reader->Read(&chunk)) {
-    written = write_all(chunk.data());
+    written = write_out(chunk.data());
     offset += chunk.data().size();
   }
   if (!written) context.TryCancel();
@@ -67,9 +53,8 @@ grpc::Status copy(Client& client, v1::ReadClusterFileRequest request, std::uint6
 int stream(Program& program, const Options& options) {
   auto client = program.client();
   if (!client) return program.fail(client.error());
-  const bool plain = options.path.empty() || options.path == ".";
-  const auto read = request_for<v1::ReadClusterFileRequest>(
-      options, plain ? options.file_name : options.path + "/" + options.file_name);
+  const auto read =
+      request_for<v1::ReadClusterFileRequest>(options, relative_path(options.path + "/" + options.file_name));
   v1::GetClusterRequest ask;
   ask.set_resource_group(options.place.group);
   ask.set_workspace(options.place.workspace);

@@ -15,7 +15,7 @@ void add_job_file_commands(CLI::App& job, Program& program);   // job file list 
 void add_job_node_commands(CLI::App& jobs, Program& program);  // job node list | exec
 void add_cluster_node_commands(CLI::App& clusters, Program& program);
 void add_storage_commands(CLI::App& app, Program& program);
-void add_share_commands(CLI::App& app, Program& program);  // more of storage share | directory | file: after the former
+void add_share_commands(CLI::App& storage, Program& program);  // storage directory | file
 void add_node_commands(CLI::App& app, Program& program);
 void add_file_server_commands(CLI::App& app, Program& program);
 void add_usage_commands(CLI::App& app, Program& program);
@@ -27,7 +27,6 @@ struct Place {
   std::string group, workspace, experiment, name;
 };
 
-// Required, unless the user keeps a default (cli/settings.h).
 // A request about the thing at a place of a workspace.
 template <class Request>
 Request request_for(const Place& place) {
@@ -38,6 +37,7 @@ Request request_for(const Place& place) {
   return request;
 }
 
+// Required, unless the user keeps a default (cli/settings.h).
 inline CLI::Option* add_group_flag(CLI::App& command, std::string& group) {
   CLI::Option* option = command.add_option("-g,--resource-group", group, "Resource group");
   return option->required(!use_setting(*option, "group", group));
@@ -49,6 +49,12 @@ inline CLI::Option* add_workspace_flag(CLI::App& command, std::string& workspace
 inline CLI::Option* add_experiment_flag(CLI::App& command, std::string& experiment) {
   CLI::Option* option = command.add_option("-e,--experiment", experiment, "Experiment");
   return option->required(!use_setting(*option, "experiment", experiment));
+}
+
+// The account of a share; storage_account (cli/share_files.h) finds it when the flag is not given.
+inline void add_account_flag(CLI::App& command, std::string& account, Program& program) {
+  command.add_option("--account-name", account, "Storage account [$TRAINYARD_STORAGE_ACCOUNT]");
+  program.refuse_flags(command, {"--account-key", "--connection-string", "--sas-token"});
 }
 
 // "a=b c=d" into a protobuf map; an error names the word that is not of that form.

@@ -154,14 +154,15 @@ void add_commands(CLI::App& parent, Program& program, bool job) {
       program.command(nodes, "list", job ? "List the nodes where a job runs, head first" : "List a cluster's nodes",
                       words + "list " + at + " -o table", [=, &program] { return list(program, *options); }),
       options);
-  CLI::App& running =
-      program.command(nodes, "exec",
-                      job ? "Run a command in a job, on one of its nodes; it ends with this command and with the job"
-                          : "Run a command as root on a node of a cluster; all of it ends with this command",
-                      words + "exec " + at + " --exec nvidia-smi\n  " + words + "exec " + at +
-                          (job ? " --exec 'tensorboard --logdir $AZ_BATCHAI_OUTPUT_MODEL' -L 6006:localhost:6006"
-                               : " -n node2 --exec bash"),
-                      [=, &program] { return exec(program, *options); });
+  CLI::App& running = program.command(
+      nodes, "exec",
+      job ? "Run a command in a job, on one of its nodes; it ends with this command and with the job, and the "
+            "job's timeline says who ran it"
+          : "Run a command as root on a node of a cluster; all of it ends with this command",
+      words + "exec " + at + " --exec nvidia-smi\n  " + words + "exec " + at +
+          (job ? " --exec 'tensorboard --logdir $AZ_BATCHAI_OUTPUT_MODEL' -L 6006:localhost:6006"
+               : " -n node2 --exec bash"),
+      [=, &program] { return exec(program, *options); });
   add_place(running, options);
   running.add_option("--exec", options->command,
                      "The command, for bash; on a terminal it has one, too. Exits with its exit code");

@@ -1,14 +1,15 @@
 // trainyard file-server ...: with Batch AI's flags.
+#include "batchai/json_fields.h"
 #include "cli/admin_account.h"
 #include "cli/commands.h"
 #include "cli/file_server_file.h"
-#include "cli/json_fields.h"
 #include "cli/show.h"
 #include "trainyard/v1/file_servers.grpc.pb.h"
 
 namespace trainyard::cli {
 namespace {
 
+using namespace batchai;
 using Stub = v1::FileServers::Stub;
 
 struct Options {

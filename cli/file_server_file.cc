@@ -1,10 +1,11 @@
 #include "cli/file_server_file.h"
 
-#include "cli/json_fields.h"
+#include "batchai/json_fields.h"
 
 namespace trainyard::cli {
 namespace {
 
+using namespace batchai;
 using Need = Fields::Need;
 
 void read_ssh(Fields ssh, v1::FileServerSpec& spec) {

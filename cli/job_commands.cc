@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "batchai/job_file.h"
+#include "batchai/json_fields.h"
+#include "batchai/mount_fields.h"
 #include "cli/commands.h"
-#include "cli/job_file.h"
-#include "cli/json_fields.h"
-#include "cli/mount_fields.h"
 #include "cli/progress.h"
 #include "cli/show.h"
 #include "trainyard/v1/jobs.grpc.pb.h"
@@ -15,11 +15,12 @@
 namespace trainyard::cli {
 namespace {
 
+using namespace batchai;
 using Stub = v1::Jobs::Stub;
 
 struct Options {
   Place place;
-  std::string cluster, config_file, new_name, storage_account_name, storage_account_key;
+  std::string cluster, config_file, new_name, storage_account_name, storage_account_key, location;
   MountFlags mounts;
   double interval_s = 15;
 };
@@ -63,6 +64,7 @@ int create(Program& program, const Options& options) {
   }
   std::vector<std::string> warnings;
   auto spec = read_job_file(*text, file, warnings);
+  if (!options.location.empty()) warnings.push_back("--location has no effect: only a workspace has one");
   if (!options.storage_account_key.empty()) {
     warnings.push_back("--storage-account-key has no effect: the operator's storage table gives access");
   }
@@ -239,6 +241,7 @@ void add_create(CLI::App& jobs, Program& program, const std::shared_ptr<Options>
   command.add_option("--afs-mount-path", options->mounts.afs_mount_path, "Where below it [afs]");
   command.add_option("--bfs-name", options->mounts.bfs_name, "Container to mount: a share of the account, too");
   command.add_option("--bfs-mount-path", options->mounts.bfs_mount_path, "Where below it [bfs]");
+  command.add_option("-l,--location", options->location, "Accepted without effect: only a workspace has one");
   command.add_option("--storage-account-key", options->storage_account_key,
                      "Accepted without effect: the operator's storage table gives access");
   program.refuse_flags(command, {"--nfs", "--nfs-mount-path"});

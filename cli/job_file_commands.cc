@@ -1,9 +1,6 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <thread>
 
 #include "cli/commands.h"
@@ -73,21 +70,9 @@ int download(Program& program, const Options& options) {
   auto client = program.client();
   if (!client) return program.fail(client.error());
   const std::string path = options.file_name.empty() ? options.path : path_of_file(options);
-  const auto copies = download(**client, files_of(**client, options), path, options.destination);
+  ProgressLine progress("looking for " + path);
+  const auto copies = download(**client, files_of(**client, options), path, options.destination, progress);
   return copies ? program.print(show_copies(*copies)) : program.fail(copies.error());
-}
-
-Status write_all(const std::string& data) {
-  std::size_t done = 0;
-  while (done < data.size()) {
-    const ssize_t wrote = write(STDOUT_FILENO, data.data() + done, data.size() - done);
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote < 0) {
-      return Error{Code::internal, std::string("cannot write to standard output: ") + std::strerror(errno)};
-    }
-    done += static_cast<std::size_t>(wrote);
-  }
-  return {};
 }
 
 // Where a follower is: in which attempt's file, and at which byte of it.
@@ -113,7 +98,7 @@ Status copy(grpc::ClientReader<v1::FileChunk>& reader, Position& at, Patience& p
       return Error{Code::data_loss, fmt::format("the controller sent byte {} where byte {} comes next; start again",
                                                 chunk.offset(), at.offset)};
     }
-    if (const auto written = write_all(chunk.data()); !written) return written;
+    if (const auto written = write_out(chunk.data()); !written) return written;
     at.offset += chunk.data().size();
     patience.progress();
   }

@@ -36,7 +36,6 @@ int main(int argc, char** argv) {
   add_cluster_commands(app, program);
   add_job_commands(app, program);
   add_storage_commands(app, program);
-  add_share_commands(app, program);
   add_node_commands(app, program);
   add_file_server_commands(app, program);
   add_usage_commands(app, program);

@@ -1,5 +1,7 @@
 #include "cli/old_spellings.h"
 
+#include <algorithm>
+#include <initializer_list>
 #include <utility>
 
 namespace trainyard::cli {
@@ -23,6 +25,26 @@ const std::vector<OldCommand>& old_commands() {
   return commands;
 }
 
+// Whether the word is this flag, alone or with its value: "-c", "--config", "--config=x", "-cx".
+bool is_flag(const std::string& word, const std::string& flag) {
+  const bool is_long = flag.starts_with("--");
+  return word == flag || word.starts_with(is_long ? flag + "=" : flag);
+}
+
+// `job create` had -c for the file and -r for the cluster; now -c is the cluster. A line that names the cluster in the
+// old way, and no file in another, means the file.
+void rename_config_file(std::vector<std::string>& words) {
+  const auto has = [&](std::initializer_list<const char*> flags) {
+    return std::any_of(words.begin(), words.end(), [&](const std::string& word) {
+      return std::any_of(flags.begin(), flags.end(), [&](const char* flag) { return is_flag(word, flag); });
+    });
+  };
+  if (!has({"-r", "--cluster-name"}) || has({"-f", "--config-file", "--config", "--cluster"})) return;
+  for (std::string& word : words) {
+    if (is_flag(word, "-c")) word[1] = 'f';
+  }
+}
+
 // "--name" and "--name=VALUE"
 std::string renamed(const OldCommand& command, const std::string& word) {
   for (const auto& [old, now] : command.flags) {
@@ -36,6 +58,7 @@ std::string renamed(const OldCommand& command, const std::string& word) {
 
 std::vector<std::string> in_new_spelling(std::vector<std::string> words) {
   if (words.size() < 2) return words;
+  if (words[0] == "job" && words[1] == "create") rename_config_file(words);
   for (const OldCommand& command : old_commands()) {
     if (words[0] != command.group || words[1] != command.old) continue;
     std::vector<std::string> now = {command.group, command.inner_group, command.command};

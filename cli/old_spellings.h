@@ -1,6 +1,7 @@
 // Lines of the older Batch AI command line (0.2 and before), whose documentation and scripts are still around: they are
 // turned into today's words before anything is parsed. Pure.
-//   job list-files, job stream-file (there -n was the file's name), job list-nodes, cluster list-nodes
+//   job list-files, job stream-file (there -n was the file's name), job list-nodes, cluster list-nodes,
+//   job create -r CLUSTER -c job.json
 #pragma once
 
 #include <string>

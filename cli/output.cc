@@ -115,6 +115,12 @@ std::string heading(const std::string& key) {
 
 }  // namespace
 
+Answer show_flag(const std::string& name, bool value) {
+  std::string column = name;
+  column[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(column[0])));
+  return Answer{Json{{name, value}}, Table{{column}, {{value ? "True" : "False"}}}};
+}
+
 std::string render_table(const Table& table) {
   if (table.rows.empty()) return "";
   std::string head, rule;

@@ -24,6 +24,9 @@ struct Answer {
   Table table;
 };
 
+// {"NAME": true | false}, as Azure's command line answers such questions and deeds.
+Answer show_flag(const std::string& name, bool value);
+
 std::string render_table(const Table& table);  // empty when there are no rows
 // A row per item of a list, its fields beside each other. Lists in a row are shown as their length, objects as nothing:
 // the number of columns does not depend on them.

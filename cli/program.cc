@@ -103,17 +103,22 @@ void Program::refuse_flags(CLI::App& command, std::initializer_list<const char*>
   }
 }
 
-void Program::refuse_command(CLI::App& parent, const std::string& name) {
+void Program::refuse_command(CLI::App& parent, const std::string& name, const std::string& why) {
   CLI::App* command = parent.add_subcommand(name, "not supported yet");
   command->group("");
   command->set_help_flag();
   command->allow_extras();
   command->prefix_command();
-  command->final_callback([this, command] { x_refused = full_name_of(*command); });
+  command->final_callback(
+      [this, command, why] { x_refused = full_name_of(*command) + (why.empty() ? "" : ": " + why); });
+}
+
+void Program::add_yes(CLI::App& command) {
+  command.add_flag("-y,--yes", x_yes, "Do not ask");
 }
 
 void Program::add_confirmation(CLI::App& command) {
-  command.add_flag("-y,--yes", x_yes, "Do not ask");
+  add_yes(command);
   command.add_flag("--no-wait", x_no_wait, "Return as soon as the controller has taken it on");
 }
 
@@ -189,9 +194,10 @@ int Program::print(const Answer& answer) {
   return kDone;
 }
 
-bool Program::confirmed(const std::string& loss) {
-  if (x_yes) return true;
-  if (isatty(STDIN_FILENO) == 0) {
+bool Program::confirmed(const std::string& loss, Scripts scripts) {
+  const bool terminal = isatty(STDIN_FILENO) != 0;
+  if (x_yes || (!terminal && scripts == Scripts::go_on)) return true;
+  if (!terminal) {
     fail(Error{Code::failed_precondition, "this needs a confirmation and there is no terminal to ask on: use -y"});
     return false;
   }

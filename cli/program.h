@@ -30,9 +30,10 @@ class Program {
                           const std::string& example, std::function<int()> run);
   // Flags and commands of Batch AI that Trainyard does not carry out yet: known by name, refused by name.
   void refuse_flags(CLI::App& command, std::initializer_list<const char*> flags);
-  void refuse_command(CLI::App& parent, const std::string& name);
+  void refuse_command(CLI::App& parent, const std::string& name, const std::string& why = "");
   // -y/--yes and --no-wait.
   void add_confirmation(CLI::App& command);
+  void add_yes(CLI::App& command);  // -y/--yes alone: what does not go on without the command
 
   int run(int argc, char** argv, CLI::App& app);
 
@@ -48,8 +49,10 @@ class Program {
   int print(const Answer& answer);
   int exit_code() const { return x_exit_code; }
   // "Are you sure ... (y/n): " unless -y, after a line that says what will be lost. False: said no, or no terminal; the
-  // error is printed.
-  bool confirmed(const std::string& loss = "");
+  // error is printed. What Azure's command line does without asking is done without a terminal, too
+  // (docs/decisions/0034).
+  enum class Scripts { need_yes, go_on };
+  bool confirmed(const std::string& loss = "", Scripts scripts = Scripts::need_yes);
   bool waits() const { return !x_no_wait; }
 
   // Asks `gone` now and then until it is true; on a terminal says after a second what it waits for. False on an error,

@@ -19,8 +19,6 @@ constexpr const char* kErase = "\r\x1b[K";
 // For the signal handler, which may run on any thread: nothing here is allocated.
 std::atomic<bool> g_line_shown{false};
 std::atomic<const char*> g_note{nullptr};
-std::atomic<bool> g_has_partial{false};
-char g_partial[4096];
 
 bool g_showing = false;  // there is a ProgressLine
 
@@ -30,7 +28,6 @@ void write_text(const char* text) {
 
 void interrupted(int signal) {
   if (g_line_shown) write_text(kErase);
-  if (g_has_partial) ::unlink(g_partial);
   if (const char* note = g_note; note != nullptr) {
     write_text("trainyard: interrupted; ");
     write_text(note);
@@ -127,16 +124,6 @@ void catch_interrupts() {
 
 void set_interrupt_note(const char* note) {
   g_note = note;
-}
-
-PartialFile::PartialFile(const std::string& path) {
-  if (path.size() >= sizeof g_partial) return;
-  std::memcpy(g_partial, path.c_str(), path.size() + 1);
-  g_has_partial = true;
-}
-
-PartialFile::~PartialFile() {
-  g_has_partial = false;
 }
 
 }  // namespace trainyard::cli

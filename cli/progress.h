@@ -37,19 +37,10 @@ void hide_progress();
 // "1.5 MB"
 std::string spoken_size(unsigned long long bytes);
 
-// From here on Ctrl-C removes the line, says `note` of this moment, deletes the partial file, and ends the process as
+// From here on Ctrl-C removes the line, says the note of this moment, and ends the process as
 // one that was interrupted: 130 for a shell.
 void catch_interrupts();
 // What to say when interrupted, e.g. that a delete goes on; a literal, or null.
 void set_interrupt_note(const char* note);
-
-// A file that must not stay when the process is interrupted: deleted on Ctrl-C while this lives.
-class PartialFile {
- public:
-  explicit PartialFile(const std::string& path);
-  ~PartialFile();
-  PartialFile(const PartialFile&) = delete;
-  PartialFile& operator=(const PartialFile&) = delete;
-};
 
 }  // namespace trainyard::cli

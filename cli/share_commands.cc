@@ -1,16 +1,16 @@
-// What is on a share, and whole directories, to, from and on it. storage_commands.cc has the commands for one file.
+// Files and directories of shares: one by one, and whole directories to, from and on a share.
 #include <fmt/format.h>
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <set>
 
 #include "cli/commands.h"
 #include "cli/share_files.h"
 #include "cli/show.h"
-#include "trainyard/v1/volumes.grpc.pb.h"
 
 namespace trainyard::cli {
 namespace {
@@ -23,22 +23,11 @@ struct Options {
 };
 using Shared = std::shared_ptr<Options>;
 
-// As Azure's command line has it: a flag, or the environment.
-std::string account_of(const Options& options) {
-  std::string account = options.account;
-  for (const char* variable : {"TRAINYARD_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT"}) {
-    const char* value = std::getenv(variable);
-    if (account.empty() && value != nullptr) account = value;
-  }
-  return account;
-}
-
 // The share, when there are an account and a connection; else nullopt, and the error is said.
 std::optional<ShareFiles> open_share(Program& program, const Options& options) {
-  const std::string account = account_of(options);
-  if (account.empty()) {
-    program.usage(
-        Error{Code::invalid_argument, "no storage account: give --account-name, or set TRAINYARD_STORAGE_ACCOUNT"});
+  const auto account = storage_account(options.account);
+  if (!account) {
+    program.usage(account.error());
     return std::nullopt;
   }
   auto client = program.client();
@@ -46,73 +35,201 @@ std::optional<ShareFiles> open_share(Program& program, const Options& options) {
     program.fail(client.error());
     return std::nullopt;
   }
-  return ShareFiles(**client, account, options.share);
+  return ShareFiles(**client, *account, options.share);
 }
 
-// As Azure's command line answers "exists": yes or no, and either is a success.
-Answer exists(bool there) {
-  return Answer{Json{{"exists", there}}, Table{{"Exists"}, {{there ? "True" : "False"}}}};
+int done_or(Program& program, const Status& done) {
+  return done ? static_cast<int>(kDone) : program.fail(done.error());
 }
 
-int share_exists(Program& program, const Options& options) {
-  if (!open_share(program, options)) return program.exit_code();
-  v1::ListSharesRequest request;
-  request.set_account(account_of(options));
-  const auto shares = program.ask(&v1::Volumes::Stub::ListShares, request);
-  if (!shares) return program.exit_code();
-  const auto& all = shares->shares();
-  return program.print(exists(std::any_of(all.begin(), all.end(), [&](const auto& share) {
-    return CLI::detail::to_lower(share.name()) == CLI::detail::to_lower(options.share);
-  })));
+int list(Program& program, const Options& options, bool directories_only) {
+  auto share = open_share(program, options);
+  if (!share) return program.exit_code();
+  auto entries = share->list(relative_path(options.path));
+  if (!entries) return program.fail(entries.error());
+  if (directories_only) std::erase_if(*entries, [](const v1::FileEntry& entry) { return !entry.is_directory(); });
+  return program.print(show_all(*entries));
 }
 
 int entry_exists(Program& program, const Options& options, bool directory) {
   auto share = open_share(program, options);
   if (!share) return program.exit_code();
-  const auto entry = share->find(ShareFiles::relative(options.path));
+  const auto entry = share->find(relative_path(options.path));
   if (!entry) return program.fail(entry.error());
-  return program.print(exists(entry->has_value() && (*entry)->is_directory() == directory));
+  return program.print(show_flag("exists", entry->has_value() && (*entry)->is_directory() == directory));
 }
 
-int list_directories(Program& program, const Options& options) {
+int create_directory(Program& program, const Options& options) {
   auto share = open_share(program, options);
   if (!share) return program.exit_code();
-  auto entries = share->list(ShareFiles::relative(options.path));
-  if (!entries) return program.fail(entries.error());
-  std::erase_if(*entries, [](const v1::FileEntry& entry) { return !entry.is_directory(); });
-  return program.print(show_all(*entries));
+  const auto made = share->make_directory(relative_path(options.path));
+  return made ? program.print(show_flag("created", *made)) : program.fail(made.error());
+}
+
+int delete_file(Program& program, const Options& options) {
+  auto share = open_share(program, options);
+  if (!share || !program.confirmed("", Program::Scripts::go_on)) return program.exit_code();
+  return done_or(program, share->remove(relative_path(options.path)));
 }
 
 // Looks first: one RPC deletes files and empty directories alike.
 int delete_directory(Program& program, const Options& options) {
   auto share = open_share(program, options);
-  if (!share || !program.confirmed()) return program.exit_code();
-  const std::string path = ShareFiles::relative(options.path);
+  if (!share || !program.confirmed("", Program::Scripts::go_on)) return program.exit_code();
+  const std::string path = relative_path(options.path);
   const auto entry = share->find(path);
   if (!entry) return program.fail(entry.error());
   if (path.empty() || !entry->has_value() || !(*entry)->is_directory()) {
     return program.fail(Error{Code::not_found, "there is no directory \"" + options.path + "\" in the share"});
   }
-  const auto done = share->remove(path);
-  return done ? static_cast<int>(kDone) : program.fail(done.error());
+  return done_or(program, share->remove(path));
 }
 
-// Of the path below the given directory; * matches / too, as in Azure's command line.
-bool is_wanted(const Options& options, const std::string& path) {
-  return options.pattern.empty() || ::fnmatch(options.pattern.c_str(), path.c_str(), 0) == 0;
+// ---- Copies ----
+
+struct Item {
+  std::string from, to;
+  v1::FileEntry entry = {};  // of what is on the share
+};
+
+// The files of directory `source` that are wanted, with where each would be below `target`; also its
+// directories, each before what is in it.
+Result<std::vector<Item>> local_items(const Options& options, const std::string& target) {
+  std::vector<Item> items;
+  std::error_code problem;
+  const fs::path root(options.source);
+  constexpr auto kFollow = fs::directory_options::follow_directory_symlink;
+  for (fs::recursive_directory_iterator at(root, kFollow, problem), end; !problem && at != end; at.increment(problem)) {
+    const std::string below = at->path().lexically_relative(root).generic_string();
+    if (at->is_directory(problem)) {
+      items.push_back({at->path().string(), join_path(target, below)});
+      items.back().entry.set_is_directory(true);
+      continue;
+    }
+    // As in Azure's command line, * matches / too.
+    if (!options.pattern.empty() && ::fnmatch(options.pattern.c_str(), below.c_str(), 0) != 0) continue;
+    if (!at->is_regular_file(problem) || problem) {
+      return Error{Code::invalid_argument, at->path().string() + ": is neither a file nor a directory; move it away"};
+    }
+    items.push_back({at->path().string(), join_path(target, below)});
+  }
+  if (problem) return Error{Code::invalid_argument, "--source: " + options.source + ": " + problem.message()};
+  std::sort(items.begin(), items.end(), [](const Item& left, const Item& right) { return left.to < right.to; });
+  return items;
 }
+
+// What is on the share, with where each would be below `to`.
+Result<std::vector<Item>> remote_files(ShareFiles& share, const Options& options, const std::string& directory,
+                                       const std::string& to) {
+  const auto files = share.below(directory);
+  if (!files) return files.error();
+  std::vector<Item> items;
+  for (const ShareFiles::File& file : *files) {
+    const std::string below = directory.empty() ? file.path : file.path.substr(directory.size() + 1);
+    if (!options.pattern.empty() && ::fnmatch(options.pattern.c_str(), below.c_str(), 0) != 0) continue;
+    items.push_back({file.path, to.empty() ? file.path : (fs::path(to) / below).string(), file.entry});
+  }
+  return items;
+}
+
+Result<std::vector<Item>> local_files(const Options& options, const std::string& target) {
+  auto items = local_items(options, target);
+  if (items) std::erase_if(*items, [](const Item& item) { return item.entry.is_directory(); });
+  return items;
+}
+
+// Uploads into directories of a share, which it makes once.
+class Uploader {
+ public:
+  explicit Uploader(ShareFiles& share) : x_share(share) {}
+  Status directory(const std::string& path) {
+    if (path.empty() || x_made.contains(path)) return {};
+    if (const auto made = x_share.make_directory(path); !made) return made.error();
+    x_made.insert(path);
+    return {};
+  }
+  Result<std::uint64_t> file(const Item& item, ProgressLine& progress) {
+    if (const auto made = directory(fs::path(item.to).parent_path().string()); !made) return made.error();
+    return x_share.upload(item.from, item.to, progress);
+  }
+
+ private:
+  ShareFiles& x_share;
+  std::set<std::string> x_made;
+};
+
+// Where one file goes: into --path when that is a directory of the share, else --path is the file itself.
+Result<Item> upload_target(ShareFiles& share, const Options& options) {
+  const std::string name = fs::path(options.source).filename().string(), path = relative_path(options.path);
+  const auto there = share.find(path);
+  if (!there) return there.error();
+  const bool directory = there->has_value() && (*there)->is_directory();
+  if (directory) return Item{options.source, join_path(path, name)};
+  if (options.path.ends_with('/')) {
+    return Error{Code::not_found, "--path: there is no directory \"" + options.path + "\" in the share"};
+  }
+  return Item{options.source, path};
+}
+
+void add_upload(Answer& answer, const std::string& path, std::uint64_t size) {
+  answer.value.push_back({{"contentLength", size}, {"name", last_part(path)}, {"path", path}});
+  answer.table.rows.push_back({last_part(path), path, std::to_string(size)});
+}
+
+int upload(Program& program, const Options& options) {
+  std::error_code ignored;
+  const bool directory = fs::is_directory(options.source, ignored);
+  if (!directory && !fs::is_regular_file(options.source, ignored)) {
+    return program.fail(
+        Error{Code::invalid_argument, "--source: " + options.source + " is not a file or directory that can be read"});
+  }
+  auto share = open_share(program, options);
+  if (!share) return program.exit_code();
+  ProgressLine progress("uploading " + options.source, !options.no_progress);
+  Answer answer{Json::array(), Table{{"Name", "Path", "Size"}, {}}};
+  if (!directory) {
+    const auto item = upload_target(*share, options);
+    if (!item) return program.fail(item.error());
+    const auto size = share->upload(item->from, item->to, progress);
+    if (!size) return program.fail(size.error());
+    add_upload(answer, item->to, *size);
+    answer.value = Json(answer.value.at(0));
+    return program.print(answer);
+  }
+  const std::string target = relative_path(options.path);
+  const auto items = local_items(options, target);
+  if (!items) return program.fail(items.error());
+  Uploader one(*share);
+  if (const auto made = one.directory(target); !made) return program.fail(made.error());
+  for (const Item& item : *items) {
+    if (item.entry.is_directory()) {
+      if (const auto made = one.directory(item.to); !made) return program.fail(made.error());
+      continue;
+    }
+    const auto size = one.file(item, progress);
+    if (!size) return program.fail(size.error());
+    add_upload(answer, item.to, *size);
+  }
+  return program.print(answer);
+}
+
+int download(Program& program, const Options& options) {
+  auto share = open_share(program, options);
+  if (!share) return program.exit_code();
+  ProgressLine progress("looking for " + options.path, !options.no_progress);
+  const auto copies = download(share->client(), share->source(), options.path, options.destination, progress);
+  return copies ? program.print(show_copies(*copies)) : program.fail(copies.error());
+}
+
+// ---- Batches ----
 
 // SHARE or SHARE/DIRECTORY: sets the share, returns the directory.
 std::string split_share(const std::string& given, Options& options) {
-  const std::string path = ShareFiles::relative(given);
+  const std::string path = relative_path(given);
   const auto slash = path.find('/');
   options.share = path.substr(0, slash);
   return slash == std::string::npos ? "" : path.substr(slash + 1);
 }
-
-struct Item {
-  std::string from, to;
-};
 
 // Does `one` for each, or only says what it would do. Those that went well, in `answer`; the number of the others.
 std::size_t do_each(const Options& options, const std::vector<Item>& items, const std::string& verb, Answer& answer,
@@ -140,47 +257,17 @@ int for_each(Program& program, const Options& options, const std::vector<Item>& 
       Error{Code::failed_precondition, fmt::format("{} of {} files were not done; see above", failed, items.size())});
 }
 
-Result<std::vector<Item>> local_files(const Options& options, const std::string& target) {
-  std::vector<Item> items;
-  std::error_code problem;
-  const fs::path root(options.source);
-  for (fs::recursive_directory_iterator at(root, problem), end; !problem && at != end; at.increment(problem)) {
-    if (!at->is_regular_file(problem) || problem) continue;
-    const std::string below = at->path().lexically_relative(root).generic_string();
-    if (is_wanted(options, below)) items.push_back({at->path().string(), ShareFiles::join(target, below)});
-  }
-  if (problem) return Error{Code::invalid_argument, "--source: " + options.source + ": " + problem.message()};
-  std::sort(items.begin(), items.end(), [](const Item& left, const Item& right) { return left.to < right.to; });
-  return items;
-}
-
 int upload_batch(Program& program, Options& options) {
   const std::string below = split_share(options.destination, options);
-  const auto items = local_files(options, ShareFiles::join(below, ShareFiles::relative(options.path)));
+  const auto items = local_files(options, join_path(below, relative_path(options.path)));
   if (!items) return program.fail(items.error());
   auto share = open_share(program, options);
   if (!share) return program.exit_code();
-  std::set<std::string> made;
+  Uploader uploader(*share);
   return for_each(program, options, *items, "uploading", [&](const Item& item, ProgressLine& progress) -> Status {
-    const std::string directory = fs::path(item.to).parent_path().string();
-    if (!directory.empty() && made.insert(directory).second) {
-      if (const auto done = share->make_directory(directory); !done) return done;
-    }
-    return share->upload(item.from, item.to, progress);
+    const auto size = uploader.file(item, progress);
+    return size ? Status() : Status(size.error());
   });
-}
-
-// What is on the share, with where each would be below `to`.
-Result<std::vector<Item>> remote_files(ShareFiles& share, const Options& options, const std::string& directory,
-                                       const std::string& to) {
-  const auto paths = share.below(directory);
-  if (!paths) return paths.error();
-  std::vector<Item> items;
-  for (const std::string& path : *paths) {
-    const std::string below = directory.empty() ? path : path.substr(directory.size() + 1);
-    if (is_wanted(options, below)) items.push_back({path, to.empty() ? path : (fs::path(to) / below).string()});
-  }
-  return items;
 }
 
 int download_batch(Program& program, Options& options) {
@@ -192,50 +279,38 @@ int download_batch(Program& program, Options& options) {
   if (!share) return program.exit_code();
   const auto items = remote_files(*share, options, directory, options.destination);
   if (!items) return program.fail(items.error());
+  const FileSource source = share->source();
   return for_each(program, options, *items, "downloading", [&](const Item& item, ProgressLine& progress) -> Status {
     std::error_code problem;
     fs::create_directories(fs::path(item.to).parent_path(), problem);
     if (problem) return Error{Code::invalid_argument, item.to + ": " + problem.message()};
-    return share->download(item.from, item.to, progress);
+    return download_file(share->client(), source, item.from, item.entry, item.to, progress);
   });
 }
 
 int delete_batch(Program& program, Options& options) {
   const std::string directory = split_share(options.source, options);
   auto share = open_share(program, options);
-  if (!share || (!options.dry_run && !program.confirmed())) return program.exit_code();
+  if (!share || (!options.dry_run && !program.confirmed("", Program::Scripts::go_on))) return program.exit_code();
   const auto items = remote_files(*share, options, directory, "");
   if (!items) return program.fail(items.error());
   return for_each(program, options, *items, "deleting",
                   [&](const Item& item, ProgressLine&) -> Status { return share->remove(item.from); });
 }
 
-void add_account_flag(CLI::App& command, const Shared& options, Program& program) {
-  command.add_option("--account-name", options->account, "Storage account [$TRAINYARD_STORAGE_ACCOUNT]");
-  program.refuse_flags(command, {"--account-key", "--connection-string", "--sas-token"});
-}
+// ---- The command line ----
 
-void add_share_flag(CLI::App& command, const Shared& options) {
+void add_place(CLI::App& command, Program& program, const Shared& options) {
   command.add_option("-s,--share-name", options->share, "Share")->required();
+  add_account_flag(command, options->account, program);
 }
 
-void add_share_queries(CLI::App& shares, CLI::App& files, Program& program, const Shared& options) {
-  CLI::App& asking = program.command(shares, "exists", "Whether there is a share",
-                                     "trainyard storage share exists --name myshare --account-name mystorageaccount",
-                                     [=, &program] { return share_exists(program, *options); });
-  asking.add_option("-n,--name", options->share, "Name of the share")->required();
-  add_account_flag(asking, options, program);
-  for (const char* later : {"delete", "show", "update"}) program.refuse_command(shares, later);
-  CLI::App& looking =
-      program.command(files, "exists", "Whether there is a file",
-                      "trainyard storage file exists -p cifar/train.py -s myshare --account-name mystorageaccount",
-                      [=, &program] { return entry_exists(program, *options, false); });
-  looking.add_option("-p,--path", options->path, "Path of the file in the share")->required();
-  add_share_flag(looking, options);
-  add_account_flag(looking, options, program);
-}
-
-void add_directories(CLI::App& directories, Program& program, const Shared& options) {
+void add_directories(CLI::App& storage, Program& program, const Shared& options) {
+  CLI::App& directories = program.group(storage, "directory", "Directories of a share");
+  CLI::App& making =
+      program.command(directories, "create", "Create a directory, with its parents",
+                      "trainyard storage directory create -n cifar -s myshare --account-name mystorageaccount",
+                      [=, &program] { return create_directory(program, *options); });
   CLI::App& asking =
       program.command(directories, "exists", "Whether there is a directory",
                       "trainyard storage directory exists -n cifar -s myshare --account-name mystorageaccount",
@@ -248,14 +323,51 @@ void add_directories(CLI::App& directories, Program& program, const Shared& opti
   CLI::App& listing =
       program.command(directories, "list", "List the directories in a directory",
                       "trainyard storage directory list -s myshare --account-name mystorageaccount -o table",
-                      [=, &program] { return list_directories(program, *options); });
-  for (CLI::App* command : {&asking, &deleting}) {
+                      [=, &program] { return list(program, *options, true); });
+  for (CLI::App* command : {&making, &asking, &deleting}) {
     command->add_option("-n,--name,-p,--path", options->path, "Path of the directory in the share")->required();
   }
   listing.add_option("-n,--name,-p,--path", options->path, "Directory in the share [its root]");
-  for (CLI::App* command : {&asking, &deleting, &listing}) {
-    add_share_flag(*command, options);
-    add_account_flag(*command, options, program);
+  for (CLI::App* command : {&making, &asking, &deleting, &listing}) add_place(*command, program, options);
+}
+
+void add_files(CLI::App& files, Program& program, const Shared& options) {
+  CLI::App& looking =
+      program.command(files, "exists", "Whether there is a file",
+                      "trainyard storage file exists -p cifar/train.py -s myshare --account-name mystorageaccount",
+                      [=, &program] { return entry_exists(program, *options, false); });
+  CLI::App& listing = program.command(files, "list", "List a directory of a share",
+                                      "trainyard storage file list -s myshare -p cifar --account-name mystorageaccount",
+                                      [=, &program] { return list(program, *options, false); });
+  listing.add_option("-p,--path", options->path, "Directory in the share [its root]");
+  CLI::App& deleting =
+      program.command(files, "delete", "Delete a file of a share",
+                      "trainyard storage file delete -p cifar/old.py -s myshare --account-name mystorageaccount -y",
+                      [=, &program] { return delete_file(program, *options); });
+  program.add_confirmation(deleting);
+  for (CLI::App* command : {&looking, &deleting}) {
+    command->add_option("-p,--path", options->path, "Path of the file in the share")->required();
+  }
+  for (CLI::App* command : {&looking, &listing, &deleting}) add_place(*command, program, options);
+}
+
+void add_copies(CLI::App& files, Program& program, const Shared& options) {
+  CLI::App& uploading = program.command(
+      files, "upload", "Copy a file, or a directory's content, to a share; each file appears when it is whole",
+      "trainyard storage file upload -p cifar -s myshare --source train.py --account-name mystorageaccount",
+      [=, &program] { return upload(program, *options); });
+  uploading.add_option("--source", options->source, "The file or directory here")->required();
+  uploading.add_option("-p,--path", options->path, "A directory of the share, or the file's path there [its root]");
+  CLI::App& downloading = program.command(
+      files, "download", "Copy a file or a whole directory from a share; goes on where it stopped",
+      "trainyard storage file download -p cifar/saved_models/model.h5 -s myshare --account-name mystorageaccount",
+      [=, &program] { return download(program, *options); });
+  downloading.add_option("-p,--path", options->path, "Path of the file or directory in the share")->required();
+  downloading.add_option("--dest", options->destination, "File or directory here [the file's name, here]");
+  for (CLI::App* command : {&uploading, &downloading}) {
+    add_place(*command, program, options);
+    command->add_flag("--no-progress", options->no_progress, "Show no progress, on a terminal either");
+    program.refuse_flags(*command, {"--metadata", "--content-type", "--max-connections", "--validate-content"});
   }
 }
 
@@ -267,10 +379,11 @@ void add_batches(CLI::App& files, Program& program, const Shared& options) {
   uploading.add_option("-s,--source", options->source, "The directory here")->required();
   uploading.add_option("-d,--destination", options->destination, "SHARE, or SHARE/DIRECTORY")->required();
   uploading.add_option("--destination-path", options->path, "Directory of the share that they go into [its root]");
-  CLI::App& downloading =
-      program.command(files, "download-batch", "Copy a share's files, or those of one of its directories",
-                      "trainyard storage file download-batch -s myshare/cifar -d . --account-name mystorageaccount",
-                      [=, &program] { return download_batch(program, *options); });
+  CLI::App& downloading = program.command(
+      files, "download-batch",
+      "Copy a share's files, or those of one of its directories; goes on where it stopped, skips what is here",
+      "trainyard storage file download-batch -s myshare/cifar -d . --account-name mystorageaccount",
+      [=, &program] { return download_batch(program, *options); });
   downloading.add_option("-s,--source", options->source, "SHARE, or SHARE/DIRECTORY")->required();
   downloading.add_option("-d,--destination", options->destination, "A directory here")->required();
   CLI::App& deleting = program.command(
@@ -283,18 +396,18 @@ void add_batches(CLI::App& files, Program& program, const Shared& options) {
     command->add_option("--pattern", options->pattern, "Only paths that match, e.g. '*.py'; * matches / too");
     command->add_flag("--dryrun", options->dry_run, "Only show what would be done");
     command->add_flag("--no-progress", options->no_progress, "Show no progress, on a terminal either");
-    add_account_flag(*command, options, program);
+    add_account_flag(*command, options->account, program);
   }
 }
 
 }  // namespace
 
-void add_share_commands(CLI::App& app, Program& program) {
-  CLI::App& storage = *app.get_subcommand("storage");
+void add_share_commands(CLI::App& storage, Program& program) {
   auto options = std::make_shared<Options>();
-  CLI::App& files = *storage.get_subcommand("file");
-  add_share_queries(*storage.get_subcommand("share"), files, program, options);
-  add_directories(*storage.get_subcommand("directory"), program, options);
+  add_directories(storage, program, options);
+  CLI::App& files = program.group(storage, "file", "Files of a share");
+  add_files(files, program, options);
+  add_copies(files, program, options);
   add_batches(files, program, options);
 }
 

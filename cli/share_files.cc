@@ -1,14 +1,11 @@
 #include "cli/share_files.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <fstream>
-#include <memory>
+#include <utility>
 
 #include "trainyard/v1/volumes.grpc.pb.h"
 
@@ -21,20 +18,13 @@ constexpr std::size_t kChunkBytes = 256 * 1024;
 
 }  // namespace
 
-std::string ShareFiles::relative(const std::string& path) {
-  std::string out;
-  std::size_t from = 0;
-  while (from <= path.size()) {
-    const std::size_t slash = std::min(path.find('/', from), path.size());
-    const std::string part = path.substr(from, slash - from);
-    if (!part.empty() && part != ".") out = join(out, part);
-    from = slash + 1;
+Result<std::string> storage_account(const std::string& given) {
+  if (!given.empty()) return given;
+  for (const char* variable : {"TRAINYARD_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT"}) {
+    const char* value = std::getenv(variable);
+    if (value != nullptr && *value != '\0') return std::string(value);
   }
-  return out;
-}
-
-std::string ShareFiles::join(const std::string& directory, const std::string& name) {
-  return directory.empty() || name.empty() ? directory + name : directory + "/" + name;
+  return Error{Code::invalid_argument, "no storage account: give --account-name, or set TRAINYARD_STORAGE_ACCOUNT"};
 }
 
 v1::SharePath ShareFiles::at(const std::string& path) const {
@@ -71,18 +61,18 @@ Result<std::optional<v1::FileEntry>> ShareFiles::find(const std::string& path) {
   }
   if (!entries) return entries.error();
   for (const v1::FileEntry& entry : *entries) {
-    if (ShareFiles::join(directory, entry.name()) == path) return std::optional(entry);
+    if (join_path(directory, entry.name()) == path) return std::optional(entry);
   }
   return std::optional<v1::FileEntry>();
 }
 
-Result<std::vector<std::string>> ShareFiles::below(const std::string& path) {
-  std::vector<std::string> out;
+Result<std::vector<ShareFiles::File>> ShareFiles::below(const std::string& path) {
+  std::vector<File> out;
   if (const auto done = add_below(path, 0, out); !done) return done.error();
   return out;
 }
 
-Status ShareFiles::add_below(const std::string& path, int depth, std::vector<std::string>& out) {
+Status ShareFiles::add_below(const std::string& path, int depth, std::vector<File>& out) {
   constexpr int kDeepest = 100;
   if (depth > kDeepest) return Error{Code::failed_precondition, path + ": directories nested too deeply"};
   const auto entries = list(path);
@@ -90,9 +80,9 @@ Status ShareFiles::add_below(const std::string& path, int depth, std::vector<std
   for (const v1::FileEntry& entry : *entries) {
     // Becomes a path of this machine: it must be a name.
     if (entry.name().find('/') != std::string::npos || entry.name() == "..") continue;
-    const std::string inner = join(path, entry.name());
+    const std::string inner = join_path(path, entry.name());
     if (!entry.is_directory()) {
-      out.push_back(inner);
+      out.push_back({inner, entry});
     } else if (const auto done = add_below(inner, depth + 1, out); !done) {
       return done.error();
     }
@@ -100,12 +90,13 @@ Status ShareFiles::add_below(const std::string& path, int depth, std::vector<std
   return {};
 }
 
-Status ShareFiles::make_directory(const std::string& path) {
+Result<bool> ShareFiles::make_directory(const std::string& path) {
   v1::CreateDirectoryRequest request;
   request.set_request_id(new_request_id());
   *request.mutable_directory() = at(path);
   const auto made = x_client.call(&Stub::CreateDirectory, request);
-  return made ? Status() : Status(made.error());
+  if (!made) return made.error();
+  return made->created();
 }
 
 Status ShareFiles::remove(const std::string& path) {
@@ -116,98 +107,81 @@ Status ShareFiles::remove(const std::string& path) {
   return done ? Status() : Status(done.error());
 }
 
-// One try; the file appears whole or not at all, so another try is harmless.
-grpc::Status ShareFiles::send(const std::string& path, const std::string& source, ProgressLine& progress,
-                              std::string& local_error) {
-  std::ifstream file(source, std::ios::binary);
-  if (!file) {
-    local_error = source + ": cannot be read; check the path";
-    return grpc::Status::CANCELLED;
-  }
-  Stub stub(x_client.channel());
-  grpc::ClientContext context;
-  v1::UploadFileResponse response;
-  const auto writer = stub.UploadFile(&context, &response);
-  v1::UploadFileRequest part;
-  *part.mutable_target() = at(path);
-  bool open = writer->Write(part);
-  std::string chunk(kChunkBytes, '\0');
-  unsigned long long sent = 0;
-  while (open) {
-    file.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
-    if (file.gcount() == 0) break;
-    part.set_data(chunk.data(), static_cast<std::size_t>(file.gcount()));
-    open = writer->Write(part);
-    sent += static_cast<unsigned long long>(file.gcount());
-    progress.say(fmt::format("{}: {} sent", source, spoken_size(sent)));
-  }
-  if (file.bad()) {
-    local_error = source + ": cannot be read to its end";
-    context.TryCancel();
-  } else {
-    writer->WritesDone();
-  }
-  return writer->Finish();
-}
+// The tries of one upload.
+class ShareFiles::Upload {
+ public:
+  Upload(Client& client, v1::SharePath target, const std::string& source, ProgressLine& progress)
+      : x_client(client), x_target(std::move(target)), x_source(source), x_progress(progress), x_patience(client) {}
 
-Status ShareFiles::upload(const std::string& source, const std::string& path, ProgressLine& progress) {
-  Patience patience(x_client);
-  for (;;) {
-    std::string local_error;
-    const grpc::Status status = send(path, source, progress, local_error);
-    if (!local_error.empty()) return Error{Code::invalid_argument, local_error};
-    if (status.ok()) return {};
-    if (!patience.again(status)) return x_client.error_of(status);
-  }
-}
-
-// One try, from the start.
-grpc::Status ShareFiles::receive(const std::string& path, std::FILE* file, ProgressLine& progress,
-                                 std::string& local_error) {
-  std::uint64_t size = 0;
-  v1::DownloadFileRequest request;
-  *request.mutable_file() = at(path);
-  Stub stub(x_client.channel());
-  grpc::ClientContext context;
-  const auto reader = stub.DownloadFile(&context, request);
-  v1::FileChunk chunk;
-  while (local_error.empty() && reader->Read(&chunk)) {
-    const std::string& data = chunk.data();
-    if (chunk.offset() != size) {
-      local_error =
-          fmt::format("the controller sent byte {} where byte {} comes next; start again", chunk.offset(), size);
-    } else if (std::fwrite(data.data(), 1, data.size(), file) != data.size()) {
-      local_error = std::string("cannot write: ") + std::strerror(errno);
+  Result<std::uint64_t> run() {
+    for (;;) {
+      const auto begun = Patience::Clock::now();
+      const grpc::Status status = send();
+      if (!x_local_error.empty()) return Error{Code::invalid_argument, x_local_error};
+      if (status.ok()) return x_response.size();
+      if (!x_patience.again(status, begun)) return x_client.error_of(status);
     }
-    size += data.size();
-    progress.say(fmt::format("{}: {} received", path, spoken_size(size)));
   }
-  if (!local_error.empty()) context.TryCancel();
-  grpc::Status status = reader->Finish();
-  if (status.ok() && local_error.empty() && std::fflush(file) != 0) {
-    local_error = std::string("cannot write: ") + std::strerror(errno);
+
+ private:
+  grpc::Status send() {
+    std::ifstream file(x_source, std::ios::binary | std::ios::ate);
+    const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
+    if (size < 0 || !file.seekg(0)) {
+      x_local_error = x_source + ": cannot be read; check the path";
+      return grpc::Status::CANCELLED;
+    }
+    Stub stub(x_client.channel());
+    grpc::ClientContext context;
+    const auto writer = stub.UploadFile(&context, &x_response);
+    v1::UploadFileRequest part;
+    *part.mutable_target() = x_target;
+    part.set_size(static_cast<std::uint64_t>(size));
+    bool open = writer->Write(part);
+    std::string chunk(kChunkBytes, '\0');
+    std::uint64_t sent = 0;
+    while (open && file.read(chunk.data(), static_cast<std::streamsize>(chunk.size())).gcount() > 0) {
+      part.set_data(chunk.data(), static_cast<std::size_t>(file.gcount()));
+      open = writer->Write(part);
+      if (open) sent += part.data().size();
+      if (sent > std::exchange(x_furthest, std::max(x_furthest, sent))) x_patience.progress();
+      x_progress.say(fmt::format("{}: {} of {} sent", x_source, spoken_size(sent),
+                                 spoken_size(static_cast<unsigned long long>(size))));
+    }
+    if (file.bad()) {
+      x_local_error = x_source + ": cannot be read to its end";
+      context.TryCancel();
+    } else {
+      writer->WritesDone();
+    }
+    return writer->Finish();
   }
-  return status;
+
+  Client& x_client;
+  const v1::SharePath x_target;
+  const std::string& x_source;
+  ProgressLine& x_progress;
+  Patience x_patience;
+  v1::UploadFileResponse x_response;
+  std::string x_local_error;
+  std::uint64_t x_furthest = 0;  // of all tries
+};
+
+Result<std::uint64_t> ShareFiles::upload(const std::string& source, const std::string& path, ProgressLine& progress) {
+  return Upload(x_client, at(path), source, progress).run();
 }
 
-// Into a file beside, renamed when whole: a half download never has the name.
-Status ShareFiles::download(const std::string& path, const std::string& destination, ProgressLine& progress) {
-  const std::string part = fmt::format("{}.part-{}", destination, getpid());
-  Patience patience(x_client);
-  for (;;) {
-    const PartialFile partial(part);
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(part.c_str(), "wb"), std::fclose);
-    if (!file) return Error{Code::invalid_argument, destination + ": cannot be written: " + std::strerror(errno)};
-    std::string local_error;
-    const grpc::Status status = receive(path, file.get(), progress, local_error);
-    if (status.ok() && local_error.empty() && std::rename(part.c_str(), destination.c_str()) != 0) {
-      local_error = std::string("cannot be renamed: ") + std::strerror(errno);
-    }
-    if (status.ok() && local_error.empty()) return {};
-    std::remove(part.c_str());
-    if (!local_error.empty()) return Error{Code::internal, destination + ": " + local_error};
-    if (!patience.again(status)) return x_client.error_of(status);
-  }
+FileSource ShareFiles::source() {
+  FileSource source;
+  source.list = [this](const std::string& path) { return list(path); };
+  source.read = [this](grpc::ClientContext& context, const std::string& path, std::uint64_t offset) {
+    v1::DownloadFileRequest request;
+    *request.mutable_file() = at(path);
+    request.set_offset(offset);
+    Stub stub(x_client.channel());
+    return stub.DownloadFile(&context, request);
+  };
+  return source;
 }
 
 }  // namespace trainyard::cli

@@ -273,17 +273,18 @@ Row Kind<v1::Account>::row(const v1::Account& item) {
 }
 
 std::vector<std::string> Kind<v1::Share>::columns() {
-  return {"Name", "Account"};
+  return {"Name", "Account", "State"};
 }
 Json Kind<v1::Share>::json(const v1::Share& item) {
   Json out;
   out["account"] = item.account();
   out["creationTime"] = when(item.has_creation_time(), item.creation_time());
   out["name"] = item.name();
+  out["provisioningState"] = item.provisioning_state();
   return out;
 }
 Row Kind<v1::Share>::row(const v1::Share& item) {
-  return {item.name(), item.account()};
+  return {item.name(), item.account(), item.provisioning_state()};
 }
 
 }  // namespace trainyard::cli

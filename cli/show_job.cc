@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/util/time_util.h>
 
-#include "cli/job_toolkits.h"
+#include "batchai/job_toolkits.h"
 #include "cli/show.h"
 #include "cli/show_parts.h"
 #include "common/time.h"
@@ -134,7 +134,7 @@ void add_spec(const v1::Job& job, Json& out) {
   out["schedulingPriority"] = priority_name(spec.scheduling_priority());
   out["secrets"] = null_if_empty(secret_names(spec.secrets()));
   out["stdOutErrPathPrefix"] = spec.std_out_err_path_prefix();
-  add_toolkits(spec, out);
+  batchai::add_toolkits(spec, out);
 }
 
 }  // namespace

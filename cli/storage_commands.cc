@@ -1,13 +1,12 @@
+// Storage accounts and shares. share_commands.cc has the files on them.
 #include <fmt/format.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <set>
+#include <algorithm>
+#include <optional>
 
 #include "cli/commands.h"
+#include "cli/share_files.h"
 #include "cli/show.h"
-#include "cli/transfer.h"
 #include "trainyard/v1/volumes.grpc.pb.h"
 
 namespace trainyard::cli {
@@ -15,30 +14,13 @@ namespace {
 
 using Stub = v1::Volumes::Stub;
 
-constexpr std::size_t kChunkBytes = 256 * 1024;
-
 struct Options {
-  std::string group, name, location, sku;
-  std::string account, share, path, source, destination;
-  std::vector<std::string> tags;
-  bool no_progress = false;
+  std::string group, name, location, sku, account;
+  bool must_exist = false;
 };
+using Shared = std::shared_ptr<Options>;
 
-// As Azure's command line has it: a flag, or the environment.
-Status find_account(Options& options) {
-  for (const char* variable : {"TRAINYARD_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT"}) {
-    const char* value = std::getenv(variable);
-    if (options.account.empty() && value != nullptr) options.account = value;
-  }
-  if (!options.account.empty()) return {};
-  return Error{Code::invalid_argument, "no storage account: give --account-name, or set TRAINYARD_STORAGE_ACCOUNT"};
-}
-
-void set_path(v1::SharePath& target, const Options& options, const std::string& path) {
-  target.set_account(options.account);
-  target.set_share(options.share);
-  target.set_path(path);
-}
+constexpr const char* kNoQuota = "a share has no limit of its own; the file system of its place has";
 
 int create_account(Program& program, const Options& options) {
   v1::CreateAccountRequest request;
@@ -58,208 +40,85 @@ int list_accounts(Program& program, const Options& options) {
   return accounts ? program.print(show_all(accounts->accounts())) : program.exit_code();
 }
 
-// As Azure's command line answers these.
-Answer created(bool was_created) {
-  return Answer{Json{{"created", was_created}}, Table{{"Created"}, {{was_created ? "True" : "False"}}}};
-}
-
-int create_share(Program& program, Options& options) {
-  if (const auto found = find_account(options); !found) return program.fail(found.error());
+int create_share(Program& program, const Options& options) {
+  const auto account = storage_account(options.account);
+  if (!account) return program.usage(account.error());
   v1::CreateShareRequest request;
   request.set_request_id(new_request_id());
-  request.set_account(options.account);
+  request.set_account(*account);
   request.set_name(options.name);
-  return program.ask(&Stub::CreateShare, request) ? program.print(created(true)) : program.exit_code();
+  return program.ask(&Stub::CreateShare, request) ? program.print(show_flag("created", true)) : program.exit_code();
 }
 
-int list_shares(Program& program, Options& options) {
-  if (const auto found = find_account(options); !found) return program.fail(found.error());
+// The account's shares, or nullopt with the error printed.
+std::optional<v1::ListSharesResponse> shares_of(Program& program, const Options& options) {
+  const auto account = storage_account(options.account);
+  if (!account) {
+    program.usage(account.error());
+    return std::nullopt;
+  }
   v1::ListSharesRequest request;
-  request.set_account(options.account);
-  const auto shares = program.ask(&Stub::ListShares, request);
+  request.set_account(*account);
+  return program.ask(&Stub::ListShares, request);
+}
+
+const v1::Share* find_share(const v1::ListSharesResponse& shares, const std::string& name) {
+  const auto found = std::find_if(shares.shares().begin(), shares.shares().end(), [&](const v1::Share& share) {
+    return CLI::detail::to_lower(share.name()) == CLI::detail::to_lower(name);
+  });
+  return found == shares.shares().end() ? nullptr : &*found;
+}
+
+int list_shares(Program& program, const Options& options) {
+  const auto shares = shares_of(program, options);
   return shares ? program.print(show_all(shares->shares())) : program.exit_code();
 }
 
-int create_directory(Program& program, Options& options) {
-  if (const auto found = find_account(options); !found) return program.fail(found.error());
-  v1::CreateDirectoryRequest request;
+int show_share(Program& program, const Options& options) {
+  const auto shares = shares_of(program, options);
+  if (!shares) return program.exit_code();
+  const v1::Share* share = find_share(*shares, options.name);
+  if (share != nullptr) return program.print(show_one(*share));
+  return program.fail(Error{Code::not_found, "there is no share " + options.name + " in the storage account"});
+}
+
+int share_exists(Program& program, const Options& options) {
+  const auto shares = shares_of(program, options);
+  if (!shares) return program.exit_code();
+  return program.print(show_flag("exists", find_share(*shares, options.name) != nullptr));
+}
+
+// No time limit: the call goes on until the last file is gone. A controller or node that goes away meanwhile is waited
+// for, and asked again.
+int delete_share(Program& program, const Options& options) {
+  const auto shares = shares_of(program, options);
+  if (!shares) return program.exit_code();
+  const v1::Share* share = find_share(*shares, options.name);
+  if (share == nullptr && options.must_exist) {
+    return program.fail(Error{Code::not_found, "there is no share " + options.name + " in the storage account"});
+  }
+  if (share == nullptr) return program.print(show_flag("deleted", false));
+  if (!program.confirmed("", Program::Scripts::go_on)) return program.exit_code();
+  const auto client = program.client();
+  if (!client) return program.fail(client.error());
+  v1::DeleteShareRequest request;
   request.set_request_id(new_request_id());
-  set_path(*request.mutable_directory(), options, relative_path(options.name));
-  const auto answer = program.ask(&Stub::CreateDirectory, request);
-  return answer ? program.print(created(answer->created())) : program.exit_code();
-}
-
-int list_files(Program& program, Options& options) {
-  if (const auto found = find_account(options); !found) return program.fail(found.error());
-  v1::ListFilesRequest request;
-  set_path(*request.mutable_directory(), options, relative_path(options.path));
-  const auto files = program.ask(&Stub::ListFiles, request);
-  return files ? program.print(show_all(files->files())) : program.exit_code();
-}
-
-int delete_file(Program& program, Options& options) {
-  if (const auto found = find_account(options); !found) return program.fail(found.error());
-  if (!program.confirmed()) return program.exit_code();
-  v1::DeleteFileRequest request;
-  request.set_request_id(new_request_id());
-  set_path(*request.mutable_file(), options, relative_path(options.path));
-  return program.ask(&Stub::DeleteFile, request) ? static_cast<int>(kDone) : program.exit_code();
-}
-
-// Where an upload goes: into --path when that is a directory of the share, else --path is the file itself.
-Result<std::string> upload_target(Client& client, const Options& options) {
-  const std::string name = std::filesystem::path(options.source).filename().string();
-  const std::string path = relative_path(options.path);
-  if (path.empty()) return name;
-  v1::ListFilesRequest request;
-  set_path(*request.mutable_directory(), options, path);
-  const auto listing = client.call(&Stub::ListFiles, request);
-  if (listing) return path + "/" + name;
-  const Code code = listing.error().code;
-  const bool no_directory =
-      code == Code::not_found || code == Code::failed_precondition || code == Code::invalid_argument;
-  if (!no_directory || options.path.ends_with('/')) return listing.error();
-  return path;
-}
-
-void add_upload(Answer& answer, const std::string& path, std::uint64_t size) {
-  answer.value.push_back({{"contentLength", size}, {"name", last_part(path)}, {"path", path}});
-  answer.table.rows.push_back({last_part(path), path, std::to_string(size)});
-}
-
-// One try of an upload; the file appears whole or not at all, so another try is harmless.
-grpc::Status send_file(Client& client, const Options& options, const std::string& source, const std::string& target,
-                       std::string& local_error, v1::UploadFileResponse& response) {
-  std::ifstream file(source, std::ios::binary);
-  if (!file) {
-    local_error = source + ": cannot be read; check the path";
-    return grpc::Status::CANCELLED;
-  }
-  Stub stub(client.channel());
-  grpc::ClientContext context;
-  const auto writer = stub.UploadFile(&context, &response);
-  v1::UploadFileRequest part;
-  set_path(*part.mutable_target(), options, target);
-  bool open = writer->Write(part);
-  std::string chunk(kChunkBytes, '\0');
-  while (open) {
-    file.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
-    if (file.gcount() == 0) break;
-    part.set_data(chunk.data(), static_cast<std::size_t>(file.gcount()));
-    open = writer->Write(part);
-  }
-  if (file.bad()) {
-    local_error = source + ": cannot be read to its end";
-    context.TryCancel();
-  } else {
-    writer->WritesDone();
-  }
-  return writer->Finish();
-}
-
-// Tries while that may help. The size of what is there then.
-Result<std::uint64_t> upload_file(Client& client, const Options& options, const std::string& source,
-                                  const std::string& target) {
-  Patience patience(client);
+  request.set_account(share->account());
+  request.set_name(share->name());
+  const ProgressLine progress("deleting share " + share->name() + " and its files");
+  set_interrupt_note("the share can no longer be used, and some of its files are gone; delete it again to go on");
+  Patience patience(**client);
   for (;;) {
-    std::string local_error;
-    v1::UploadFileResponse response;
-    const grpc::Status status = send_file(client, options, source, target, local_error, response);
-    if (!local_error.empty()) return Error{Code::invalid_argument, local_error};
-    if (status.ok()) return response.size();
-    if (!patience.again(status)) return client.error_of(status);
+    Stub stub((*client)->channel());
+    grpc::ClientContext context;
+    v1::DeleteShareResponse response;
+    const auto begun = Patience::Clock::now();
+    const grpc::Status status = stub.DeleteShare(&context, request, &response);
+    if (status.ok()) break;
+    if (!patience.again(status, begun)) return program.fail((*client)->error_of(status));
   }
-}
-
-// The content of directory `source` into directory `target`, with all below.
-Status upload_directory(Client& client, const Options& options, const std::filesystem::path& source,
-                        const std::string& target, Answer& answer) {
-  if (!target.empty()) {
-    v1::CreateDirectoryRequest request;
-    request.set_request_id(new_request_id());
-    set_path(*request.mutable_directory(), options, target);
-    if (const auto made = client.call(&Stub::CreateDirectory, request); !made) return made.error();
-  }
-  std::error_code failed;
-  std::set<std::filesystem::path> entries;
-  for (const auto& entry : std::filesystem::directory_iterator(source, failed)) entries.insert(entry.path());
-  if (failed) return Error{Code::invalid_argument, source.string() + ": cannot be read: " + failed.message()};
-  for (const std::filesystem::path& entry : entries) {
-    const std::string below = (target.empty() ? "" : target + "/") + entry.filename().string();
-    if (std::filesystem::is_directory(entry, failed)) {
-      if (auto done = upload_directory(client, options, entry, below, answer); !done) return done;
-      continue;
-    }
-    if (!std::filesystem::is_regular_file(entry, failed)) {
-      return Error{Code::invalid_argument, entry.string() + ": is neither a file nor a directory; move it away"};
-    }
-    const auto size = upload_file(client, options, entry.string(), below);
-    if (!size) return size.error();
-    add_upload(answer, below, *size);
-  }
-  return {};
-}
-
-int upload(Program& program, Options& options) {
-  if (const auto found = find_account(options); !found) return program.fail(found.error());
-  std::error_code ignored;
-  const bool directory = std::filesystem::is_directory(options.source, ignored);
-  if (!directory && !std::filesystem::is_regular_file(options.source, ignored)) {
-    return program.fail(
-        Error{Code::invalid_argument, "--source: " + options.source + " is not a file or directory that can be read"});
-  }
-  auto client = program.client();
-  if (!client) return program.fail(client.error());
-  Answer answer{Json::array(), Table{{"Name", "Path", "Size"}, {}}};
-  if (directory) {
-    const auto done = upload_directory(**client, options, options.source, relative_path(options.path), answer);
-    return done ? program.print(answer) : program.fail(done.error());
-  }
-  const auto target = upload_target(**client, options);
-  if (!target) return program.fail(target.error());
-  const auto size = upload_file(**client, options, options.source, *target);
-  if (!size) return program.fail(size.error());
-  add_upload(answer, *target, *size);
-  answer.value = Json(answer.value.at(0));
-  return program.print(answer);
-}
-
-FileSource files_of(Client& client, const Options& options) {
-  FileSource source;
-  source.list = [&](const std::string& path) -> Result<std::vector<v1::FileEntry>> {
-    v1::ListFilesRequest request;
-    set_path(*request.mutable_directory(), options, path);
-    const auto listing = client.call(&Stub::ListFiles, request);
-    if (!listing) return listing.error();
-    return std::vector<v1::FileEntry>(listing->files().begin(), listing->files().end());
-  };
-  source.read = [&](grpc::ClientContext& context, const std::string& path, std::uint64_t offset) {
-    v1::DownloadFileRequest request;
-    set_path(*request.mutable_file(), options, path);
-    request.set_offset(offset);
-    Stub stub(client.channel());
-    return stub.DownloadFile(&context, request);
-  };
-  return source;
-}
-
-int download(Program& program, Options& options) {
-  if (const auto found = find_account(options); !found) return program.fail(found.error());
-  auto client = program.client();
-  if (!client) return program.fail(client.error());
-  const auto copies = download(**client, files_of(**client, options), options.path, options.destination);
-  return copies ? program.print(show_copies(*copies)) : program.fail(copies.error());
-}
-
-using Shared = std::shared_ptr<Options>;
-
-void add_account_flag(CLI::App& command, const Shared& options, Program& program) {
-  command.add_option("--account-name", options->account, "Storage account [$TRAINYARD_STORAGE_ACCOUNT]");
-  program.refuse_flags(command, {"--account-key", "--connection-string", "--sas-token"});
-}
-
-void add_share_flag(CLI::App& command, const Shared& options) {
-  command.add_option("-s,--share-name", options->share, "Share")->required();
+  set_interrupt_note(nullptr);
+  return program.print(show_flag("deleted", true));
 }
 
 void add_accounts(CLI::App& storage, Program& program, const Shared& options) {
@@ -284,55 +143,30 @@ void add_shares(CLI::App& storage, Program& program, const Shared& options) {
   CLI::App& creating = program.command(shares, "create", "Create a share",
                                        "trainyard storage share create --name myshare --account-name mystorageaccount",
                                        [=, &program] { return create_share(program, *options); });
-  creating.add_option("-n,--name", options->name, "Name of the share")->required();
-  add_account_flag(creating, options, program);
   program.refuse_flags(creating, {"--quota", "--metadata"});
+  CLI::App& showing = program.command(shares, "show", "Show a share",
+                                      "trainyard storage share show --name myshare --account-name mystorageaccount",
+                                      [=, &program] { return show_share(program, *options); });
+  CLI::App& asking = program.command(shares, "exists", "Whether there is a share",
+                                     "trainyard storage share exists --name myshare --account-name mystorageaccount",
+                                     [=, &program] { return share_exists(program, *options); });
+  CLI::App& deleting =
+      program.command(shares, "delete", "Delete a share with all its files, once nothing mounts it",
+                      "trainyard storage share delete --name myshare --account-name mystorageaccount -y",
+                      [=, &program] { return delete_share(program, *options); });
+  program.add_yes(deleting);
+  deleting.add_flag("--fail-not-exist", options->must_exist,
+                    "Fail when there is no such share [answers deleted: false]");
+  program.refuse_flags(deleting, {"--snapshot", "--delete-snapshots"});
+  for (CLI::App* command : {&creating, &showing, &asking, &deleting}) {
+    command->add_option("-n,--name", options->name, "Name of the share")->required();
+    add_account_flag(*command, options->account, program);
+  }
   add_account_flag(program.command(shares, "list", "List an account's shares",
                                    "trainyard storage share list --account-name mystorageaccount -o table",
                                    [=, &program] { return list_shares(program, *options); }),
-                   options, program);
-  CLI::App& directories = program.group(storage, "directory", "Directories of a share");
-  CLI::App& making =
-      program.command(directories, "create", "Create a directory, with its parents",
-                      "trainyard storage directory create -n cifar -s myshare --account-name mystorageaccount",
-                      [=, &program] { return create_directory(program, *options); });
-  making.add_option("-n,--name", options->name, "Path of the directory in the share")->required();
-  add_share_flag(making, options);
-  add_account_flag(making, options, program);
-}
-
-void add_files(CLI::App& storage, Program& program, const Shared& options) {
-  CLI::App& files = program.group(storage, "file", "Files of a share");
-  CLI::App& uploading = program.command(
-      files, "upload", "Copy a file, or a directory's content, to a share",
-      "trainyard storage file upload -p cifar -s myshare --source train.py --account-name mystorageaccount",
-      [=, &program] { return upload(program, *options); });
-  uploading.add_option("--source", options->source, "The file or directory here")->required();
-  uploading.add_option("-p,--path", options->path, "A directory of the share, or the file's path there [its root]");
-  CLI::App& downloading = program.command(
-      files, "download", "Copy a file or a whole directory from a share; goes on where it stopped",
-      "trainyard storage file download -p cifar/saved_models/model.h5 -s myshare --account-name mystorageaccount",
-      [=, &program] { return download(program, *options); });
-  downloading.add_option("-p,--path", options->path, "Path of the file or directory in the share")->required();
-  downloading.add_option("--dest", options->destination, "File or directory here [the file's name, here]");
-  CLI::App& listing = program.command(files, "list", "List a directory of a share",
-                                      "trainyard storage file list -s myshare -p cifar --account-name mystorageaccount",
-                                      [=, &program] { return list_files(program, *options); });
-  listing.add_option("-p,--path", options->path, "Directory in the share [its root]");
-  CLI::App& deleting =
-      program.command(files, "delete", "Delete a file of a share",
-                      "trainyard storage file delete -p cifar/old.py -s myshare --account-name mystorageaccount -y",
-                      [=, &program] { return delete_file(program, *options); });
-  deleting.add_option("-p,--path", options->path, "Path of the file in the share")->required();
-  program.add_confirmation(deleting);
-  for (CLI::App* command : {&uploading, &downloading, &listing, &deleting}) {
-    add_share_flag(*command, options);
-    add_account_flag(*command, options, program);
-  }
-  for (CLI::App* command : {&uploading, &downloading}) {
-    command->add_flag("--no-progress", options->no_progress, "Accepted; it is shown on a terminal only");
-    program.refuse_flags(*command, {"--metadata", "--content-type", "--max-connections", "--validate-content"});
-  }
+                   options->account, program);
+  for (const char* none : {"update", "stats"}) program.refuse_command(shares, none, kNoQuota);
 }
 
 }  // namespace
@@ -342,7 +176,7 @@ void add_storage_commands(CLI::App& app, Program& program) {
   auto options = std::make_shared<Options>();
   add_accounts(storage, program, options);
   add_shares(storage, program, options);
-  add_files(storage, program, options);
+  add_share_commands(storage, program);
 }
 
 }  // namespace trainyard::cli

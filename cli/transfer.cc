@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -54,30 +53,10 @@ void remove_other_parts(const fs::path& local, const std::string& part) {
   }
 }
 
-// One line on the terminal, a few times a second.
-class Progress {
- public:
-  void at(const std::string& name, std::uint64_t have, std::uint64_t size) {
-    const auto now = std::chrono::steady_clock::now();
-    if (::isatty(STDERR_FILENO) != 1 || now - x_said < std::chrono::milliseconds(200)) return;
-    x_said = now;
-    constexpr double kMega = 1e6;
-    fmt::print(stderr, "\r\033[K{}: {:.1f} of {:.1f} MB", name, static_cast<double>(have) / kMega,
-               static_cast<double>(size) / kMega);
-    x_shown = true;
-  }
-  ~Progress() {
-    if (x_shown) fmt::print(stderr, "\r\033[K");
-  }
-
- private:
-  std::chrono::steady_clock::time_point x_said = std::chrono::steady_clock::now();
-  bool x_shown = false;
-};
-
 class Download {
  public:
-  Download(Client& client, const FileSource& source) : x_client(client), x_source(source) {}
+  Download(Client& client, const FileSource& source, ProgressLine& progress)
+      : x_client(client), x_source(source), x_progress(progress) {}
 
   Status directory(const std::string& path, const fs::path& to) {
     std::error_code failed;
@@ -91,7 +70,7 @@ class Download {
         return Error{Code::data_loss,
                      fmt::format("{}: the controller lists \"{}\", which is no file name", path, name)};
       }
-      const std::string below = path.empty() ? name : path + "/" + name;
+      const std::string below = join_path(path, name);
       const Status done = entry.is_directory() ? directory(below, to / name) : file(below, entry, to / name);
       if (!done) return done;
     }
@@ -138,7 +117,7 @@ class Download {
       while (written && have < entry.size() && reader->Read(&chunk)) {
         written = take(fd, chunk, entry.size(), have, local);
         patience.progress();
-        x_progress.at(entry.name(), have, entry.size());
+        x_progress.say(fmt::format("{}: {} of {}", path, spoken_size(have), spoken_size(entry.size())));
       }
       // Also of a file that grew meanwhile: this copy is of the version that was listed.
       if (!written || have == entry.size()) context.TryCancel();
@@ -174,7 +153,7 @@ class Download {
 
   Client& x_client;
   const FileSource& x_source;
-  Progress x_progress;
+  ProgressLine& x_progress;
 };
 
 }  // namespace
@@ -185,7 +164,7 @@ std::string relative_path(const std::string& path) {
   while (from <= path.size()) {
     const std::size_t slash = std::min(path.find('/', from), path.size());
     const std::string part = path.substr(from, slash - from);
-    if (!part.empty() && part != ".") out += (out.empty() ? "" : "/") + part;
+    if (part != ".") out = join_path(out, part);
     from = slash + 1;
   }
   return out;
@@ -195,10 +174,20 @@ std::string last_part(const std::string& path) {
   return path.substr(path.rfind('/') + 1);
 }
 
-Result<Copies> download(Client& client, const FileSource& source, const std::string& path, const std::string& to) {
+std::string join_path(const std::string& directory, const std::string& name) {
+  return directory.empty() || name.empty() ? directory + name : directory + "/" + name;
+}
+
+Status download_file(Client& client, const FileSource& source, const std::string& path, const v1::FileEntry& entry,
+                     const std::string& to, ProgressLine& progress) {
+  return Download(client, source, progress).file(path, entry, to);
+}
+
+Result<Copies> download(Client& client, const FileSource& source, const std::string& path, const std::string& to,
+                        ProgressLine& progress) {
   const std::string wanted = relative_path(path);
   const auto slash = wanted.rfind('/');
-  Download under_way(client, source);
+  Download under_way(client, source, progress);
   std::optional<v1::FileEntry> found;
   if (!wanted.empty()) {
     const auto entries = source.list(slash == std::string::npos ? "" : wanted.substr(0, slash));
@@ -220,6 +209,18 @@ Result<Copies> download(Client& client, const FileSource& source, const std::str
   }
   if (!done) return done.error();
   return Copies{std::move(under_way.copies), of_directory};
+}
+
+Status write_out(const std::string& data) {
+  for (std::size_t done = 0; done < data.size();) {
+    const ssize_t wrote = ::write(STDOUT_FILENO, data.data() + done, data.size() - done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0) {
+      return Error{Code::internal, std::string("cannot write to standard output: ") + std::strerror(errno)};
+    }
+    done += static_cast<std::size_t>(wrote);
+  }
+  return {};
 }
 
 Answer show_copies(const Copies& copies) {

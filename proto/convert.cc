@@ -140,6 +140,7 @@ void to_proto(const core::Account& row, const std::string& group, v1::Account& m
 void to_proto(const core::Share& row, const std::string& account, v1::Share& message) {
   message.set_account(account);
   message.set_name(row.name);
+  message.set_provisioning_state(row.deleting ? "deleting" : "succeeded");
   set_time(row.created_ms, *message.mutable_creation_time());
 }
 

@@ -106,8 +106,8 @@ void read_containers(Reader& reader, core::Tables& tables, Known& known) {
     known.accounts.insert(tables.accounts.back().id);
     return std::nullopt;
   });
-  reader.rows("shares", "id,account,name,created_ms", "id", [&](const Statement& row) -> Refusal {
-    core::Share share{{row.number(0)}, {row.number(1)}, row.text(2), row.integer(3)};
+  reader.rows("shares", "id,account,name,created_ms,deleting", "id", [&](const Statement& row) -> Refusal {
+    core::Share share{{row.number(0)}, {row.number(1)}, row.text(2), row.integer(3), row.integer(4) != 0};
     if (Refusal why = missing(known.accounts, share.account, "account")) return why;
     tables.shares.push_back(std::move(share));
     return std::nullopt;

@@ -116,7 +116,7 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
                                    "reported", "stop_ordered", "confirm_revision", "gpu_uuids"},
                                   3));
   prepare(w.x_account, upsert_sql("accounts", {"id", "group_id", "name", "location", "sku", "place", "created_ms"}));
-  prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms"}));
+  prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms", "deleting"}));
   prepare(w.x_file_server,
           upsert_sql("file_servers", {"id", "workspace", "name", "address", "export_path", "created_ms", "body"}));
   prepare(w.x_request,
@@ -188,7 +188,7 @@ int RowWriter::upsert(const core::Changes& changes) {
     return x_account.run(row.id.value, row.group.value, row.name, row.location, row.sku, row.place, row.created_ms);
   });
   code = each(code, changes.shares, [&](const core::Share& row) {
-    return x_share.run(row.id.value, row.account.value, row.name, row.created_ms);
+    return x_share.run(row.id.value, row.account.value, row.name, row.created_ms, row.deleting);
   });
   code = each(code, changes.file_servers, [&](const core::FileServer& row) {
     return x_file_server.run(row.id.value, row.workspace.value, row.name, row.address, row.export_path, row.created_ms,

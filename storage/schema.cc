@@ -59,6 +59,10 @@ ALTER TABLE nodes ADD COLUMN body TEXT NOT NULL DEFAULT '{}';
                                      R"sql(
 CREATE TABLE file_servers (id INTEGER PRIMARY KEY, workspace INTEGER NOT NULL, name TEXT NOT NULL, address TEXT NOT NULL,
   export_path TEXT NOT NULL, created_ms INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+)sql",
+                                     // Shares whose files are being removed.
+                                     R"sql(
+ALTER TABLE shares ADD COLUMN deleting INTEGER NOT NULL DEFAULT 0;
 )sql"};
 
 }  // namespace

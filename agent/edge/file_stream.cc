@@ -28,6 +28,9 @@ FileOperation operation_from(const v1::FileOperation& message) {
     case v1::FileOperation::KIND_DELETE:
       operation.kind = FileOperation::Kind::remove;
       break;
+    case v1::FileOperation::KIND_DELETE_SHARE:
+      operation.kind = FileOperation::Kind::remove_share;
+      break;
     default:
       break;
   }
@@ -72,6 +75,7 @@ class GrpcFileStream final : public FileStream, public CallStream<v1::FileReply,
     if (!done.status.ok()) last->set_message(valid_utf8(done.status.error().message));
     last->set_size(done.size);
     last->set_created(done.created);
+    last->set_more(done.more);
     push_last(std::move(reply));
   }
   void cancel() override { cancel_call(); }

@@ -14,7 +14,7 @@
 namespace trainyard::agent {
 
 struct FileOperation {
-  enum class Kind { none, list, read, write, mkdir, remove };
+  enum class Kind { none, list, read, write, mkdir, remove, remove_share };
   Kind kind = Kind::none;
   std::string volume_kind, root, path;
   std::uint64_t offset = 0;
@@ -30,6 +30,7 @@ struct FileDone {
   Status status;
   std::uint64_t size = 0;
   bool created = false;
+  bool more = false;  // of remove_share: something is left
 };
 
 // Each handler but on_closed answers one read_next().

@@ -1,6 +1,8 @@
 #include "agent/loop/file_server.h"
 
 #include <algorithm>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -14,6 +16,8 @@ namespace {
 constexpr std::size_t kMaxSessions = 128;  // each may be a process
 constexpr std::size_t kMaxListingBytes = 2 * 1024 * 1024;
 constexpr DurationMs kShortDeadlineMs = 30'000;
+constexpr std::chrono::seconds kTidyUpWithin(5);
+constexpr const char* kRemoveForMs = "8000";  // then the controller asks again: a user who went away is noticed
 
 Result<std::vector<ListedFile>> parse_listing(const std::string& text) {
   std::vector<ListedFile> files;
@@ -51,8 +55,7 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
     handlers.on_data = [self = shared_from_this()](std::string data) { self->on_data(std::move(data)); };
     handlers.on_finish = [self = shared_from_this()] { self->on_finish(); };
     handlers.on_closed = [self = shared_from_this(), closed = std::move(closed)] {
-      if (self->x_helper) self->x_helper->kill();
-      self->x_helper = nullptr;
+      self->drop_helper();
       self->x_stream = nullptr;
       closed();
     };
@@ -64,6 +67,16 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
   }
 
  private:
+  // A write that was broken off hears the end of its input, and removes its unfinished file; all else is killed.
+  void drop_helper() {
+    const auto helper = std::exchange(x_helper, nullptr);
+    if (!helper) return;
+    if (!x_writing || x_exit) return helper->kill();
+    helper->close_input();
+    const auto timer = std::make_shared<boost::asio::steady_timer>(x_context.io, kTidyUpWithin);
+    timer->async_wait([timer, helper](boost::system::error_code) { helper->kill(); });
+  }
+
   void begin(const FileOperation& operation) {
     if (x_too_many) {
       return finish({.status = Error{Code::resource_exhausted, "the node serves too many files at once; try again"}});
@@ -87,6 +100,8 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
         return change({"mkdir", operation.root, path});
       case FileOperation::Kind::remove:
         return change({"delete", operation.root, path});
+      case FileOperation::Kind::remove_share:
+        return remove_share(operation.root);
       case FileOperation::Kind::none:
         break;
     }
@@ -104,6 +119,20 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
                [self = shared_from_this()](HelperResult result) {
                  if (result.exit_code != 0) return self->fail(result.exit_code, result.error);
                  self->finish({.status = {}, .size = 0, .created = result.output.rfind("created", 0) == 0});
+               });
+  }
+
+  void remove_share(const std::string& root) {
+    run_helper(x_context.io, helper_command(x_context, about_share({"remove-share", "--limit", kRemoveForMs, root})),
+               {}, kShortDeadlineMs, [self = shared_from_this()](HelperResult result) {
+                 if (result.exit_code != 0) return self->fail(result.exit_code, result.error);
+                 FileDone done;
+                 const std::string words = "removed ";
+                 if (result.output.starts_with(words)) {
+                   done.size = std::strtoull(result.output.c_str() + words.size(), nullptr, 10);
+                 }
+                 done.more = result.output.find("\nmore") != std::string::npos;
+                 self->finish(done);
                });
   }
 

@@ -60,16 +60,22 @@ Result<Beneath> Beneath::open(const std::string& root) {
   return Beneath(std::move(fd));
 }
 
-Status make_share_directory(const std::string& path) {
-  if (::access(path.c_str(), F_OK) == 0) return {};
+Status check_share_place(const std::string& path) {
   const std::string account = path.substr(0, path.find_last_of('/'));
   const std::string place = account.substr(0, account.find_last_of('/'));
+  if (::access(account.c_str(), F_OK) == 0) return {};
+  if (!place.empty() && ::access(place.c_str(), F_OK) == 0) return {};
+  return Error{Code::failed_precondition,
+               "the share " + path + " cannot be reached: " + place +
+                   " does not exist on this node (is it mounted? See `storage` in the controller's "
+                   "configuration)"};
+}
+
+Status make_share_directory(const std::string& path) {
+  if (::access(path.c_str(), F_OK) == 0) return {};
+  if (auto there = check_share_place(path); !there) return Error{Code::not_found, there.error().message};
+  const std::string account = path.substr(0, path.find_last_of('/'));
   if (::access(account.c_str(), F_OK) != 0) {
-    if (place.empty() || ::access(place.c_str(), F_OK) != 0) {
-      return Error{Code::not_found, "the share " + path + " cannot be made: " + place +
-                                        " does not exist on this node (is it mounted? See `storage` in the "
-                                        "controller's configuration)"};
-    }
     if (::mkdir(account.c_str(), 0755) != 0 && errno != EEXIST) return system_error("cannot create " + account, errno);
     ::chmod(account.c_str(), 0755);
   }

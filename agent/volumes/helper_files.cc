@@ -76,6 +76,8 @@ Status make_directories(const Arguments& arguments) {
 
 Status list(const Arguments& arguments) {
   const auto root = Beneath::open(arguments.words[0]);
+  // Nothing was ever put into the share.
+  if (!root && arguments.share && arguments.words[1] == "." && root.error().code == Code::not_found) return {};
   if (!root) return root.error();
   auto directory = root->open_path(arguments.words[1], O_RDONLY | O_DIRECTORY);
   if (!directory) return directory.error();

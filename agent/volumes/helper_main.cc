@@ -37,6 +37,7 @@ int exit_of_code(Code code) {
 struct Verb {
   Status (*function)(const helper::Arguments&);
   std::size_t least_words;
+  bool makes_share = true;  // with --share: the share's directory, when it is missing
 };
 
 const std::map<std::string, Verb>& verbs() {
@@ -44,12 +45,13 @@ const std::map<std::string, Verb>& verbs() {
       {"mount", {helper::mount, 2}},
       {"unmount", {helper::unmount, 1}},
       {"mkdir", {helper::make_directories, 2}},
-      {"list", {helper::list, 2}},
+      {"list", {helper::list, 2, false}},
       {"read", {helper::read, 2}},
       {"write", {helper::write, 2}},
-      {"delete", {helper::delete_entry, 2}},
+      {"delete", {helper::delete_entry, 2, false}},
       {"remove", {helper::remove, 1}},
       {"remove-beneath", {helper::remove_beneath, 2}},
+      {"remove-share", {helper::remove_share, 1, false}},
       {"ship-log", {helper::ship_log, 3}},
       {"rotate-stdouterr", {helper::rotate_stdouterr, 3}},
       {"keep-earlier", {helper::keep_earlier, 4}},
@@ -81,6 +83,8 @@ bool parse(int argc, char** argv, helper::Arguments& arguments) {
       arguments.mode = static_cast<unsigned>(std::strtoul(value, &end, 8));
     } else if (option == "--offset") {
       arguments.offset = std::strtoull(value, &end, 10);
+    } else if (option == "--limit") {
+      arguments.limit_ms = std::strtoll(value, &end, 10);
     } else {
       return false;
     }
@@ -129,7 +133,11 @@ int helper_main(int argc, char** argv) {
     std::fprintf(stderr, "usage: trainyard-helper VERB [OPTIONS] WORDS...   (started by trainyard-agent)\n");
     return exit_of_code(Code::invalid_argument);
   }
-  Status done = arguments.share ? make_share_directory(arguments.words[0]) : Status();
+  Status done;
+  if (arguments.share) {
+    const std::string& share = arguments.words[0];
+    done = found->second.makes_share ? make_share_directory(share) : check_share_place(share);
+  }
   if (done) done = found->second.function(arguments);
   if (done) return 0;
   std::fprintf(stderr, "%s\n", done.error().message.c_str());

@@ -23,6 +23,8 @@
 //   fails
 //                                when something is mounted below; fine when absent; prints "removed N" (directories)
 //   remove-beneath ROOT PATH     the same of a directory on a share, and the one above it when that is empty then
+//   remove-share [--limit MS] ROOT   all that is in ROOT, and ROOT; links are removed, never followed, and mounts below
+//                                are refused. Prints "removed N", and "more" when the time was over before the end
 //   rotate-stdouterr ROOT PATH ATTEMPT   moves what lies in directory PATH (but `attempts`) to PATH/attempts/ATTEMPT;
 //                                repeats are harmless; fine when PATH is absent
 //   keep-earlier ROOT PATH NAME FILE...   moves those of the files that are in directory PATH to PATH/earlier/NAME;

@@ -13,14 +13,21 @@ struct Arguments {
   unsigned mode = 0;               // of --mode; 0: the verb's default
   std::uint64_t offset = 0;
   bool follow = false;
-  bool share = false;  // words[0] is a share: its directory is made when it is missing
+  std::int64_t limit_ms = 0;  // stop before the end after that long; 0: never
+  bool share = false;         // words[0] is a share: its place must be there, and verbs that put something in make it
 };
 
 // helper_mounts.cc
+// As mountinfo writes it: no links in the directories above, which are ours. The last part is not touched: a dead
+// server may be mounted there.
+std::string resolved(std::string path);
 Status mount(const Arguments& arguments);
 Status unmount(const Arguments& arguments);
+
+// helper_remove.cc
 Status remove(const Arguments& arguments);
 Status remove_beneath(const Arguments& arguments);
+Status remove_share(const Arguments& arguments);
 
 // helper_files.cc
 Status make_directories(const Arguments& arguments);

@@ -81,6 +81,10 @@ struct Engine {
     touched_jobs.insert(id);
     return state.jobs.at(id);
   }
+  Share& edit(ShareId id) {
+    shares.change(id);
+    return state.shares.at(id);
+  }
   Holding& edit(const HoldingKey& key) {
     holdings.change(key);
     touched_nodes.insert(key.first);
@@ -221,6 +225,9 @@ Result<Subject> apply(Engine&, const DeleteJob&);
 Result<Subject> apply(Engine&, const RerunJob&);
 Result<Subject> apply(Engine&, const CreateAccount&);
 Result<Subject> apply(Engine&, const CreateShare&);
+Result<Subject> apply(Engine&, const DeleteShare&);
+Result<Subject> apply(Engine&, const ForgetShare&);
+Result<Subject> apply(Engine&, const NoteExec&);
 Result<Subject> apply(Engine&, const FenceNode&);
 Result<Subject> apply(Engine&, const UpdateGroup&);
 Result<Subject> apply(Engine&, const UpdateWorkspace&);
@@ -235,6 +242,8 @@ Result<ExperimentId> find_experiment(const State&, const ExperimentRef&);
 Result<ClusterId> find_cluster(const State&, const ClusterRef&);
 Result<JobId> find_job(const State&, const JobRef&);
 Result<FileServerId> find_file_server(const State&, const FileServerRef&);
+Result<ShareId> find_share(const State&, const std::string& account, const std::string& share);
+std::string directory_of(const State&, const Share&);
 // The directory on the nodes behind a share. An error begins with `field`.
 Result<Volume> find_volume(const State&, const std::string& field, const std::string& account, const std::string& share,
                            const std::string& relative_mount_path);

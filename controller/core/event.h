@@ -104,6 +104,20 @@ struct CreateAccount {
 struct CreateShare {
   std::string account, name;
 };
+// Refused while something mounts it. Afterwards nothing new can: its files may be removed, which is not the core's
+// work.
+struct DeleteShare {
+  std::string account, name;
+};
+// The share was being deleted, and the last of its files is gone.
+struct ForgetShare {
+  ShareId share;
+};
+// Somebody runs a command in a job: a line of its timeline, nothing else.
+struct NoteExec {
+  JobRef ref;
+  std::string node, what;
+};
 // address, export_path: from the operator's table; empty: a storage node makes it
 struct CreateFileServer {
   FileServerRef ref;
@@ -122,10 +136,11 @@ struct RepairNode {
   std::string node;
 };
 
-using CommandBody = std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment,
-                                 DeleteExperiment, CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster,
-                                 SubmitJob, TerminateJob, DeleteJob, CreateAccount, CreateShare, FenceNode, RepairNode,
-                                 UpdateGroup, UpdateWorkspace, CreateFileServer, DeleteFileServer, RerunJob>;
+using CommandBody =
+    std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment, DeleteExperiment,
+                 CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster, SubmitJob, TerminateJob, DeleteJob,
+                 CreateAccount, CreateShare, FenceNode, RepairNode, UpdateGroup, UpdateWorkspace, CreateFileServer,
+                 DeleteFileServer, DeleteShare, ForgetShare, NoteExec, RerunJob>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 

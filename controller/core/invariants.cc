@@ -1,4 +1,5 @@
 // What must hold between any two events. A broken one is a bug: the process stops with its name.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -112,6 +113,18 @@ void check_file_server(const State& state, const FileServer& row) {
   must(served != state.node_file_servers.end() && served->second.contains(row.id), "node_file_servers", about);
 }
 
+void check_unused(const State& state, const std::string& directory) {
+  const auto on_it = [&](const Volume& volume) { return volume.source == directory; };
+  for (const auto& [id, job] : state.jobs) {
+    must(terminal(job.state) || std::none_of(job.volumes.begin(), job.volumes.end(), on_it),
+         "no job mounts a share that is being deleted", job.name);
+  }
+  for (const auto& [id, cluster] : state.clusters) {
+    must(std::none_of(cluster.volumes.begin(), cluster.volumes.end(), on_it),
+         "no cluster mounts a share that is being deleted", cluster.name);
+  }
+}
+
 template <class Index>
 std::size_t total(const Index& index) {
   std::size_t sum = 0;
@@ -146,6 +159,9 @@ void check_invariants(const State& state) {
     served += row.node.empty() ? 0 : 1;
   }
   must(total(state.node_file_servers) == served, "node_file_servers has those that nodes serve only", "");
+  for (const auto& [id, share] : state.shares) {
+    if (share.deleting) check_unused(state, directory_of(state, share));
+  }
   must(total(state.queues) == queued, "queues has queued jobs only", "");
   must(total(state.active_jobs) == running && state.launches.size() == running, "active_jobs has active jobs only", "");
   must(total(state.job_holdings) == state.holdings.size(), "job_holdings has holdings only", "");

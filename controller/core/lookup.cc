@@ -51,4 +51,19 @@ Result<FileServerId> find_file_server(const State& state, const FileServerRef& r
                "file server " + ref.file_server + " is not in workspace " + ref.workspace + " of group " + ref.group);
 }
 
+Result<AccountId> find_account(const State& state, const std::string& name) {
+  return found(state.account_by_name, path_key({name}), "storage account " + name + " does not exist");
+}
+
+Result<ShareId> find_share(const State& state, const std::string& account, const std::string& share) {
+  auto parent = find_account(state, account);
+  if (!parent.ok()) return parent.error();
+  return found(state.share_by_path, path_key({account, share}),
+               "share " + share + " is not in storage account " + account);
+}
+
+std::string directory_of(const State& state, const Share& share) {
+  return state.accounts.at(share.account).place + "/" + share.name;
+}
+
 }  // namespace trainyard::core

@@ -464,6 +464,19 @@ Result<Subject> apply(Engine& e, const TerminateJob& c) {
   return Subject{Subject::Kind::job, id->value};
 }
 
+Result<Subject> apply(Engine& e, const NoteExec& c) {
+  auto id = find_job(e.state, c.ref);
+  if (!id.ok()) return id.error();
+  const Job& job = e.state.jobs.at(*id);
+  if (job.state != JobState::starting && job.state != JobState::running) {
+    return Error{Code::failed_precondition, "job " + job.name + " does not run (any more)"};
+  }
+  std::size_t most = 200;  // of a script the beginning says enough; a character stays whole
+  while (most < c.what.size() && (static_cast<unsigned char>(c.what[most]) & 0xC0) == 0x80) --most;
+  e.note(subject_of(e.state, job), "exec on " + c.node, c.what.size() > most ? c.what.substr(0, most) + "..." : c.what);
+  return Subject{Subject::Kind::job, id->value};
+}
+
 Result<Subject> apply(Engine& e, const DeleteJob& c) {
   auto id = find_job(e.state, c.ref);
   if (!id.ok()) return id.error();

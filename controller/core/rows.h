@@ -198,6 +198,7 @@ struct Share {
   AccountId account;
   std::string name;
   TimeMs created_ms = 0;
+  bool deleting = false;  // its files are being removed: nothing new may use it
   friend bool operator==(const Share&, const Share&) = default;
 };
 

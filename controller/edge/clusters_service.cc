@@ -3,7 +3,6 @@
 #include "controller/core/lookup.h"
 #include "controller/edge/fill.h"
 #include "controller/edge/job_files.h"
-#include "controller/edge/page.h"
 #include "controller/edge/secret_values.h"
 
 namespace trainyard::controller {
@@ -16,19 +15,15 @@ core::ClusterRef cluster_of(const Request& request) {
   return {request.resource_group(), request.workspace(), request.name()};
 }
 
-// A file operation below the directory of the cluster's set-up task.
-Result<FileTarget> find_in_setup(const core::State& state, const core::ClusterRef& ref, const std::string& path,
-                                 v1::FileOperation::Kind kind) {
-  const auto id = core::find_cluster(state, ref);
-  if (!id) return id.error();
-  const auto place = setup_directory(state.clusters.at(*id));
-  if (!place) return place.error();
-  FileTarget target;
-  target.operation.set_kind(kind);
-  target.operation.set_volume_kind("local");
-  target.operation.set_root(place->volume.source);
-  target.operation.set_path(path.empty() ? place->path : place->path + "/" + path);
-  return target;
+// File operations below the directory of the cluster's set-up task.
+FindBelow find_in_setup(const core::ClusterRef& ref) {
+  return [ref](const core::State& state, const std::string& path, v1::FileOperation::Kind kind) -> Result<FileTarget> {
+    const auto id = core::find_cluster(state, ref);
+    if (!id) return id.error();
+    const auto place = setup_directory(state.clusters.at(*id));
+    if (!place) return place.error();
+    return target_below(*place, path, kind);
+  };
 }
 
 }  // namespace
@@ -68,13 +63,8 @@ grpc::ServerUnaryReactor* ClustersService::GetCluster(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* ClustersService::ListClusters(grpc::CallbackServerContext* context,
                                                         const v1::ListClustersRequest* request,
                                                         v1::ListClustersResponse* response) {
-  return x_context.read(context, [request, response](const core::State& state, TimeMs) {
-    const auto workspace = core::find_workspace(state, request->resource_group(), request->workspace());
-    if (!workspace) return to_grpc(workspace.error());
-    const std::string prefix = core::path_key({request->resource_group(), request->workspace()}) + "/";
-    return to_grpc(fill_page(*request, *response, state.cluster_by_path, prefix,
-                             [&](ClusterId id) { return show(state, id, *response->add_clusters()); }));
-  });
+  return list_in_workspace(x_context, context, request, response, &core::State::cluster_by_path,
+                           [response] { return response->add_clusters(); });
 }
 
 grpc::ServerUnaryReactor* ClustersService::ResizeCluster(grpc::CallbackServerContext* context,
@@ -115,38 +105,12 @@ grpc::ServerUnaryReactor* ClustersService::AutoScaleCluster(grpc::CallbackServer
 grpc::ServerUnaryReactor* ClustersService::ListClusterFiles(grpc::CallbackServerContext* context,
                                                             const v1::ListClusterFilesRequest* request,
                                                             v1::ListClusterFilesResponse* response) {
-  const auto path = clean_path("path", request->path(), true);
-  if (!path) {
-    auto* reactor = context->DefaultReactor();
-    reactor->Finish(to_grpc(path.error()));
-    return reactor;
-  }
-  return start_file_operation(
-      x_bridge, context,
-      [request, path = *path](const core::State& state) {
-        return find_in_setup(state, cluster_of(*request), path, v1::FileOperation::KIND_LIST);
-      },
-      [response, root = path->empty()](const Result<v1::FileDone>& done, const v1::FileListing& listing) {
-        // Before the first node was set up there is no directory, and so there are no files.
-        if (!done && !(root && done.error().code == Code::not_found)) return to_grpc(done.error());
-        add_files(listing, *response->mutable_files());
-        return grpc::Status::OK;
-      });
+  return list_below(x_bridge, context, request->path(), find_in_setup(cluster_of(*request)), response->mutable_files());
 }
 
 grpc::ServerWriteReactor<v1::FileChunk>* ClustersService::ReadClusterFile(grpc::CallbackServerContext*,
                                                                           const v1::ReadClusterFileRequest* request) {
-  const auto path = clean_path("path", request->path(), false);
-  if (!path) return refuse_read(path.error());
-  const auto reader = std::make_shared<FileReader>(x_bridge, x_watch);
-  reader->start(
-      [request = *request, path = *path](const core::State& state) -> Result<FileTarget> {
-        auto target = find_in_setup(state, cluster_of(request), path, v1::FileOperation::KIND_READ);
-        if (target) target->operation.set_offset(request.offset());
-        return target;
-      },
-      {});
-  return reader.get();
+  return read_below(x_bridge, x_watch, request->path(), request->offset(), find_in_setup(cluster_of(*request)), {});
 }
 
 grpc::ServerUnaryReactor* ClustersService::DeleteCluster(grpc::CallbackServerContext* context,

@@ -148,13 +148,8 @@ grpc::ServerUnaryReactor* ExperimentsService::GetExperiment(grpc::CallbackServer
 grpc::ServerUnaryReactor* ExperimentsService::ListExperiments(grpc::CallbackServerContext* context,
                                                               const v1::ListExperimentsRequest* request,
                                                               v1::ListExperimentsResponse* response) {
-  return x_context.read(context, [request, response](const core::State& state, TimeMs) {
-    const auto workspace = core::find_workspace(state, request->resource_group(), request->workspace());
-    if (!workspace) return to_grpc(workspace.error());
-    const std::string prefix = core::path_key({request->resource_group(), request->workspace()}) + "/";
-    return to_grpc(fill_page(*request, *response, state.experiment_by_path, prefix,
-                             [&](ExperimentId id) { return show(state, id, *response->add_experiments()); }));
-  });
+  return list_in_workspace(x_context, context, request, response, &core::State::experiment_by_path,
+                           [response] { return response->add_experiments(); });
 }
 
 grpc::ServerUnaryReactor* ExperimentsService::DeleteExperiment(grpc::CallbackServerContext* context,

@@ -95,16 +95,27 @@ std::string fingerprint_of(const std::string& principal, const google::protobuf:
   return hex(digest, sizeof digest);
 }
 
+Status Context::send(core::Command command, Work work, Answer answer) {
+  if (work == Work::adds && !store.accepts_new_work()) {
+    return Error{Code::resource_exhausted,
+                 "the controller's state disk is nearly full: nothing new is taken until its operator frees "
+                 "space; what runs goes on, and jobs can be terminated and deleted"};
+  }
+  auto waiting = std::make_unique<Waiting>();
+  waiting->answer = std::move(answer);
+  const core::Ticket ticket = tickets.take(waiting);
+  if (ticket == 0) return inbox_full();
+  command.ticket = ticket;
+  if (loop.post(std::move(command))) return {};
+  tickets.give_back(ticket);
+  return inbox_full();
+}
+
 grpc::ServerUnaryReactor* Context::post(grpc::CallbackServerContext* context, const google::protobuf::Message& request,
                                         const std::string& request_id, Work work, Result<core::CommandBody> body,
                                         Fill fill) {
   if (const Status status = check_request_id(request_id); !status) return refuse(context, status.error());
   if (!body) return refuse(context, body.error());
-  if (work == Work::adds && !store.accepts_new_work()) {
-    return refuse(context, {Code::resource_exhausted,
-                            "the controller's state disk is nearly full: nothing new is taken until its operator frees "
-                            "space; what runs goes on, and jobs can be terminated and deleted"});
-  }
   core::Command command;
   command.request_id = request_id;
   command.principal = principal_of(*context);
@@ -112,21 +123,12 @@ grpc::ServerUnaryReactor* Context::post(grpc::CallbackServerContext* context, co
   command.body = std::move(body).value();
 
   auto* reactor = context->DefaultReactor();
-  auto waiting = std::make_unique<Waiting>();
-  waiting->answer = [reactor, fill = std::move(fill)](const Result<core::Subject>& result, const core::State& state,
-                                                      TimeMs now_ms) {
-    reactor->Finish(result ? fill(state, *result, now_ms) : to_grpc(result.error()));
-  };
-  const core::Ticket ticket = tickets.take(waiting);
-  if (ticket == 0) {
-    reactor->Finish(to_grpc(inbox_full()));
-    return reactor;
-  }
-  command.ticket = ticket;
-  if (!loop.post(std::move(command))) {
-    tickets.give_back(ticket);
-    reactor->Finish(to_grpc(inbox_full()));
-  }
+  const Status sent = send(
+      std::move(command), work,
+      [reactor, fill = std::move(fill)](const Result<core::Subject>& result, const core::State& state, TimeMs now_ms) {
+        reactor->Finish(result ? fill(state, *result, now_ms) : to_grpc(result.error()));
+      });
+  if (!sent) reactor->Finish(to_grpc(sent.error()));
   return reactor;
 }
 

@@ -48,6 +48,11 @@ struct Context {
   // Fills the response from the resource that a command made or found.
   using Fill = std::function<grpc::Status(const core::State& state, core::Subject subject, TimeMs now_ms)>;
   enum class Work { adds, ends };  // `adds` is refused while the disk is nearly full; what ends or frees goes on
+  // What became of a command: on the loop's thread, after its commit.
+  using Answer = std::function<void(const Result<core::Subject>& result, const core::State& state, TimeMs now_ms)>;
+
+  // Posts a command (its ticket is drawn here). An error: it was not taken, and `answer` is not called.
+  Status send(core::Command command, Work work, Answer answer);
 
   // Posts `body` as a command and finishes the call with its reply.
   template <class Request>

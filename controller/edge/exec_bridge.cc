@@ -105,15 +105,35 @@ class ExecSession : public std::enable_shared_from_this<ExecSession> {
     auto self = shared_from_this();
     const bool taken = x_bridge.context.loop.query([self, start = std::move(start)](const core::State& state, TimeMs) {
       auto target = self->x_find(state, start);
-      boost::asio::post(self->x_bridge.strand, [self, target = std::move(target)] { self->call_agent(target); });
+      boost::asio::post(self->x_bridge.strand, [self, target = std::move(target)] { self->note(target); });
     });
     if (!taken) finish(to_grpc(inbox_full()));
   }
 
-  void call_agent(const Result<ExecTarget>& target) {
+  void note(const Result<ExecTarget>& target) {
     if (x_finished) return;
     if (!target) return finish(to_grpc(target.error()));
     x_target = *target;
+    if (!x_target.job) return call_agent();
+    const v1::ExecOrder& order = x_target.order;
+    core::Command command{.principal = x_who,
+                          .body = core::NoteExec{
+                              *x_target.job, node(),
+                              order.command().empty()
+                                  ? fmt::format("a connection to {}:{}", order.connect().host(), order.connect().port())
+                                  : order.command()}};
+    const Status sent = x_bridge.context.send(
+        std::move(command), Context::Work::ends,
+        [self = shared_from_this()](const Result<core::Subject>& noted, const core::State&, TimeMs) {
+          boost::asio::post(self->x_bridge.strand, [self, noted] {
+            if (self->x_finished) return;
+            noted ? self->call_agent() : self->finish(to_grpc(noted.error()));
+          });
+        });
+    if (!sent) finish(to_grpc(sent.error()));
+  }
+
+  void call_agent() {
     const v1::ExecOrder& order = x_target.order;
     spdlog::info("{} {} on node {}{}", x_who, order.command().empty() ? "connects to a port" : "runs a command", node(),
                  order.job() == 0 ? " as root" : fmt::format(" in job {}", order.job()));

@@ -5,6 +5,7 @@
 
 #include <boost/asio/steady_timer.hpp>
 #include <map>
+#include <optional>
 
 #include "controller/edge/agent_registry.h"
 #include "controller/edge/duplex.h"
@@ -18,6 +19,7 @@ struct ExecTarget {
   v1::ExecOrder order;
   v1::ExecNode node;
   std::shared_ptr<AgentStream> stream;
+  std::optional<core::JobRef> job;  // its timeline says who ran what, before it runs
 };
 using FindExec = std::function<Result<ExecTarget>(const core::State& state, const v1::ExecStart& start)>;
 

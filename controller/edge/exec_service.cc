@@ -83,6 +83,7 @@ Result<ExecTarget> find_in_job(const core::State& state, const AgentRegistry& re
   if (!target) return target.error();
   target->order.set_job(job.id.value);
   target->order.set_attempt(job.attempt);
+  target->job = core::JobRef{name.resource_group(), name.workspace(), name.experiment(), name.name()};
   return target;
 }
 

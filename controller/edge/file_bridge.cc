@@ -45,7 +45,8 @@ Code code_of(int grpc_code) {
 }
 
 bool repeatable(v1::FileOperation::Kind kind) {
-  return kind == v1::FileOperation::KIND_LIST || kind == v1::FileOperation::KIND_MKDIR;
+  return kind == v1::FileOperation::KIND_LIST || kind == v1::FileOperation::KIND_MKDIR ||
+         kind == v1::FileOperation::KIND_DELETE_SHARE;
 }
 
 }  // namespace

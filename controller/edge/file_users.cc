@@ -39,6 +39,16 @@ class FileOperationCall : public FileSink, public std::enable_shared_from_this<F
   std::shared_ptr<FileOperationCall> x_self;
 };
 
+// Ends a read before it began.
+grpc::ServerWriteReactor<v1::FileChunk>* refuse_read(const Error& error) {
+  class Refusal : public grpc::ServerWriteReactor<v1::FileChunk> {
+   public:
+    explicit Refusal(const Error& error) { Finish(to_grpc(error)); }
+    void OnDone() override { delete this; }
+  };
+  return new Refusal(error);
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* start_file_operation(
@@ -67,13 +77,50 @@ void add_files(const v1::FileListing& listing, google::protobuf::RepeatedPtrFiel
   }
 }
 
-grpc::ServerWriteReactor<v1::FileChunk>* refuse_read(const Error& error) {
-  class Refusal : public grpc::ServerWriteReactor<v1::FileChunk> {
-   public:
-    explicit Refusal(const Error& error) { Finish(to_grpc(error)); }
-    void OnDone() override { delete this; }
-  };
-  return new Refusal(error);
+FileTarget target_below(const FilePlace& place, const std::string& path, v1::FileOperation::Kind kind) {
+  FileTarget target;
+  target.operation.set_kind(kind);
+  target.operation.set_volume_kind("local");
+  target.operation.set_root(place.volume.source);
+  target.operation.set_path(path.empty() ? place.path : place.path + "/" + path);
+  return target;
+}
+
+grpc::ServerUnaryReactor* list_below(FileBridge& bridge, grpc::CallbackServerContext* context, const std::string& path,
+                                     FindBelow find, google::protobuf::RepeatedPtrField<v1::FileEntry>* files) {
+  const auto clean = clean_path("path", path, true);
+  if (!clean) {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(to_grpc(clean.error()));
+    return reactor;
+  }
+  return start_file_operation(
+      bridge, context,
+      [find = std::move(find), path = *clean](const core::State& state) {
+        return find(state, path, v1::FileOperation::KIND_LIST);
+      },
+      [files, root = clean->empty()](const Result<v1::FileDone>& done, const v1::FileListing& listing) {
+        if (!done && !(root && done.error().code == Code::not_found)) return to_grpc(done.error());
+        add_files(listing, *files);
+        return grpc::Status::OK;
+      });
+}
+
+grpc::ServerWriteReactor<v1::FileChunk>* read_below(FileBridge& bridge, JobWatch& watch, const std::string& path,
+                                                    std::uint64_t offset, FindBelow find,
+                                                    std::function<Result<JobId>(const core::State&)> job_of) {
+  const auto clean = clean_path("path", path, false);
+  if (!clean) return refuse_read(clean.error());
+  const auto reader = std::make_shared<FileReader>(bridge, watch);
+  const bool follow = static_cast<bool>(job_of);
+  reader->start(
+      [find = std::move(find), path = *clean, offset, follow](const core::State& state) {
+        auto target = find(state, path, v1::FileOperation::KIND_READ);
+        if (target) target->operation.set_offset(offset), target->operation.set_follow(follow);
+        return target;
+      },
+      std::move(job_of));
+  return reader.get();
 }
 
 // ---- FileReader ----

@@ -5,6 +5,7 @@
 #include <google/protobuf/repeated_ptr_field.h>
 
 #include "controller/edge/file_bridge.h"
+#include "controller/edge/job_files.h"
 #include "controller/edge/job_watch.h"
 #include "trainyard/v1/jobs.pb.h"
 #include "trainyard/v1/volumes.pb.h"
@@ -21,8 +22,20 @@ grpc::ServerUnaryReactor* start_file_operation(
 
 void add_files(const v1::FileListing& listing, google::protobuf::RepeatedPtrField<v1::FileEntry>& files);
 
-// Ends a read before it began.
-grpc::ServerWriteReactor<v1::FileChunk>* refuse_read(const Error& error);
+// An operation on `path` below a directory of a volume.
+FileTarget target_below(const FilePlace& place, const std::string& path, v1::FileOperation::Kind kind);
+
+// Finds a directory of which nothing may be there yet, and what of it a call is about: `path` is clean.
+using FindBelow =
+    std::function<Result<FileTarget>(const core::State& state, const std::string& path, v1::FileOperation::Kind kind)>;
+
+// What is in such a directory; nothing when it is not there.
+grpc::ServerUnaryReactor* list_below(FileBridge& bridge, grpc::CallbackServerContext* context, const std::string& path,
+                                     FindBelow find, google::protobuf::RepeatedPtrField<v1::FileEntry>* files);
+// A file's bytes from `offset` on; `job_of` as in FileReader::start.
+grpc::ServerWriteReactor<v1::FileChunk>* read_below(FileBridge& bridge, JobWatch& watch, const std::string& path,
+                                                    std::uint64_t offset, FindBelow find,
+                                                    std::function<Result<JobId>(const core::State&)> job_of);
 
 // A file's bytes to the user. With `follow`, job_of names the job whose end ends the stream, and the reader outlives
 // agents: it goes on from where it was with another one, and starts again with the new file of a new attempt.

@@ -5,6 +5,7 @@
 #include "controller/core/lookup.h"
 #include "controller/core/view.h"
 #include "controller/edge/context.h"
+#include "controller/edge/page.h"
 #include "proto/convert.h"
 
 namespace trainyard::controller {
@@ -50,6 +51,20 @@ inline Result<std::optional<GroupId>> wanted_group(const core::State& state, con
   const auto group = core::find_group(state, name);
   if (!group) return group.error();
   return std::optional<GroupId>(*group);
+}
+
+// A page of what a workspace has of one kind; `add` makes the answer's next item.
+template <class Request, class Response, class IdType, class Add>
+grpc::ServerUnaryReactor* list_in_workspace(Context& context, grpc::CallbackServerContext* call, const Request* request,
+                                            Response* response, std::map<std::string, IdType> core::State::*index,
+                                            Add add) {
+  return context.read(call, [=](const core::State& state, TimeMs) {
+    const auto workspace = core::find_workspace(state, request->resource_group(), request->workspace());
+    if (!workspace) return to_grpc(workspace.error());
+    const std::string prefix = core::path_key({request->resource_group(), request->workspace()}) + "/";
+    return to_grpc(
+        fill_page(*request, *response, state.*index, prefix, [&](IdType id) { return show(state, id, *add()); }));
+  });
 }
 
 // Checks the names of a path in order; the first mistake is the answer.

@@ -5,7 +5,6 @@
 #include "controller/core/lookup.h"
 #include "controller/edge/file_users.h"
 #include "controller/edge/fill.h"
-#include "controller/edge/job_files.h"
 #include "controller/edge/page.h"
 #include "controller/edge/secret_values.h"
 #include "controller/edge/watch_stream.h"
@@ -47,23 +46,21 @@ Body submit_from(const v1::CreateJobRequest& request, const Context& context) {
   return core::CommandBody(std::move(submit));
 }
 
-// A file operation below one of the job's output directories.
-Result<FileTarget> find_in_job(const core::State& state, const v1::JobName& name, const std::string& output_id,
-                               const std::string& path, v1::FileOperation::Kind kind) {
-  const auto id = core::find_job(state, job_of(name));
-  if (!id) return id.error();
-  const core::Job& job = state.jobs.at(*id);
-  const auto cluster = state.clusters.find(job.cluster);
-  const auto place = job_directory(job, cluster == state.clusters.end() ? nullptr : &cluster->second, output_id);
-  if (!place) return place.error();
-  FileTarget target;
-  target.operation.set_kind(kind);
-  target.operation.set_volume_kind("local");
-  target.operation.set_root(place->volume.source);
-  target.operation.set_path(path.empty() ? place->path : place->path + "/" + path);
-  // The head wrote them: what it wrote last is seen there first.
-  if (!job.last_nodes.empty()) target.preferred_node = job.last_nodes.front();
-  return target;
+// File operations below one of the job's output directories.
+FindBelow find_in_job(const v1::JobName& name, const std::string& output_id) {
+  return [ref = job_of(name), output_id](const core::State& state, const std::string& path,
+                                         v1::FileOperation::Kind kind) -> Result<FileTarget> {
+    const auto id = core::find_job(state, ref);
+    if (!id) return id.error();
+    const core::Job& job = state.jobs.at(*id);
+    const auto cluster = state.clusters.find(job.cluster);
+    const auto place = job_directory(job, cluster == state.clusters.end() ? nullptr : &cluster->second, output_id);
+    if (!place) return place.error();
+    FileTarget target = target_below(*place, path, kind);
+    // The head wrote them: what it wrote last is seen there first.
+    if (!job.last_nodes.empty()) target.preferred_node = job.last_nodes.front();
+    return target;
+  };
 }
 
 }  // namespace
@@ -153,43 +150,18 @@ grpc::ServerUnaryReactor* JobsService::GetJobTimeline(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* JobsService::ListJobFiles(grpc::CallbackServerContext* context,
                                                     const v1::ListJobFilesRequest* request,
                                                     v1::ListJobFilesResponse* response) {
-  const auto path = clean_path("path", request->path(), true);
-  if (!path) {
-    auto* reactor = context->DefaultReactor();
-    reactor->Finish(to_grpc(path.error()));
-    return reactor;
-  }
-  return start_file_operation(
-      x_bridge, context,
-      [request, path = *path](const core::State& state) {
-        return find_in_job(state, request->job(), request->output_directory_id(), path, v1::FileOperation::KIND_LIST);
-      },
-      [response, root = path->empty()](const Result<v1::FileDone>& done, const v1::FileListing& listing) {
-        // A job that has not started yet has no directory, and so no files.
-        if (!done && !(root && done.error().code == Code::not_found)) return to_grpc(done.error());
-        add_files(listing, *response->mutable_files());
-        return grpc::Status::OK;
-      });
+  return list_below(x_bridge, context, request->path(), find_in_job(request->job(), request->output_directory_id()),
+                    response->mutable_files());
 }
 
 grpc::ServerWriteReactor<v1::FileChunk>* JobsService::ReadJobFile(grpc::CallbackServerContext*,
                                                                   const v1::ReadJobFileRequest* request) {
-  const auto path = clean_path("path", request->path(), false);
-  if (!path) return refuse_read(path.error());
-  const auto reader = std::make_shared<FileReader>(x_bridge, x_watch);
-  FindTarget find = [request = *request, path = *path](const core::State& state) -> Result<FileTarget> {
-    auto target = find_in_job(state, request.job(), request.output_directory_id(), path, v1::FileOperation::KIND_READ);
-    if (!target) return target.error();
-    target->operation.set_offset(request.offset());
-    target->operation.set_follow(request.follow());
-    return target;
-  };
-  std::function<Result<JobId>(const core::State&)> job;
+  std::function<Result<JobId>(const core::State&)> followed;
   if (request->follow()) {
-    job = [ref = job_of(request->job())](const core::State& state) { return core::find_job(state, ref); };
+    followed = [ref = job_of(request->job())](const core::State& state) { return core::find_job(state, ref); };
   }
-  reader->start(std::move(find), std::move(job));
-  return reader.get();
+  return read_below(x_bridge, x_watch, request->path(), request->offset(),
+                    find_in_job(request->job(), request->output_directory_id()), std::move(followed));
 }
 
 }  // namespace trainyard::controller

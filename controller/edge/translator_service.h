@@ -12,6 +12,8 @@ class TranslatorService final : public v1::Translator::CallbackService {
   explicit TranslatorService(Context& context) : x_context(context) {}
   grpc::ServerUnaryReactor* TranslateJob(grpc::CallbackServerContext*, const v1::TranslateJobRequest*,
                                          v1::TranslateJobResponse*) override;
+  grpc::ServerUnaryReactor* TranslateCluster(grpc::CallbackServerContext*, const v1::TranslateClusterRequest*,
+                                             v1::TranslateClusterResponse*) override;
 
  private:
   Context& x_context;

@@ -9,28 +9,21 @@ namespace {
 
 using Body = Result<core::CommandBody>;
 
-Result<AccountId> find_account(const core::State& state, const std::string& name) {
-  const auto found = state.account_by_name.find(core::path_key({name}));
-  if (found == state.account_by_name.end()) {
-    return Error{Code::not_found, "storage account " + name + " does not exist"};
-  }
-  return found->second;
-}
-
 Result<FileTarget> find_in_share(const core::State& state, const v1::SharePath& at, v1::FileOperation::Kind kind,
                                  bool may_be_root) {
   auto path = clean_path("path", at.path(), may_be_root);
   if (!path) return path.error();
-  const auto account = find_account(state, at.account());
-  if (!account) return account.error();
-  const auto share = state.share_by_path.find(core::path_key({at.account(), at.share()}));
-  if (share == state.share_by_path.end()) {
-    return Error{Code::not_found, "share " + at.share() + " is not in storage account " + at.account()};
+  const auto id = core::find_share(state, at.account(), at.share());
+  if (!id) return id.error();
+  const core::Share& share = state.shares.at(*id);
+  if (share.deleting) {
+    return Error{Code::failed_precondition,
+                 "share " + share.name + " of storage account " + at.account() + " is being deleted"};
   }
   FileTarget target;
   target.operation.set_kind(kind);
   target.operation.set_volume_kind("local");
-  target.operation.set_root(state.accounts.at(*account).place + "/" + state.shares.at(share->second).name);
+  target.operation.set_root(core::directory_of(state, share));
   target.operation.set_path(std::move(path).value());
   return target;
 }
@@ -89,13 +82,18 @@ grpc::ServerUnaryReactor* VolumesService::ListShares(grpc::CallbackServerContext
                                                      const v1::ListSharesRequest* request,
                                                      v1::ListSharesResponse* response) {
   return x_context.read(context, [request, response](const core::State& state, TimeMs) {
-    const auto account = find_account(state, request->account());
+    const auto account = core::find_account(state, request->account());
     if (!account) return to_grpc(account.error());
     for (const auto& [path, id] : state.share_by_path) {
       if (state.shares.at(id).account == *account) show(state, id, *response->add_shares());
     }
     return grpc::Status::OK;
   });
+}
+
+grpc::ServerUnaryReactor* VolumesService::DeleteShare(grpc::CallbackServerContext* context,
+                                                      const v1::DeleteShareRequest* request, v1::DeleteShareResponse*) {
+  return std::make_shared<ShareRemoval>(x_bridge, x_shares_removed, context)->start(*request);
 }
 
 // ---- Files ----

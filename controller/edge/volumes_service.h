@@ -3,6 +3,7 @@
 
 #include "controller/edge/file_bridge.h"
 #include "controller/edge/job_watch.h"
+#include "controller/edge/share_removal.h"
 #include "trainyard/v1/volumes.grpc.pb.h"
 
 namespace trainyard::controller {
@@ -19,6 +20,8 @@ class VolumesService final : public v1::Volumes::CallbackService {
                                         v1::Share*) override;
   grpc::ServerUnaryReactor* ListShares(grpc::CallbackServerContext*, const v1::ListSharesRequest*,
                                        v1::ListSharesResponse*) override;
+  grpc::ServerUnaryReactor* DeleteShare(grpc::CallbackServerContext*, const v1::DeleteShareRequest*,
+                                        v1::DeleteShareResponse*) override;
   grpc::ServerUnaryReactor* CreateDirectory(grpc::CallbackServerContext*, const v1::CreateDirectoryRequest*,
                                             v1::CreateDirectoryResponse*) override;
   grpc::ServerUnaryReactor* ListFiles(grpc::CallbackServerContext*, const v1::ListFilesRequest*,
@@ -34,6 +37,7 @@ class VolumesService final : public v1::Volumes::CallbackService {
   Context& x_context;
   JobWatch& x_watch;
   FileBridge& x_bridge;
+  std::set<ShareId> x_shares_removed;  // see ShareRemoval
 };
 
 }  // namespace trainyard::controller

@@ -1,5 +1,5 @@
 // Cluster files and the flags of `cluster create`: what is taken, what is ignored with a warning, what is refused.
-#include "cli/cluster_file.h"
+#include "batchai/cluster_file.h"
 
 #include <catch2/catch.hpp>
 #include <cstdlib>
@@ -8,7 +8,7 @@
 #include <iterator>
 
 using namespace trainyard;
-using namespace trainyard::cli;
+using namespace trainyard::batchai;
 using Catch::Matchers::Contains;
 
 namespace {

@@ -6,9 +6,9 @@
 #include <cctype>
 #include <sstream>
 
-#include "cli/cluster_file.h"
+#include "batchai/cluster_file.h"
+#include "batchai/job_file.h"
 #include "cli/file_server_file.h"
-#include "cli/job_file.h"
 #include "cli/program.h"
 #include "cli/show.h"
 #include "tests/cli/run_program.h"
@@ -16,6 +16,7 @@
 #include "trainyard/v1/exec.pb.h"
 
 using namespace trainyard;
+using namespace trainyard::batchai;
 using namespace trainyard::cli;
 using namespace trainyard::test;
 using cli::test::Folder;

@@ -1,15 +1,15 @@
 // Job files and cluster files: what is taken, and that everything else is refused by its path.
-#include "cli/job_file.h"
+#include "batchai/job_file.h"
 
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 
-#include "cli/json_fields.h"
+#include "batchai/json_fields.h"
 
 using namespace trainyard;
-using namespace trainyard::cli;
+using namespace trainyard::batchai;
 
 namespace {
 

@@ -14,7 +14,9 @@
 #include <vector>
 
 #include "cli/port_forward.h"
+#include "cli/share_files.h"
 #include "trainyard/v1/jobs.grpc.pb.h"
+#include "trainyard/v1/volumes.grpc.pb.h"
 
 using namespace trainyard;
 using namespace trainyard::cli;
@@ -59,6 +61,30 @@ class FlakyJobs : public v1::Jobs::Service {
   }
 };
 
+// Takes an upload, but breaks the first `breaks` tries after their first piece.
+class FlakyVolumes : public v1::Volumes::Service {
+ public:
+  int breaks = 0, tries = 0;
+  std::string whole;  // what came with the try that was not broken
+  std::uint64_t promised = 0;
+
+  grpc::Status UploadFile(grpc::ServerContext*, grpc::ServerReader<v1::UploadFileRequest>* reader,
+                          v1::UploadFileResponse* response) override {
+    ++tries;
+    v1::UploadFileRequest part;
+    reader->Read(&part);
+    promised = part.size();
+    std::string bytes;
+    while (reader->Read(&part)) {
+      bytes += part.data();
+      if (tries <= breaks) return {grpc::StatusCode::UNAVAILABLE, "restarting"};
+    }
+    whole = bytes;
+    response->set_size(bytes.size());
+    return grpc::Status::OK;
+  }
+};
+
 struct Bench {
   Bench() {
     char name[] = "/tmp/trainyard-transfer-XXXXXX";
@@ -67,8 +93,9 @@ struct Bench {
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&jobs);
+    builder.RegisterService(&volumes);
     server = builder.BuildAndStart();
-    client = std::move(Client::open({.controller = "127.0.0.1:" + std::to_string(port)})).value();
+    client = std::move(Client::open({.controller = "127.0.0.1:" + std::to_string(port), .retry_for_s = 3})).value();
     source.list = [this](const std::string& path) -> Result<std::vector<v1::FileEntry>> {
       v1::ListJobFilesRequest request;
       request.set_path(path);
@@ -98,28 +125,30 @@ struct Bench {
   }
 
   FlakyJobs jobs;
+  FlakyVolumes volumes;
   std::string folder;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<Client> client;
   FileSource source;
+  ProgressLine quiet{"", false};
 };
 
 }  // namespace
 
 TEST_CASE("a directory comes whole over broken streams, and what is here is not copied again") {
   Bench bench;
-  const auto copies = download(*bench.client, bench.source, ".", bench.folder);
+  const auto copies = download(*bench.client, bench.source, ".", bench.folder, bench.quiet);
   REQUIRE(copies);
   CHECK(copies->of_directory);
   CHECK(copies->files.size() == 3);
   for (const auto& [name, data] : bench.jobs.files) CHECK(bench.content(name) == data);
   const std::size_t asked = bench.jobs.asked.size();
   CHECK(asked == 7);
-  REQUIRE(download(*bench.client, bench.source, ".", bench.folder));
+  REQUIRE(download(*bench.client, bench.source, ".", bench.folder, bench.quiet));
   CHECK(bench.jobs.asked.size() == asked);
   // A newer version is another file.
   bench.jobs.files["a.txt"] = "newer";
-  REQUIRE(download(*bench.client, bench.source, "./a.txt", bench.folder));
+  REQUIRE(download(*bench.client, bench.source, "./a.txt", bench.folder, bench.quiet));
   CHECK(bench.content("a.txt") == "newer");
 }
 
@@ -128,20 +157,41 @@ TEST_CASE("a copy that was cut off goes on where it stopped; parts of older vers
   std::ofstream(bench.at(".a.txt.10-1700000000123.part")) << "0123456";
   std::ofstream(bench.at(".a.txt.11-1600000000000.part")) << "of a version that is no more";
   std::ofstream(bench.at(".a.txt.mine.part")) << "not ours";
-  const auto copies = download(*bench.client, bench.source, "a.txt", bench.folder + "/");
+  const auto copies = download(*bench.client, bench.source, "a.txt", bench.folder + "/", bench.quiet);
   REQUIRE(copies);
   CHECK_FALSE(copies->of_directory);
   CHECK(copies->files.at(0).destination == bench.at("a.txt"));
   CHECK(bench.jobs.asked == std::vector<std::uint64_t>{7});
   CHECK(bench.content("a.txt") == "0123456789");
   CHECK(bench.entries() == 2);
-  REQUIRE(download(*bench.client, bench.source, "a.txt", bench.at("renamed")));
+  REQUIRE(download(*bench.client, bench.source, "a.txt", bench.at("renamed"), bench.quiet));
   CHECK(bench.content("renamed") == "0123456789");
+}
+
+TEST_CASE("an upload that broke begins anew and comes whole; tries that get no further come to an end") {
+  Bench bench;
+  ShareFiles share(*bench.client, "a", "s");
+  std::string content;
+  for (int i = 0; content.size() < 2'000'000; ++i) content += std::to_string(i) + " ";
+  std::ofstream(bench.at("big")) << content;
+  bench.volumes.breaks = 2;
+  const auto size = share.upload(bench.at("big"), "up/big", bench.quiet);
+  REQUIRE(size);
+  CHECK(*size == content.size());
+  CHECK(bench.volumes.tries == 3);
+  CHECK(bench.volumes.promised == content.size());
+  CHECK(bench.volumes.whole == content);
+  bench.volumes.breaks = 1'000'000;
+  const auto never = share.upload(bench.at("big"), "up/big", bench.quiet);
+  REQUIRE_FALSE(never);
+  CHECK(never.error().code == Code::internal);
+  CHECK_THAT(share.upload(bench.at("none"), "up/none", bench.quiet).error().message,
+             Catch::Contains("none: cannot be read"));
 }
 
 TEST_CASE("what does not exist, and names that are none, are refused") {
   Bench bench;
-  const auto missing = download(*bench.client, bench.source, "deep/none", bench.folder);
+  const auto missing = download(*bench.client, bench.source, "deep/none", bench.folder, bench.quiet);
   REQUIRE_FALSE(missing);
   CHECK(missing.error().code == Code::not_found);
   CHECK_THAT(missing.error().message, Catch::Contains("deep/none"));
@@ -151,7 +201,7 @@ TEST_CASE("what does not exist, and names that are none, are refused") {
     entry.set_name("../outside");
     return std::vector<v1::FileEntry>{entry};
   };
-  CHECK(download(*bench.client, hostile, ".", bench.folder).error().code == Code::data_loss);
+  CHECK(download(*bench.client, hostile, ".", bench.folder, bench.quiet).error().code == Code::data_loss);
 }
 
 TEST_CASE("-L has a local port, a host and a port") {

@@ -193,3 +193,99 @@ TEST_CASE("a file server is a name; it goes with its workspace") {
   CHECK(w.state().file_servers.empty());
   CHECK(w.state().file_server_by_path.empty());
 }
+
+namespace {
+
+JobSpec with_share(const std::string& account = "a", const std::string& share = "s") {
+  JobSpec spec = World::spec(1);
+  spec.file_shares = {{account, "https://a.file.core.windows.net/s", share, "afs"}};
+  return spec;
+}
+
+Result<Subject> submit(World& w, const std::string& name, const JobSpec& spec) {
+  return w.command(SubmitJob{World::job_ref(name), World::cluster_ref("nc6"), spec, {}, "u"});
+}
+
+}  // namespace
+
+TEST_CASE("a share is deleted in two steps, and in between nothing new can use it, also after a restart") {
+  World w;
+  w.cluster("nc6", 1);
+  const auto share = w.command(DeleteShare{"A", "S"});
+  REQUIRE(share.ok());
+  const ShareId id{share->id};
+  w.restart_controller();
+  CHECK(w.state().shares.at(id).deleting);
+  const auto job = submit(w, "j", with_share());
+  CHECK(job.error().code == Code::failed_precondition);
+  CHECK(job.error().message ==
+        "properties.mountVolumes.azureFileShares[0]: share s of storage account a is being deleted");
+  ClusterSpec spec;
+  spec.vm_size = "Standard_NC6";
+  spec.node_setup.blob_file_systems = {{"a", "s", "bfs", ""}};
+  CHECK(w.command(CreateCluster{World::cluster_ref("c"), spec}).error().message ==
+        "properties.nodeSetup.mountVolumes.azureBlobFileSystems[0]: share s of storage account a is being deleted");
+  CHECK(w.command(CreateShare{"a", "s"}).error().code == Code::already_exists);
+  CHECK(w.state().jobs.empty());
+  // Whoever was broken off begins again.
+  REQUIRE(w.command(DeleteShare{"a", "s"}).ok());
+  REQUIRE(w.command(ForgetShare{id}).ok());
+  CHECK(w.command(ForgetShare{id}).ok());  // said twice
+  CHECK(w.command(DeleteShare{"a", "s"}).error().code == Code::not_found);
+  const auto again = w.command(CreateShare{"a", "s"});
+  REQUIRE(again.ok());
+  CHECK(again->id != id.value);
+  CHECK(w.command(ForgetShare{id}).ok());  // late: of the old one
+  CHECK(w.command(ForgetShare{ShareId{again->id}}).error().code == Code::failed_precondition);
+  CHECK(submit(w, "j", with_share()).ok());
+}
+
+TEST_CASE("a share that is mounted is not deleted, and the message says by whom") {
+  World w;
+  w.cluster("nc6", 0);
+  ClusterSpec spec;
+  spec.vm_size = "Standard_NC6";
+  spec.node_setup.file_shares = {{"a", "https://a.file.core.windows.net/s", "s", "ext"}};
+  w.cluster("mounts", spec);
+  for (int i = 1; i <= 6; ++i) REQUIRE(submit(w, "j" + std::to_string(i), with_share()).ok());
+  const auto refused = w.command(DeleteShare{"a", "s"});
+  CHECK(refused.error().code == Code::failed_precondition);
+  CHECK(refused.error().message ==
+        "share s of storage account a is mounted by job g/w/e/j1, job g/w/e/j2, job g/w/e/j3, job g/w/e/j4, job "
+        "g/w/e/j5 and 2 more: end the jobs and delete the clusters first; nothing was removed");
+  for (int i = 1; i <= 6; ++i) REQUIRE(w.terminate("j" + std::to_string(i)).ok());
+  CHECK_THAT(w.command(DeleteShare{"a", "s"}).error().message, Contains("is mounted by cluster g/w/mounts: end"));
+  REQUIRE(w.command(DeleteCluster{World::cluster_ref("mounts")}).ok());
+  w.settle();
+  CHECK(w.command(DeleteShare{"a", "s"}).ok());  // ended jobs keep nothing mounted
+}
+
+TEST_CASE("a share's delete takes nothing of another account or share that lies in its directory") {
+  World w;
+  REQUIRE(w.command(CreateAccount{"g", "b", "here", "", "/srv"}).ok());
+  REQUIRE(w.command(CreateShare{"b", "a"}).ok());  // /srv/a is where account a keeps its shares
+  CHECK_THAT(w.command(DeleteShare{"b", "a"}).error().message,
+             Contains("the directory of share a of storage account b also holds storage account a, share s of storage "
+                      "account a"));
+  REQUIRE(w.command(CreateAccount{"g", "c", "here", "", "/srv/a"}).ok());
+  REQUIRE(w.command(CreateShare{"c", "s"}).ok());  // another name for the same files
+  CHECK_THAT(w.command(DeleteShare{"a", "s"}).error().message, Contains("also holds share s of storage account c"));
+  REQUIRE(w.command(CreateShare{"c", "other"}).ok());
+  CHECK(w.command(DeleteShare{"c", "other"}).ok());
+}
+
+TEST_CASE("who ran what in a job is a line of its timeline") {
+  World w;
+  w.running_job(1);
+  REQUIRE(w.command(NoteExec{World::job_ref("J"), "n1", "nvidia-smi"}).ok());
+  CHECK(w.timeline.back().what == "exec on n1");
+  CHECK(w.timeline.back().why == "nvidia-smi");
+  CHECK_FALSE(w.timeline.back().who.empty());
+  std::string long_one(199, 'x');
+  long_one += "\xc3\xa4 and more";  // a character of two bytes across the end of what is kept
+  REQUIRE(w.command(NoteExec{World::job_ref("j"), "n1", long_one}).ok());
+  CHECK(w.timeline.back().why == std::string(199, 'x') + "...");
+  CHECK(w.command(NoteExec{World::job_ref("none"), "n1", "x"}).error().code == Code::not_found);
+  REQUIRE(w.terminate("j").ok());
+  CHECK(w.command(NoteExec{World::job_ref("j"), "n1", "x"}).error().code == Code::failed_precondition);
+}

@@ -231,7 +231,9 @@ def older_spellings():
         body = os.path.join(lab.root, "old.json")
         with open(body, "w") as file:
             json.dump(world.body(nodes=2, command=wait_for_go(rank="0") + "echo out"), file)
-        lab.cli("job", "create", "--cluster-name", "c", "-n", "old", "--config", body).ok()
+        created = lab.cli("job", "create", "-r", "c", "-n", "old", "-c", body, "-l", "eastus")
+        created.ok()
+        check("--location has no effect" in created.err, f"said: {created.err}")
         world.wait_file("started.0")
         of_job = [n["nodeId"] for n in lab.cli("job", "list-nodes", "-n", "old").json()]
         check(of_job == world.job("old")["nodes"], f"in the order of the ranks: {of_job}")

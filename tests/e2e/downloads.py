@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """job file download and storage file upload and download: whole directories, over restarts, and on from where they stopped."""
 import os
+import signal
 
+from cli_surface import Terminal
 from e2e import SHARE, Lab, World, check, main, wait_for_go, wait_until
 
 AT = ["-g", "g", "-w", "w", "-e", "x", "-j", "j"]
@@ -91,6 +93,63 @@ def on_from_where_it_stopped():
             before = os.stat(os.path.join(part, "big.bin"))
             lab.cli(*words).ok()
             check(os.stat(os.path.join(part, "big.bin")).st_ino == before.st_ino, "what is here not to be copied again")
+
+
+def _uploads(folder):
+    return [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith(".trainyard-upload-")]
+
+
+def _upload_begun(folder):
+    try:
+        return any(os.path.getsize(path) > 1 << 20 for path in _uploads(folder))
+    except FileNotFoundError:  # became the file, or went
+        return False
+
+
+def uploads_over_restarts():
+    """kill -9 of the controller and of agents: the upload begins anew by itself. Until a version is whole, the one before stays."""
+    with Lab(nodes=2) as lab:
+        world = World(lab)
+        here, there = os.path.join(lab.root, "big.bin"), os.path.join(world.share, "big.bin")
+        words = ["storage", "file", "upload", "-p", "big.bin", "--source", here, *ON_SHARE]
+        version = b"the first one"
+        with open(here, "wb") as file:
+            file.write(version)
+        lab.cli(*words).ok()
+        for ended in ("controller", "agents", "command line"):
+            before, version = version, os.urandom(1 << 20) * 96
+            with open(here, "wb") as file:
+                file.write(version)
+            process = lab.cli_process(*words)
+            wait_until(lambda: _upload_begun(world.share), 20, "the upload is under way", 0.001)
+            check(process.poll() is None, f"the upload not to be over before the {ended} end: a larger file is needed")
+            check(_content(there) == before, "the version before, for as long as the new one is not whole")
+            if ended == "controller":
+                lab.kill_controller()
+                lab.start_controller()
+            elif ended == "agents":
+                for node in lab.nodes:
+                    lab.kill_agent(node)
+                    lab.start_agent(node, wait=False)
+            else:
+                process.kill()
+            check((process.wait(timeout=60) == 0) == (ended != "command line"), f"the upload to go on over the {ended}' restart: {process.stderr.read()}")
+            wait_until(lambda: not _uploads(world.share), 20, "no unfinished upload is left")
+            check(_content(there) == (before if ended == "command line" else version), f"a whole version after the {ended}' end")
+        _progress(lab, world, words, len(version))
+
+
+def _progress(lab, world, words, size):
+    """On a terminal an upload of more than a second says how far it is."""
+    shown = Terminal(lab, *words)
+    wait_until(lambda: _upload_begun(world.share), 20, "the upload is under way", 0.001)
+    agents = [lab.agent_pid(node) for node in lab.nodes]
+    for pid in agents:
+        os.kill(pid, signal.SIGSTOP)
+    shown.until(f" of {size / 1e6:.1f} MB sent (")
+    for pid in agents:
+        os.kill(pid, signal.SIGCONT)
+    check(shown.end() == 0, f"then it ends well: {shown.text[-300:]!r}")
 
 
 def streams_from_any_offset():

@@ -83,6 +83,10 @@ def commands_in_a_job():
         text = _in_job(lab, "echo $GREETING $FROM_PREPARATION; pwd; ls $AZ_BATCHAI_JOB_MOUNT_ROOT/s; hostname").ok().split("\n")
         check(text[0] == "hello seen" and "started.0" in text and nodes[0] in text, f"the job's environment, profile, mounts: {text}")
         check(_in_job(lab, "hostname", "-n", nodes[1]).ok().strip() == nodes[1], "its other node")
+        lines = [line for line in lab.cli("job", "timeline", *world.at("j"), "-o", "json").json() if line["what"].startswith("exec on ")]
+        check([(line["what"], line["why"]) for line in lines] ==
+              [(f"exec on {nodes[0]}", "echo $GREETING $FROM_PREPARATION; pwd; ls $AZ_BATCHAI_JOB_MOUNT_ROOT/s; hostname"),
+               (f"exec on {nodes[1]}", "hostname")] and all(line["who"] for line in lines), f"who ran what, in the job's timeline: {lines}")
         other = next(node for node in lab.nodes if node not in nodes)
         _in_job(lab, "hostname", "-n", other).failed(other, nodes[0])
         # It ends with the job, and the job does not wait for it.

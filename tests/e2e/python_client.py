@@ -62,6 +62,8 @@ job = ty.jobs.submit("g", "w", "x", "j", body, cluster="c")
 print(list(job.stream()))
 ended = job.wait(timeout=60)
 print(ended.execution_state, ended.execution_info.exit_code, job.state)
+again = job.rerun()
+print(again.name, again.wait(timeout=60).execution_info.exit_code, again.show().rerun_of)
 try:
     job.wait(check=True)
 except trainyard.JobFailed as failed:
@@ -83,7 +85,7 @@ spec = ty.jobs.translate(body, cluster="c")
 spec.command_line = "true"
 print(ty.jobs.submit("g", "w", "x", "changed", spec).wait(timeout=60).execution_state)
 '''))
-        for words in ("['said']", "failed 7 failed", "JobFailed: 7", "'stderr.txt', 'stdout.txt'", "properties.nodeCuont", "properties.nodeCount",
+        for words in ("['said']", "failed 7 failed", "j-2 7 j", "JobFailed: 7", "'stderr.txt', 'stdout.txt'", "properties.nodeCuont", "properties.nodeCount",
                       "properties.pyTorchSetings", "strict: properties.nodeCuont", "succeeded"):
             check(words in out, f"{words!r} in: {out}")
         check(out.count("INVALID_ARGUMENT") == 3, f"each bad file refused by its field: {out}")
@@ -154,6 +156,73 @@ print(sorted(e.name for e in ty.storage.list_files("a", "s", "up")))
         _run(lab, _connected(f'print({JOB}.download(to={back!r}, directory_id="MODEL"))'))
         with open(os.path.join(back, "m", "x")) as file:
             check(file.read() == "model\n", "an output directory")
+
+
+def clusters_nodes_and_commands():
+    """What the command line does, in Python: a cluster from a dict, its set-up's files, commands in jobs and on nodes, usages, a
+    share's end; and the defaults of `trainyard configure`."""
+    with Lab(nodes=3) as lab:
+        world = World(lab, target=2)
+        lab.cli("configure", "--defaults", "group=g", "workspace=w", "experiment=x", f"controller={lab.controller}").ok()
+        setup = {"setupTask": {"commandLine": "echo set up $TRAINYARD_NODE", "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/s"},
+                 "mountVolumes": {"azureFileShares": [{"azureFileUrl": "https://<AZURE_BATCHAI_STORAGE_ACCOUNT>.file.core.windows.net/s",
+                                                       "relativeMountPath": "s"}]}}
+        cluster = {"properties": {"vmSize": lab.flavour, "scaleSettings": {"manual": {"targetNodeCount": 5}}, "nodeSetup": setup}}
+        world.submit("j", command=wait_for_go(), variables={"GREETING": "hello"})
+        world.wait_file("started.0")
+        back = os.path.join(lab.root, "back")
+        out = _run(lab, f"""
+import io, json, os
+del os.environ["TRAINYARD_CONTROLLER"]
+import trainyard
+kept = trainyard.defaults()
+where = (kept.group, kept.workspace)
+with trainyard.connect() as ty:
+    print(kept.controller == {lab.controller!r}, kept.group, kept.workspace, kept.experiment)
+    print(ty.clusters.create(*where, "d", target=1, spec={cluster!r}, storage_account="a").spec.target_node_count)
+    for change, value in (("vmSise", "x"), ("vmSize", 3)):
+        try:
+            ty.clusters.create(*where, "bad", spec={{"properties": dict({cluster!r}["properties"], **{{change: value}})}}, storage_account="a")
+        except trainyard.TrainyardError as error:
+            print(error.code, error)
+    with open("cluster.json", "w") as file:
+        json.dump({cluster!r}, file)
+    print(ty.clusters.translate("cluster.json", storage_account="a").node_setup.setup_task.command_line)
+    ty.clusters.wait_idle(*where, "d", 1, timeout=40)
+    node = ty.clusters.nodes(*where, "d")[0].node_id
+    names = sorted(entry.name for entry in ty.clusters.list_files(*where, "d"))
+    print(names == [f"{{kind}}-{{node}}.{{end}}" for kind, end in (("execution", "log"), ("stderr", "txt"), ("stdout", "txt"))])
+    print(b"".join(ty.clusters.read(*where, "d", f"stdout-{{node}}.txt")) == f"set up {{node}}\\n".encode())
+    print(len(ty.clusters.download(*where, "d", to={back!r})) == 3)
+    job = ty.jobs.get(*where, kept.experiment, "j")
+    said = job.exec("echo $GREETING; cat; echo to stderr >&2; exit 3", stdin=b"from here")
+    print(said.exit_code, said.stdout, said.stderr, said.node == job.nodes()[0].node_id)
+    whole = io.BytesIO()
+    print(ty.clusters.exec(*where, "d", "id -u; head -c 1000000 /dev/zero", node=node, stdout=whole).stdout, len(whole.getvalue()), whole.getvalue()[:2])
+    try:
+        job.exec("sleep 1000", timeout=1)
+    except TimeoutError as error:
+        print(error)
+    for ask in (lambda: job.exec("true", node="none"), lambda: ty.nodes.repair(node), lambda: ty.storage.delete_share("a", "s")):
+        try:
+            ask()
+        except trainyard.TrainyardError as error:
+            print(error.code, error)
+    print([line.why for line in job.timeline() if line.what.startswith("exec on")][1])
+    print(ty.nodes.show(node).state, {{usage.name: usage.current_value for usage in ty.usages.list()}}["Clusters"], len(ty.usages.operations()) > 10)
+    print(ty.file_servers.list(*where), dict(ty.workspaces.update(*where, {{"a": "b"}}).tags))
+    job.terminate()
+    job.wait(timeout=40)
+    ty.clusters.delete(*where, "d", timeout=40)
+    ty.storage.delete_share("a", "s", timeout=60)
+    print(ty.storage.list_shares("a"), [account.name for account in ty.storage.list_accounts("g")])
+""")
+        for words in ("True g w x\n1\n", "INVALID_ARGUMENT properties.vmSise", "INVALID_ARGUMENT properties.vmSize", "echo set up $TRAINYARD_NODE\nTrue\nTrue\nTrue\n",
+                      "3 b'hello\\nfrom here' b'to stderr\\n' True\n", "b'' 1000002 b'0\\n'\n", "has not ended within 1 s, and was killed\n", "NOT_FOUND node none",
+                      "FAILED_PRECONDITION share s of storage account a is mounted by job g/w/x/j, cluster g/w/d", "sleep 1000\n", "idle 2 True\n", "[] {'a': 'b'}\n",
+                      "[] ['a']\n"):
+            check(words in out, f"{words!r} in: {out}")
+        check(not os.path.exists(world.share), "the share's directory is gone")
 
 
 if __name__ == "__main__":

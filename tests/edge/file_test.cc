@@ -109,6 +109,145 @@ TEST_CASE("an upload that ends short makes no file") {
   CHECK(disk.files.size() == 1);
 }
 
+namespace {
+
+// A home with an agent, and `count` files in share s.
+struct ShareOnDisk {
+  explicit ShareOnDisk(int count)
+      : user(controller.channel()), agent(controller.channel(), "node1", "10.0.0.1", &disk) {
+    REQUIRE(user.make_home());
+    REQUIRE(eventually([&] { return agent.acknowledged() > 0; }));
+    for (int i = 0; i < count; ++i) disk.files["/srv/a/s/dir/" + std::to_string(i)] = "x";
+    disk.files["/srv/a/s2/kept"] = "x";
+  }
+  std::size_t files() {
+    const std::lock_guard lock(disk.mutex);
+    return disk.files.size() - disk.files.count("/srv/a/s2/kept");
+  }
+  int served() {
+    const std::lock_guard lock(disk.mutex);
+    return disk.served;
+  }
+  void set(bool Disk::*flag, bool value) {
+    const std::lock_guard lock(disk.mutex);
+    disk.*flag = value;
+  }
+  grpc::Status remove(const std::string& request_id = "") {
+    v1::DeleteShareRequest request;
+    request.set_request_id(request_id);
+    request.set_account("A");
+    request.set_name("S");
+    v1::DeleteShareResponse response;
+    return User::call(user.volumes, &v1::Volumes::Stub::DeleteShare, request, response);
+  }
+  std::string state() {
+    v1::ListSharesRequest request;
+    request.set_account("a");
+    v1::ListSharesResponse response;
+    REQUIRE(User::call(user.volumes, &v1::Volumes::Stub::ListShares, request, response).ok());
+    return response.shares_size() == 0 ? "gone" : response.shares(0).provisioning_state();
+  }
+
+  Controller controller;
+  Disk disk;
+  User user;
+  FakeAgent agent;
+};
+
+}  // namespace
+
+TEST_CASE("a share's files are removed piece by piece, then it is gone; the same request again changes nothing") {
+  ShareOnDisk share(10);
+  share.disk.removes_at_once = 3;
+  REQUIRE(share.remove("once").ok());
+  CHECK(share.served() == 4);
+  CHECK(share.files() == 0);
+  CHECK(share.disk.files.contains("/srv/a/s2/kept"));
+  CHECK(share.state() == "gone");
+  // Made anew meanwhile: the repeated request is of the old one.
+  v1::CreateShareRequest create;
+  create.set_account("a");
+  create.set_name("s");
+  v1::Share made;
+  REQUIRE(User::call(share.user.volumes, &v1::Volumes::Stub::CreateShare, create, made).ok());
+  REQUIRE(upload(share.user, "new", "abc", 3).ok());
+  CHECK(share.remove("once").ok());
+  CHECK(share.files() == 1);
+  CHECK(share.state() == "succeeded");
+  CHECK(share.remove("other").ok());
+  CHECK(share.remove("third").error_code() == grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_CASE("a delete that was broken off leaves a share that nothing can use, and the next one goes on") {
+  ShareOnDisk share(10);
+  share.disk.complaint = "something is mounted at /srv/a/s/x";
+  const grpc::Status refused = share.remove();
+  CHECK(refused.error_code() == grpc::StatusCode::FAILED_PRECONDITION);
+  CHECK_THAT(refused.error_message(),
+             Catch::Contains("something is mounted at /srv/a/s/x") && Catch::Contains("delete it again to go on"));
+  CHECK(share.state() == "deleting");
+  CHECK(share.files() == 10);
+  CHECK(upload(share.user, "x", "abc", 3).error_code() == grpc::StatusCode::FAILED_PRECONDITION);
+  std::string bytes;
+  CHECK_THAT(download(share.user, "dir/1", bytes).error_message(), Catch::Contains("is being deleted"));
+  v1::Cluster cluster;
+  REQUIRE(share.user.make_cluster(1, cluster).ok());
+  v1::Job job;
+  const grpc::Status submitted = share.user.submit(User::job_request("j", 1), job);
+  CHECK(submitted.error_code() == grpc::StatusCode::FAILED_PRECONDITION);
+  CHECK_THAT(submitted.error_message(), Catch::Contains("share s of storage account a is being deleted"));
+  share.disk.complaint.clear();
+  share.agent.stop();
+  CHECK(share.remove().error_code() == grpc::StatusCode::UNAVAILABLE);
+  CHECK(share.state() == "deleting");
+  FakeAgent again(share.controller.channel(), "node2", "10.0.0.2", &share.disk);
+  REQUIRE(eventually([&] { return again.acknowledged() > 0; }));
+  CHECK(share.remove().ok());
+  CHECK(share.state() == "gone");
+  CHECK(share.files() == 0);
+}
+
+TEST_CASE("while a job has not ended its share stays as it is") {
+  ShareOnDisk share(3);
+  v1::Cluster cluster;
+  REQUIRE(share.user.make_cluster(0, cluster).ok());
+  v1::Job job;
+  REQUIRE(share.user.submit(User::job_request("j", 1), job).ok());
+  const grpc::Status refused = share.remove();
+  CHECK(refused.error_code() == grpc::StatusCode::FAILED_PRECONDITION);
+  CHECK_THAT(refused.error_message(), Catch::Contains("is mounted by job g/w/e/j"));
+  CHECK(share.files() == 3);
+  CHECK(share.state() == "succeeded");
+}
+
+TEST_CASE("one delete of a share at a time; one whose user went away stops") {
+  ShareOnDisk share(5000);
+  share.disk.removes_at_once = 1;
+  share.disk.holds_deletes = true;
+  grpc::ClientContext context;
+  std::thread first([&] {
+    v1::DeleteShareRequest request;
+    request.set_account("a");
+    request.set_name("s");
+    v1::DeleteShareResponse response;
+    CHECK(share.user.volumes->DeleteShare(&context, request, &response).error_code() == grpc::StatusCode::CANCELLED);
+  });
+  REQUIRE(eventually([&] { return share.served() > 0; }));
+  const grpc::Status second = share.remove();
+  CHECK(second.error_code() == grpc::StatusCode::UNAVAILABLE);
+  CHECK_THAT(second.error_message(), Catch::Contains("by another call"));
+  context.TryCancel();
+  first.join();
+  share.set(&Disk::holds_deletes, false);
+  {
+    const std::lock_guard lock(share.disk.mutex);
+    share.disk.removes_at_once = 1000;
+  }
+  // Refused only until the first has noticed; were it still at it, it would be refused to the end.
+  REQUIRE(eventually([&] { return share.remove().ok(); }));
+  CHECK(share.state() == "gone");
+}
+
 TEST_CASE("a followed file comes live, outlives its reader and ends with the job") {
   Controller controller;
   Disk disk;

@@ -17,6 +17,7 @@
 #include "controller/loop/loop.h"
 #include "proto/agent_convert.h"
 #include "storage/memory_store.h"
+#include "tests/edge/pretend_disk.h"
 
 namespace trainyard::test {
 
@@ -197,14 +198,6 @@ struct User {
   std::unique_ptr<v1::Jobs::Stub> jobs;
   std::unique_ptr<v1::Volumes::Stub> volumes;
   std::unique_ptr<v1::Nodes::Stub> nodes;
-};
-
-// Files that all pretend agents share, as a share would.
-struct Disk {
-  std::mutex mutex;
-  std::map<std::string, std::string> files;  // root/path -> bytes
-  bool stalled = false;                      // agents open no file
-  int served = 0;
 };
 
 class FakeAgent {
@@ -407,11 +400,36 @@ class FakeAgent {
         stream.Write(listing);
         break;
       }
+      case v1::FileOperation::KIND_DELETE_SHARE:
+        while (holds_deletes()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        remove_some(operation.root() + "/", *done.mutable_done());
+        break;
       default:
         done.mutable_done()->set_created(true);
         break;
     }
     stream.Write(done);
+  }
+
+  bool holds_deletes() {
+    const std::lock_guard lock(x_disk->mutex);
+    return x_disk->holds_deletes;
+  }
+
+  void remove_some(const std::string& below, v1::FileDone& done) {
+    const std::lock_guard lock(x_disk->mutex);
+    if (!x_disk->complaint.empty()) {
+      done.set_code(grpc::StatusCode::FAILED_PRECONDITION);
+      done.set_message(x_disk->complaint);
+      return;
+    }
+    auto& files = x_disk->files;
+    auto at = files.lower_bound(below);
+    for (; at != files.end() && at->first.starts_with(below) && done.size() < x_disk->removes_at_once;) {
+      at = files.erase(at);
+      done.set_size(done.size() + 1);
+    }
+    done.set_more(at != files.end() && at->first.starts_with(below));
   }
 
   // From the wanted offset; a follower is sent what comes until it says that the job has ended.

@@ -187,6 +187,93 @@ TEST_CASE("a directory on a share is removed with the one above it when that is 
   CHECK(read_text(place / "share/precious/data") == "x");
 }
 
+TEST_CASE("a share is removed with all that is in it, and nothing else") {
+  TempDir place;
+  const std::string share = place / "account/share";
+  std::filesystem::create_directories(share + "/a/b");
+  std::filesystem::create_directories(place / "account/other");
+  write_text(place / "account/other/precious", "x");
+  write_text(share + "/a/b/file", "x");
+  write_text(share + "/.hidden", "x");
+  std::filesystem::create_directory_symlink(place / "account/other", share + "/a/out");
+  std::filesystem::create_symlink(place / "account/other/precious", share + "/link");
+  std::string deep = share;  // deeper than there are descriptors, and than a path may be long
+  for (int i = 0; i < 12; ++i) {
+    const std::string part = "/" + std::string(100, static_cast<char>('a' + i));
+    for (int j = 0; j < 3; ++j) deep += part;
+  }
+  std::filesystem::create_directories(deep);
+  std::filesystem::path bottom = std::filesystem::path(deep);
+  UniqueFd at(::open(bottom.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  for (int i = 0; i < 1500; ++i) {
+    REQUIRE(::mkdirat(at.get(), "d", 0755) == 0);
+    at = UniqueFd(::openat(at.get(), "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
+  at.reset();
+  CHECK(helper({"remove-share", "--share", share}).output == "removed 1542\n");
+  CHECK_FALSE(std::filesystem::exists(share));
+  CHECK(read_text(place / "account/other/precious") == "x");
+  CHECK(helper({"remove-share", "--share", share}).output == "removed 0\n");  // gone already
+  CHECK_FALSE(std::filesystem::exists(share));
+  CHECK(code_of(helper({"remove-share", "--share", "/none-such/account/share"})) == Code::failed_precondition);
+  CHECK(code_of(helper({"remove-share", "relative"})) == Code::invalid_argument);
+}
+
+TEST_CASE("removing a share stops when its time is over, and goes on when it is asked again") {
+  TempDir place;
+  const std::string share = place / "account/share";
+  std::filesystem::create_directories(share);
+  constexpr int kFiles = 30'000;
+  for (int i = 0; i < kFiles; ++i) write_text(share + "/" + std::to_string(i), "");
+  int rounds = 0, removed = 0;
+  for (bool more = true; more; ++rounds) {
+    const HelperResult result = helper({"remove-share", "--limit", "5", share});
+    REQUIRE(result.exit_code == 0);
+    removed += std::stoi(result.output.substr(std::string("removed ").size()));
+    more = result.output.ends_with("\nmore\n");
+    REQUIRE(rounds < kFiles);
+  }
+  CHECK(rounds > 1);
+  CHECK(removed == kFiles);
+  CHECK_FALSE(std::filesystem::exists(share));
+}
+
+TEST_CASE("of a share that is a mount or a link the operator's part stays, empty; a mount in it is not touched") {
+  TempDir place, real;
+  std::filesystem::create_directories(place / "account");
+  write_text(real / "file", "x");
+  std::filesystem::create_directory_symlink(real.path(), place / "account/linked");
+  CHECK(helper({"remove-share", place / "account/linked"}).output == "removed 1\n");
+  CHECK(std::filesystem::is_empty(real.path()));
+  CHECK(std::filesystem::is_symlink(place / "account/linked"));
+  if (!is_root()) return;
+  std::filesystem::create_directories(place / "account/share/sub/mnt");
+  write_text(real / "file", "x");
+  REQUIRE(helper({"mount", real.path(), place / "account/share/sub/mnt"}).exit_code == 0);
+  const HelperResult refused = helper({"remove-share", place / "account/share"});
+  CHECK(code_of(refused) == Code::failed_precondition);
+  CHECK_THAT(refused.error, Catch::Contains("something is mounted at " + (place / "account/share/sub/mnt")));
+  CHECK(read_text(real / "file") == "x");
+  CHECK(helper({"unmount", place / "account/share/sub/mnt"}).exit_code == 0);
+  REQUIRE(helper({"mount", real.path(), place / "account/share"}).exit_code == 0);
+  CHECK(helper({"remove-share", place / "account/share"}).output == "removed 1\n");
+  CHECK(std::filesystem::is_empty(real.path()));
+  CHECK(helper({"unmount", place / "account/share"}).exit_code == 0);
+}
+
+TEST_CASE("looking at a share makes nothing; only what puts something in does") {
+  TempDir place;
+  const std::string share = place / "account/share";
+  CHECK(helper({"list", "--share", share, "."}).output.empty());
+  CHECK(helper({"list", "--share", share, "."}).exit_code == 0);
+  CHECK(code_of(helper({"list", "--share", share, "x"})) == Code::not_found);
+  CHECK(code_of(helper({"delete", "--share", share, "x"})) == Code::not_found);
+  CHECK_FALSE(std::filesystem::exists(place / "account"));
+  CHECK(code_of(helper({"list", "--share", place / "none/account/share", "."})) == Code::failed_precondition);
+  CHECK(helper({"mkdir", "--share", share, "x"}).exit_code == 0);
+  CHECK(std::filesystem::exists(share + "/x"));
+}
+
 TEST_CASE("older attempts keep their logs, once") {
   TempDir share;
   CHECK(helper({"rotate-stdouterr", share.path(), "j/stdouterr", "1"}).exit_code == 0);
@@ -233,9 +320,9 @@ TEST_CASE("a volume is mounted and unmounted by its kind's mounter") {
 
 TEST_CASE("a share's directory is made below a place that exists, and never the place itself") {
   TempDir place;
-  CHECK(helper({"list", "--share", place / "account/share", "."}).exit_code == 0);
+  CHECK(helper({"mkdir", "--share", place / "account/share", "."}).exit_code == 0);
   CHECK(std::filesystem::is_directory(place / "account/share"));
-  const auto absent = helper({"list", "--share", place / "unmounted/account/share", "."});
+  const auto absent = helper({"mkdir", "--share", place / "unmounted/account/share", "."});
   CHECK(code_of(absent) == Code::not_found);
   CHECK(absent.error.find("is it mounted?") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(place / "unmounted"));

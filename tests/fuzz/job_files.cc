@@ -13,8 +13,8 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "cli/cluster_file.h"
-#include "cli/job_file.h"
+#include "batchai/cluster_file.h"
+#include "batchai/job_file.h"
 #include "proto/cluster_convert.h"
 #include "proto/job_convert.h"
 
@@ -163,14 +163,14 @@ std::string fault_of(const std::string& text, bool clusters, Counts& counts) {
   const auto begin = std::chrono::steady_clock::now();
   std::string fault;
   if (clusters) {
-    cli::ClusterFlags flags;
+    batchai::ClusterFlags flags;
     flags.storage_account_name = "account";
     fault = fault_in(
-        cli::make_cluster_spec(text, "cluster.json", flags, warnings),
+        batchai::make_cluster_spec(text, "cluster.json", flags, warnings),
         [](const v1::ClusterSpec& spec) { return from_proto(spec); }, counts);
   } else {
     fault = fault_in(
-        cli::read_job_file(text, {"job.json", "nc6", "account"}, warnings),
+        batchai::read_job_file(text, {"job.json", "nc6", "account"}, warnings),
         [](const v1::JobSpec& spec) {
           return from_proto(spec, {"group", "workspace"});
         },

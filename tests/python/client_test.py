@@ -8,9 +8,9 @@ from concurrent import futures
 
 import grpc
 import trainyard
-from trainyard import transfer
+from trainyard import settings, transfer
 from trainyard.connection import target_of
-from trainyard.v1 import groups_pb2, groups_pb2_grpc, jobs_pb2, jobs_pb2_grpc
+from trainyard.v1 import exec_pb2, exec_pb2_grpc, groups_pb2, groups_pb2_grpc, jobs_pb2, jobs_pb2_grpc, volumes_pb2, volumes_pb2_grpc
 
 TEXT = "one\nzwei — zwölf\nthree".encode()
 
@@ -118,6 +118,114 @@ class Calls(unittest.TestCase):
             trainyard.connect(ca="/dev/null", certificate="/dev/null")
         with self.assertRaisesRegex(trainyard.TrainyardError, "cannot read /none"):
             trainyard.connect(ca="/none")
+
+
+class Defaults(unittest.TestCase):
+    """As `trainyard configure` keeps them: flag, environment, file, built in."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.file = os.path.join(folder.name, "config")
+        before = dict(os.environ)
+        self.addCleanup(lambda: (os.environ.clear(), os.environ.update(before)))
+        for name in [name for name in os.environ if name.startswith("TRAINYARD_")]:
+            del os.environ[name]
+        os.environ["TRAINYARD_CONFIG_DIR"] = folder.name
+
+    def test_what_wins(self):
+        self.assertEqual(trainyard.defaults(), trainyard.Defaults())
+        with open(self.file, "w") as file:
+            file.write("# mine\n[defaults]\ngroup = g\nworkspace=w\ncontroller = head:7000\noutput = table\n")
+        self.assertEqual(trainyard.defaults(), trainyard.Defaults(group="g", workspace="w", controller="head:7000"))
+        self.assertEqual(trainyard.connect().connection.endpoint.controller, "head:7000")
+        os.environ.update(TRAINYARD_GROUP="other", TRAINYARD_CONTROLLER="elsewhere")
+        self.assertEqual(trainyard.defaults(), trainyard.Defaults(group="other", workspace="w", controller="elsewhere"))
+        self.assertEqual(trainyard.connect("given").connection.endpoint.controller, "given")
+
+    def test_a_broken_file_is_said_to_be_so_and_locks_nobody_out(self):
+        with open(self.file, "w") as file:
+            file.write("group = early\n[defaults]\ngroup\nnonsense = 1\nworkspace = w\n[other]\nexperiment = x\n")
+        with self.assertLogs("trainyard", "WARNING") as logged:
+            self.assertEqual(trainyard.defaults(), trainyard.Defaults(workspace="w"))
+        self.assertEqual([line.split(": ", 1)[1] for line in logged.output],
+                         ["group is not below [defaults]; the line is ignored", "is not NAME = VALUE; the line is ignored",
+                          "there is no setting nonsense; the line is ignored", "there is only the section [defaults]; the line is ignored",
+                          "experiment is not below [defaults]; the line is ignored"])
+        self.assertTrue(all(f"{self.file}:{number}:" in line for number, line in zip((1, 3, 4, 6, 7), logged.output)))
+        self.assertEqual(settings.path(), self.file)
+
+
+class Shell(exec_pb2_grpc.ExecServicer):
+    """Says what it was asked, echoes its input, and ends; or goes away in the middle."""
+
+    def ExecInJob(self, requests, context):
+        start = next(requests).start
+        yield exec_pb2.ExecReply(started=exec_pb2.ExecNode(node_id=start.node or "n1"))
+        yield exec_pb2.ExecReply(err=start.command.encode())
+        if start.command == "vanish":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "node n1 went away")
+        for request in requests:
+            if request.finish:
+                break
+            yield exec_pb2.ExecReply(out=request.data)
+        yield exec_pb2.ExecReply(end=exec_pb2.ExecEnd(exit_code=7))
+
+
+class Commands(unittest.TestCase):
+    def test_a_commands_output_and_end(self):
+        data = bytes(range(256)) * 4096  # more than one part
+        with serving(exec_pb2_grpc.add_ExecServicer_to_server, Shell()) as client:
+            done = job_of(client).exec("a command", "n2", stdin=data)
+            self.assertEqual((done.node, done.exit_code, done.stdout == data, done.stderr), ("n2", 7, True, b"a command"))
+            with tempfile.TemporaryFile() as file:
+                self.assertEqual(job_of(client).exec("x", stdin=b"abc", stdout=file).stdout, b"")
+                file.seek(0)
+                self.assertEqual(file.read(), b"abc")
+            # It is not sent again: nobody knows how far it came.
+            with self.assertRaisesRegex(trainyard.Unreachable, "node n1 went away"):
+                job_of(client).exec("vanish")
+
+
+class FlakyVolumes(volumes_pb2_grpc.VolumesServicer):
+    """Breaks the first two tries of an upload, and of a share's delete."""
+
+    def __init__(self):
+        self.uploads, self.ids = [], []
+
+    def UploadFile(self, requests, context):
+        size = next(requests).size
+        data = b""
+        for part in requests:
+            data += part.data
+            if len(self.uploads) < 2:
+                break
+        self.uploads.append((size, len(data)))
+        if len(self.uploads) < 3:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+        return volumes_pb2.UploadFileResponse(size=len(data))
+
+    def ListFiles(self, request, context):
+        return volumes_pb2.ListFilesResponse()
+
+    def DeleteShare(self, request, context):
+        self.ids.append(request.request_id)
+        if len(self.ids) < 3:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+        return volumes_pb2.DeleteShareResponse()
+
+
+class Shares(unittest.TestCase):
+    def test_uploads_and_deletes_that_broke_are_done_again(self):
+        volumes = FlakyVolumes()
+        with serving(volumes_pb2_grpc.add_VolumesServicer_to_server, volumes) as client, tempfile.NamedTemporaryFile() as file:
+            file.write(bytes(1_000_000))
+            file.flush()
+            self.assertEqual(client.storage.upload("a", "s", "x", file.name), 1_000_000)
+            client.storage.delete_share("a", "s")
+        self.assertEqual(volumes.uploads[2], (1_000_000, 1_000_000))
+        self.assertTrue(all(size == 1_000_000 and sent < size for size, sent in volumes.uploads[:2]))
+        self.assertEqual((len(volumes.ids), len(set(volumes.ids))), (3, 1))
 
 
 class Streams(unittest.TestCase):

@@ -145,7 +145,7 @@ core::Changes full_changes(std::uint64_t n) {
   holding.confirm_revision = 78;
   c.holdings = {holding};
   c.accounts = {{{7}, {1}, "account", "eastus", "Standard_LRS", "/srv/a", 18}};
-  c.shares = {{{8}, {7}, "logs", 19}};
+  c.shares = {{{8}, {7}, "logs", 19, true}};
   c.file_servers = {{{9},
                      {2},
                      "nfs",

@@ -192,6 +192,8 @@ TEST_CASE("clusters and nodes of the first schema are read as what they were: ma
                     "INSERT INTO groups VALUES (1,'g','here',1,0,'{}');"
                     "INSERT INTO workspaces VALUES (2,1,'w','here',1,0,'{}');"
                     "INSERT INTO clusters VALUES (3,2,'nc6','Standard_NC6','dedicated',4,'terminate','u','k',0,1,2,0);"
+                    "INSERT INTO accounts VALUES (5,1,'a','here','','/srv/a',3);"
+                    "INSERT INTO shares VALUES (6,5,'s',4);"
                     "INSERT INTO nodes VALUES (4,'n1',3,'idle','',5,'boot-1','[]',7,6,'{}');")
             .ok());
   }
@@ -205,6 +207,7 @@ TEST_CASE("clusters and nodes of the first schema are read as what they were: ma
   REQUIRE(tables->nodes.size() == 1);
   CHECK(tables->nodes[0].state == core::NodeState::idle);
   CHECK(tables->nodes[0].setup_run == 0);
+  CHECK(tables->shares == std::vector<core::Share>{{{6}, {5}, "s", 4, false}});
 }
 
 TEST_CASE("a damaged database is refused with advice") {

@@ -14,13 +14,17 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from trainyard.connection import Connection, Endpoint, endpoint_from
+from trainyard.clusters import Clusters
+from trainyard.commands import ExecResult
+from trainyard.connection import DEFAULT_CONTROLLER, Connection, Endpoint
 from trainyard.errors import JobFailed, NotFound, TrainyardError, Unreachable
 from trainyard.jobs import Job, Jobs
-from trainyard.resources import Clusters, Experiments, Groups, Nodes, Workspaces
+from trainyard.resources import Experiments, FileServers, Groups, Nodes, Usages, Workspaces
+from trainyard.settings import Defaults, defaults
 from trainyard.storage import Storage
 
-__all__ = ["Client", "Connection", "Endpoint", "Job", "JobFailed", "NotFound", "TrainyardError", "Unreachable", "connect"]
+__all__ = ["Client", "Connection", "Defaults", "Endpoint", "ExecResult", "Job", "JobFailed", "NotFound", "TrainyardError", "Unreachable", "connect",
+           "defaults"]
 
 
 class Client:
@@ -34,7 +38,9 @@ class Client:
         self.clusters = Clusters(self.connection)
         self.jobs = Jobs(self.connection)
         self.storage = Storage(self.connection)
+        self.file_servers = FileServers(self.connection)
         self.nodes = Nodes(self.connection)
+        self.usages = Usages(self.connection)
 
     def close(self) -> None:
         self.connection.close()
@@ -49,6 +55,9 @@ class Client:
 def connect(controller: str | None = None, *, ca: str | None = None, certificate: str | None = None, key: str | None = None,
             retry_for: float = 20.0) -> Client:
     """Connects to the controller at "host:port", with the operator's CA and your certificate and key (files) where it uses
-    TLS. What is not given comes from TRAINYARD_CONTROLLER, TRAINYARD_CA, TRAINYARD_CERT and TRAINYARD_KEY, as for the
-    command line. `retry_for`: seconds to go on when the controller is away."""
-    return Client(endpoint_from(controller, ca, certificate, key, retry_for))
+    TLS. What is not given comes from TRAINYARD_CONTROLLER, TRAINYARD_CA, TRAINYARD_CERT and TRAINYARD_KEY, then from what
+    `trainyard configure` keeps, as for the command line. `retry_for`: seconds to go on when the controller is away.
+
+    defaults() has the group, workspace and experiment that the user keeps."""
+    kept = defaults()
+    return Client(Endpoint(controller or kept.controller or DEFAULT_CONTROLLER, ca or kept.ca, certificate or kept.cert, key or kept.key, retry_for))

@@ -42,15 +42,6 @@ class Endpoint:
     retry_for: float = 20.0               # seconds to go on when the controller is away
 
 
-def endpoint_from(controller: str | None, ca: str | None, certificate: str | None, key: str | None, retry_for: float) -> Endpoint:
-    """What is None comes from TRAINYARD_CONTROLLER, TRAINYARD_CA, TRAINYARD_CERT and TRAINYARD_KEY."""
-    def pick(given: str | None, variable: str) -> str | None:
-        return given or os.environ.get(variable) or None
-
-    return Endpoint(pick(controller, "TRAINYARD_CONTROLLER") or DEFAULT_CONTROLLER, pick(ca, "TRAINYARD_CA"),
-                    pick(certificate, "TRAINYARD_CERT"), pick(key, "TRAINYARD_KEY"), retry_for)
-
-
 def new_request_id() -> str:
     """Names one mutating call, also when it is sent again: the controller does it once."""
     return str(uuid.uuid4())

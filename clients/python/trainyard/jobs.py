@@ -2,17 +2,16 @@
 from __future__ import annotations
 
 import codecs
-import json
 import os
 import time
-from typing import Any, Iterator, Mapping
+from typing import IO, Any, Iterator, Mapping
 
 import grpc
 
-from trainyard import transfer
+from trainyard import commands, transfer, translation
 from trainyard.connection import Connection, Patience, log, new_request_id
 from trainyard.errors import JobFailed, TrainyardError
-from trainyard.v1 import jobs_pb2, jobs_pb2_grpc, translate_pb2, translate_pb2_grpc
+from trainyard.v1 import exec_pb2, exec_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 
 STREAM_LIMIT_S = 120.0  # a stream is opened anew now and then: one whose other end vanished would stay silent for ever
 
@@ -23,6 +22,7 @@ class Job:
     def __init__(self, connection: Connection, group: str, workspace: str, experiment: str, name: str) -> None:
         self._connection = connection
         self._stub = jobs_pb2_grpc.JobsStub(connection.channel)
+        self._exec = exec_pb2_grpc.ExecStub(connection.channel)
         self.key = jobs_pb2.JobName(resource_group=group, workspace=workspace, experiment=experiment, name=name)
 
     @property
@@ -123,11 +123,28 @@ class Job:
         copy that was cut off goes on where it stopped. Returns the local paths."""
         return transfer.download(_JobFiles(self, directory_id), path, to)
 
+    def nodes(self) -> list[exec_pb2.ExecNode]:
+        """The nodes that it holds now, head first, and whether a command can be started there now."""
+        return list(self._connection.call(self._exec.ListJobNodes, self.key).nodes)
+
+    def exec(self, command: str, node: str = "", *, stdin: bytes = b"", stdout: IO[bytes] | None = None,
+             stderr: IO[bytes] | None = None, timeout: float | None = None) -> commands.ExecResult:
+        """Runs `command` (for bash) in the running job's environment on one of its nodes, the first unless `node` names one,
+        and returns its exit code and output. It ends with the job, too. See commands.run() for the rest."""
+        start = exec_pb2.ExecStart(job=self.key, node=node, command=command)
+        return commands.run(self._connection, self._exec.ExecInJob, start, stdin, stdout, stderr, timeout)
+
     def terminate(self) -> jobs_pb2.Job:
         """Ends the job; wait() tells when nothing of it is left. Of a finished job: no change."""
         request = jobs_pb2.TerminateJobRequest(request_id=new_request_id(), job=self.key)
         job: jobs_pb2.Job = self._connection.call(self._stub.TerminateJob, request)
         return job
+
+    def rerun(self, new_name: str = "") -> Job:
+        """The same again, as a new job, of one that has ended: its name with the next free number, or `new_name`."""
+        request = jobs_pb2.RerunJobRequest(request_id=new_request_id(), job=self.key, new_name=new_name)
+        made: jobs_pb2.Job = self._connection.call(self._stub.RerunJob, request)
+        return Job(self._connection, self.key.resource_group, self.key.workspace, self.key.experiment, made.name)
 
     def delete(self) -> None:
         """Ends the job if needed and removes it; its files stay."""
@@ -151,32 +168,15 @@ class Jobs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._stub = jobs_pb2_grpc.JobsStub(connection.channel)
-        self._translator = translate_pb2_grpc.TranslatorStub(connection.channel)
 
-    def translate(self, job: Mapping[str, Any] | str | os.PathLike[str], cluster: str = "", storage_account: str = "",
+    def translate(self, job: translation.Source, cluster: str = "", storage_account: str = "",
                   strict: bool | None = None) -> jobs_pb2.JobSpec:
         """Batch AI's JSON to the typed form, which may be changed before it is submitted. `job`: a dict
         ({"properties": {...}}) or a job.json's path. The controller does it, by the command line's own reader.
 
         What has no effect (an unknown key, a field of an older version of Batch AI) is refused by its name when `strict`,
         else logged as a warning. Without `strict`: a dict is a program's own and strict, a file is as for the command line."""
-        if isinstance(job, Mapping):
-            name, text = "the job", json.dumps(job)
-        else:
-            name = os.fspath(job)
-            try:
-                with open(name, encoding="utf-8") as file:
-                    text = file.read()
-            except (OSError, UnicodeDecodeError) as error:
-                raise TrainyardError(f"{name}: cannot be read: {error}", "INVALID_ARGUMENT") from None
-        account = storage_account or os.environ.get("AZURE_BATCHAI_STORAGE_ACCOUNT") or os.environ.get("TRAINYARD_STORAGE_ACCOUNT") or ""
-        request = translate_pb2.TranslateJobRequest(text=text, file_name=name, cluster=cluster, storage_account_name=account)
-        answer: translate_pb2.TranslateJobResponse = self._connection.call(self._translator.TranslateJob, request)
-        if answer.warnings and (isinstance(job, Mapping) if strict is None else strict):
-            raise TrainyardError("; ".join(answer.warnings), "INVALID_ARGUMENT")
-        for warning in answer.warnings:
-            log.warning("%s: %s", name, warning)
-        return answer.spec
+        return translation.job(self._connection, job, cluster, storage_account, strict)
 
     def submit(self, group: str, workspace: str, experiment: str, name: str,
                job: jobs_pb2.JobSpec | Mapping[str, Any] | str | os.PathLike[str], cluster: str = "", storage_account: str = "",

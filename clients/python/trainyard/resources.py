@@ -1,13 +1,13 @@
-"""Groups, workspaces, experiments, clusters and nodes. Answers are the API's own messages (trainyard.v1)."""
+"""Groups, workspaces, experiments, file servers, nodes and usages. Answers are the API's own messages (trainyard.v1)."""
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, List, Mapping
 
 from trainyard.connection import Connection, new_request_id
 from trainyard.errors import NotFound
-from trainyard.v1 import (clusters_pb2, clusters_pb2_grpc, experiments_pb2, experiments_pb2_grpc, groups_pb2, groups_pb2_grpc, nodes_pb2,
-                          nodes_pb2_grpc, workspaces_pb2, workspaces_pb2_grpc)
+from trainyard.v1 import (experiments_pb2, experiments_pb2_grpc, file_servers_pb2, file_servers_pb2_grpc, groups_pb2, groups_pb2_grpc, nodes_pb2,
+                          nodes_pb2_grpc, usages_pb2, usages_pb2_grpc, workspaces_pb2, workspaces_pb2_grpc)
 
 
 def wait_gone(get: Callable[[], Any], timeout: float | None) -> None:
@@ -43,6 +43,12 @@ class Groups:
     def list(self) -> list[groups_pb2.Group]:
         return [item for page in self._connection.pages(self._stub.ListGroups, groups_pb2.ListGroupsRequest()) for item in page.groups]
 
+    def update(self, name: str, tags: Mapping[str, str]) -> groups_pb2.Group:
+        """Replaces its tags."""
+        request = groups_pb2.UpdateGroupRequest(request_id=new_request_id(), name=name, tags=tags)
+        group: groups_pb2.Group = self._connection.call(self._stub.UpdateGroup, request)
+        return group
+
     def delete(self, name: str, timeout: float | None = None) -> None:
         """Deletes it with all that is in it, and waits until it is gone."""
         self._connection.call(self._stub.DeleteGroup, groups_pb2.DeleteGroupRequest(request_id=new_request_id(), name=name))
@@ -68,6 +74,12 @@ class Workspaces:
         """All, or one group's."""
         request = workspaces_pb2.ListWorkspacesRequest(resource_group=group)
         return [item for page in self._connection.pages(self._stub.ListWorkspaces, request) for item in page.workspaces]
+
+    def update(self, group: str, name: str, tags: Mapping[str, str]) -> workspaces_pb2.Workspace:
+        """Replaces its tags."""
+        request = workspaces_pb2.UpdateWorkspaceRequest(request_id=new_request_id(), resource_group=group, name=name, tags=tags)
+        workspace: workspaces_pb2.Workspace = self._connection.call(self._stub.UpdateWorkspace, request)
+        return workspace
 
     def delete(self, group: str, name: str, timeout: float | None = None) -> None:
         """Deletes it with its clusters, experiments and jobs, and waits until it is gone."""
@@ -101,66 +113,44 @@ class Experiments:
         wait_gone(lambda: self.show(group, workspace, name), timeout)
 
 
-class Clusters:
+class FileServers:
+    """Names for NFS file systems that clusters and jobs may mount."""
+
     def __init__(self, connection: Connection) -> None:
-        self._connection, self._stub = connection, clusters_pb2_grpc.ClustersStub(connection.channel)
+        self._connection, self._stub = connection, file_servers_pb2_grpc.FileServersStub(connection.channel)
 
-    def create(self, group: str, workspace: str, name: str, vm_size: str = "", target: int = 0,
-               spec: clusters_pb2.ClusterSpec | None = None) -> clusters_pb2.Cluster:
-        """A cluster of `target` nodes of a VM size; a whole ClusterSpec says more. Does not wait for its nodes: wait_idle()."""
-        spec = clusters_pb2.ClusterSpec() if spec is None else spec
-        request = clusters_pb2.CreateClusterRequest(request_id=new_request_id(), resource_group=group, workspace=workspace, name=name, spec=spec)
-        request.spec.vm_size = vm_size or spec.vm_size
-        request.spec.target_node_count = target or spec.target_node_count
-        cluster: clusters_pb2.Cluster = self._connection.call(self._stub.CreateCluster, request)
-        return cluster
+    def create(self, group: str, workspace: str, name: str, spec: file_servers_pb2.FileServerSpec) -> file_servers_pb2.FileServer:
+        request = file_servers_pb2.CreateFileServerRequest(request_id=new_request_id(), resource_group=group, workspace=workspace, name=name, spec=spec)
+        server: file_servers_pb2.FileServer = self._connection.call(self._stub.CreateFileServer, request)
+        return server
 
-    def show(self, group: str, workspace: str, name: str) -> clusters_pb2.Cluster:
-        request = clusters_pb2.GetClusterRequest(resource_group=group, workspace=workspace, name=name)
-        cluster: clusters_pb2.Cluster = self._connection.call(self._stub.GetCluster, request)
-        return cluster
+    def show(self, group: str, workspace: str, name: str) -> file_servers_pb2.FileServer:
+        request = file_servers_pb2.GetFileServerRequest(resource_group=group, workspace=workspace, name=name)
+        server: file_servers_pb2.FileServer = self._connection.call(self._stub.GetFileServer, request)
+        return server
 
-    def list(self, group: str, workspace: str) -> list[clusters_pb2.Cluster]:
-        request = clusters_pb2.ListClustersRequest(resource_group=group, workspace=workspace)
-        return [item for page in self._connection.pages(self._stub.ListClusters, request) for item in page.clusters]
-
-    def resize(self, group: str, workspace: str, name: str, target: int, deallocation: str = "") -> clusters_pb2.Cluster:
-        """`deallocation`: what to do with the jobs of nodes that leave: requeue (default), terminate or
-        waitforjobcompletion."""
-        named = {"": clusters_pb2.DEALLOCATION_OPTION_UNSPECIFIED, "requeue": clusters_pb2.DEALLOCATION_OPTION_REQUEUE, "terminate": clusters_pb2.DEALLOCATION_OPTION_TERMINATE,
-                 "waitforjobcompletion": clusters_pb2.DEALLOCATION_OPTION_WAIT_FOR_JOB_COMPLETION}
-        if deallocation.lower() not in named:
-            raise ValueError(f"deallocation: must be one of requeue, terminate, waitforjobcompletion, got {deallocation!r}")
-        request = clusters_pb2.ResizeClusterRequest(request_id=new_request_id(), resource_group=group, workspace=workspace, name=name,
-                                                    target_node_count=target)
-        request.node_deallocation_option = named[deallocation.lower()]
-        cluster: clusters_pb2.Cluster = self._connection.call(self._stub.ResizeCluster, request)
-        return cluster
-
-    def auto_scale(self, group: str, workspace: str, name: str, minimum: int, maximum: int) -> clusters_pb2.Cluster:
-        """As many nodes as running and queued jobs need, within these bounds."""
-        request = clusters_pb2.AutoScaleClusterRequest(request_id=new_request_id(), resource_group=group, workspace=workspace, name=name)
-        request.auto_scale.minimum_node_count, request.auto_scale.maximum_node_count = minimum, maximum
-        cluster: clusters_pb2.Cluster = self._connection.call(self._stub.AutoScaleCluster, request)
-        return cluster
-
-    def wait_idle(self, group: str, workspace: str, name: str, count: int, timeout: float | None = None) -> clusters_pb2.Cluster:
-        """Waits until `count` nodes are idle."""
-        end = None if timeout is None else time.monotonic() + timeout
-        while True:
-            cluster = self.show(group, workspace, name)
-            if cluster.node_state_counts.idle_node_count >= count:
-                return cluster
-            if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"cluster {name} has {cluster.node_state_counts.idle_node_count} idle nodes, not {count}, after "
-                                   f"{timeout:g} s: {cluster.reason}")
-            time.sleep(0.1)
+    def list(self, group: str, workspace: str) -> list[file_servers_pb2.FileServer]:
+        request = file_servers_pb2.ListFileServersRequest(resource_group=group, workspace=workspace)
+        return [item for page in self._connection.pages(self._stub.ListFileServers, request) for item in page.file_servers]
 
     def delete(self, group: str, workspace: str, name: str, timeout: float | None = None) -> None:
-        """Ends its jobs, gives its nodes back, and waits until it is gone."""
-        request = clusters_pb2.DeleteClusterRequest(request_id=new_request_id(), resource_group=group, workspace=workspace, name=name)
-        self._connection.call(self._stub.DeleteCluster, request)
+        """Waits until it is gone."""
+        request = file_servers_pb2.DeleteFileServerRequest(request_id=new_request_id(), resource_group=group, workspace=workspace, name=name)
+        self._connection.call(self._stub.DeleteFileServer, request)
         wait_gone(lambda: self.show(group, workspace, name), timeout)
+
+
+class Usages:
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._stub = connection, usages_pb2_grpc.UsagesStub(connection.channel)
+
+    def list(self) -> list[usages_pb2.Usage]:
+        """How many clusters, nodes in clusters and GPUs of each model there are, and of how many."""
+        return list(self._connection.call(self._stub.ListUsages, usages_pb2.ListUsagesRequest()).usages)
+
+    def operations(self) -> List[usages_pb2.Operation]:
+        """Batch AI's names of operations, which were its permissions, too."""
+        return list(self._connection.call(self._stub.ListOperations, usages_pb2.ListOperationsRequest()).operations)
 
 
 class Nodes:
@@ -170,3 +160,21 @@ class Nodes:
     def list(self, cluster: str = "") -> list[nodes_pb2.Node]:
         """All nodes, or those of "group/workspace/cluster"."""
         return list(self._connection.call(self._stub.ListNodes, nodes_pb2.ListNodesRequest(cluster=cluster)).nodes)
+
+    def show(self, name: str) -> nodes_pb2.Node:
+        """Its state, with the reason of an unusable one; its machine, and what it holds."""
+        node: nodes_pb2.Node = self._connection.call(self._stub.GetNode, nodes_pb2.GetNodeRequest(name=name))
+        return node
+
+    def repair(self, name: str) -> nodes_pb2.Node:
+        """Sets an unusable node up again at once."""
+        request = nodes_pb2.RepairNodeRequest(request_id=new_request_id(), name=name)
+        node: nodes_pb2.Node = self._connection.call(self._stub.RepairNode, request)
+        return node
+
+    def fence(self, name: str, *, confirmed_off: bool) -> nodes_pb2.Node:
+        """`confirmed_off`: you know that the machine is off, or that nothing of Trainyard runs on it. Its jobs are run again
+        elsewhere: were they still running there, they would run twice."""
+        request = nodes_pb2.FenceNodeRequest(request_id=new_request_id(), name=name, confirmed_off=confirmed_off)
+        node: nodes_pb2.Node = self._connection.call(self._stub.FenceNode, request)
+        return node

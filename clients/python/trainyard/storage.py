@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import os
-from typing import Iterator
+import time
+from typing import Callable, Iterator
 
 import grpc
 
@@ -27,6 +28,30 @@ class Storage:
         share: volumes_pb2.Share = self._connection.call(
             self._stub.CreateShare, volumes_pb2.CreateShareRequest(request_id=new_request_id(), account=account, name=name))
         return share
+
+    def list_accounts(self, group: str = "") -> list[volumes_pb2.Account]:
+        """All, or one group's."""
+        return list(self._connection.call(self._stub.ListAccounts, volumes_pb2.ListAccountsRequest(resource_group=group)).accounts)
+
+    def list_shares(self, account: str) -> list[volumes_pb2.Share]:
+        return list(self._connection.call(self._stub.ListShares, volumes_pb2.ListSharesRequest(account=account)).shares)
+
+    def delete_share(self, account: str, name: str, timeout: float | None = None) -> None:
+        """Deletes the share with all its files; returns when they are gone. Refused, naming them, while jobs that have not
+        ended or clusters mount it. Broken off (TimeoutError, an exception), it leaves a share that cannot be used any more:
+        delete it again."""
+        request = volumes_pb2.DeleteShareRequest(request_id=new_request_id(), account=account, name=name)
+        end = None if timeout is None else time.monotonic() + timeout
+        patience = Patience(self._connection)
+        while True:
+            try:
+                self._stub.DeleteShare(request, timeout=None if end is None else max(0.01, end - time.monotonic()))
+                return
+            except grpc.RpcError as error:
+                if end is not None and error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise TimeoutError(f"share {name} is not gone within {timeout:g} s; delete it again to go on") from None
+                if not patience.again(error):
+                    raise self._connection.error_of(error) from None
 
     def create_directory(self, account: str, share: str, path: str) -> bool:
         """Makes it with its parents. False: it was there."""
@@ -88,19 +113,30 @@ class Storage:
 
     def _upload_file(self, account: str, share: str, path: str, source: str) -> int:
         patience = Patience(self._connection)
+        furthest = 0  # of all tries: each begins anew, and one that gets further is progress
+
+        def sent(count: int) -> None:
+            nonlocal furthest
+            if count > furthest:
+                furthest = count
+                patience.progress()
+
         while True:
             try:
-                return int(self._stub.UploadFile(_parts(_at(account, share, path), source)).size)
+                return int(self._stub.UploadFile(_parts(_at(account, share, path), source, sent)).size)
             except grpc.RpcError as error:
                 if not patience.again(error):
                     raise self._connection.error_of(error) from None
 
 
-def _parts(target: volumes_pb2.SharePath, source: str) -> Iterator[volumes_pb2.UploadFileRequest]:
+def _parts(target: volumes_pb2.SharePath, source: str, sent: Callable[[int], None]) -> Iterator[volumes_pb2.UploadFileRequest]:
     with open(source, "rb") as file:
         yield volumes_pb2.UploadFileRequest(target=target, size=os.fstat(file.fileno()).st_size)
+        count = 0
         while chunk := file.read(CHUNK_BYTES):
             yield volumes_pb2.UploadFileRequest(data=chunk)
+            count += len(chunk)
+            sent(count)
 
 
 def _at(account: str, share: str, path: str) -> volumes_pb2.SharePath:

@@ -129,13 +129,27 @@ void Users::one_thing() {
     ask(core::DeleteCluster{ref_of(plan)});
     return ask(core::DeleteExperiment{{"g", "w", name}});
   }
-  if (draw < 885) {  // of few names, so that one is often created while its last one is still going
+  if (draw < 880) {  // of few names, so that one is often created while its last one is still going
     const std::string name = fmt::format("f{}", x_random.below(12));
     if (x_random.chance(650)) {
       return ask(core::CreateFileServer{{"g", "w", name}, {"Standard_DS2", 10, 1, "Premium_LRS", "none"}, "", ""});
     }
     return ask(core::DeleteFileServer{{"g", "w", name}});
   }
+  if (draw < 890) return share_comes_and_goes();
+  if (draw < 895) return ask(core::NoteExec{some_job(), "n0001", "ls"});
+}
+
+// A share that jobs mount now and then. Its delete goes in two steps; who removes the files may die in between.
+void Users::share_comes_and_goes() {
+  if (x_random.chance(500)) return ask(core::CreateShare{"account", "passing"});
+  ask(core::DeleteShare{"account", "passing"}, [this] {
+    for (const auto& [id, share] : x_controller.disk().shares) {
+      if (!share.deleting) continue;
+      x_world.hit("share marked for deletion");
+      if (x_random.chance(700)) ask(core::ForgetShare{id}, [this] { x_world.hit("share forgotten"); });
+    }
+  });
 }
 
 core::CreateCluster Users::creation_of(const ClusterPlan& plan) const {
@@ -171,6 +185,7 @@ JobSpec Users::draw_spec(const ClusterPlan& cluster) {
   spec.command_line = "train";
   spec.std_out_err_path_prefix = "$AZ_BATCHAI_MOUNT_ROOT/share";
   if (x_random.chance(300)) spec.file_shares.push_back({"account", "https://account/share", "share", "share"});
+  if (x_random.chance(30)) spec.file_shares.push_back({"account", "https://account/passing", "passing", "passing"});
   spec.max_wall_clock_ms = x_random.between(90'000, 240'000);
   spec.priority = static_cast<Priority>(x_random.below(3));
   spec.recovery.on_node_loss = x_random.chance(850) ? OnNodeLoss::requeue : OnNodeLoss::fail;

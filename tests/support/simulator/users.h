@@ -53,6 +53,7 @@ class Users {
   void something_again();
   core::JobRef some_job();
   void rescale();
+  void share_comes_and_goes();
   core::CreateCluster creation_of(const ClusterPlan& plan) const;
   core::ClusterRef ref_of(const ClusterPlan& plan) const { return {"g", "w", plan.name}; }
   JobSpec draw_spec(const ClusterPlan& cluster);

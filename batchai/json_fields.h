@@ -16,7 +16,7 @@
 #include "common/result.h"
 #include "common/time.h"
 
-namespace trainyard::cli {
+namespace trainyard::batchai {
 
 inline constexpr std::size_t kLargestFileBytes = 4 * 1024 * 1024;
 
@@ -89,4 +89,4 @@ class Fields {
   std::set<std::string> x_known;
 };
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai

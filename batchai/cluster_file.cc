@@ -1,14 +1,14 @@
-#include "cli/cluster_file.h"
+#include "batchai/cluster_file.h"
 
 #include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
 
-#include "cli/json_fields.h"
-#include "cli/mount_fields.h"
-#include "cli/secret_fields.h"
+#include "batchai/json_fields.h"
+#include "batchai/mount_fields.h"
+#include "batchai/secret_fields.h"
 
-namespace trainyard::cli {
+namespace trainyard::batchai {
 namespace {
 
 using google::protobuf::util::TimeUtil;
@@ -230,4 +230,4 @@ bool is_image_alias(const std::string& text) {
          text.front() != ':' && text.back() != ':';
 }
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai

@@ -1,12 +1,12 @@
 // `secrets` of a job or set-up task in a file: variables whose values are sent and never shown again. Pure.
 #pragma once
 
-#include "cli/json_fields.h"
+#include "batchai/json_fields.h"
 #include "trainyard/v1/jobs.pb.h"
 
-namespace trainyard::cli {
+namespace trainyard::batchai {
 
 // References into a key vault are refused by name: there is none on-prem.
 void read_secrets(Fields& owner, google::protobuf::RepeatedPtrField<v1::NamedValue>& secrets);
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai

@@ -1,6 +1,6 @@
-#include "cli/secret_fields.h"
+#include "batchai/secret_fields.h"
 
-namespace trainyard::cli {
+namespace trainyard::batchai {
 
 void read_secrets(Fields& owner, google::protobuf::RepeatedPtrField<v1::NamedValue>& secrets) {
   owner.each("secrets", [&](Fields& secret) {
@@ -15,4 +15,4 @@ void read_secrets(Fields& owner, google::protobuf::RepeatedPtrField<v1::NamedVal
   });
 }
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai

@@ -11,7 +11,7 @@
 #include "common/result.h"
 #include "trainyard/v1/jobs.pb.h"
 
-namespace trainyard::cli {
+namespace trainyard::batchai {
 
 struct JobFileOptions {
   std::string file_name = "job.json";  // for messages
@@ -24,4 +24,4 @@ struct JobFileOptions {
 Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions& options,
                                   std::vector<std::string>& warnings);
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai

@@ -1,4 +1,4 @@
-#include "cli/json_fields.h"
+#include "batchai/json_fields.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <vector>
 
-namespace trainyard::cli {
+namespace trainyard::batchai {
 namespace {
 
 using nlohmann::json;
@@ -232,4 +232,4 @@ void Fields::finish() {
   }
 }
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai

@@ -11,7 +11,7 @@
 #include "common/result.h"
 #include "trainyard/v1/clusters.pb.h"
 
-namespace trainyard::cli {
+namespace trainyard::batchai {
 
 // What the command line gave; it wins over the file.
 struct ClusterFlags {
@@ -36,4 +36,4 @@ std::optional<v1::DeallocationOption> deallocation_option_named(const std::strin
 // "UbuntuLTS", "UbuntuDSVM" or publisher:offer:sku:version, as --image takes it.
 bool is_image_alias(const std::string& text);
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai

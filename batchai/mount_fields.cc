@@ -1,8 +1,8 @@
-#include "cli/mount_fields.h"
+#include "batchai/mount_fields.h"
 
 #include <fmt/format.h>
 
-namespace trainyard::cli {
+namespace trainyard::batchai {
 namespace {
 
 using Need = Fields::Need;
@@ -91,4 +91,4 @@ std::optional<Error> add_mounts(const MountFlags& flags, const std::string& acco
   return std::nullopt;
 }
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai

@@ -4,10 +4,10 @@
 #include <optional>
 #include <string>
 
-#include "cli/json_fields.h"
+#include "batchai/json_fields.h"
 #include "trainyard/v1/jobs.pb.h"
 
-namespace trainyard::cli {
+namespace trainyard::batchai {
 
 // `account` replaces <AZURE_BATCHAI_STORAGE_ACCOUNT> and missing account names; may be empty. Keys in the file go no
 // further: the operator's storage table gives access. The arrays that are not carried out are refused by name.
@@ -23,4 +23,4 @@ std::optional<Error> add_mounts(const MountFlags& flags, const std::string& acco
                                 google::protobuf::RepeatedPtrField<v1::AzureFileShare>& shares,
                                 google::protobuf::RepeatedPtrField<v1::AzureBlobFileSystem>& containers);
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai

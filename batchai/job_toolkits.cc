@@ -1,10 +1,8 @@
-#include "cli/job_toolkits.h"
+#include "batchai/job_toolkits.h"
 
 #include <string>
 
-#include "cli/show_parts.h"
-
-namespace trainyard::cli {
+namespace trainyard::batchai {
 namespace {
 
 using Need = Fields::Need;
@@ -102,6 +100,10 @@ void read_settings(Fields& settings, v1::JobSpec& spec) {
   }
 }
 
+Json or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
 Json count_or_null(std::int32_t count) {
   return count > 0 ? Json(count) : Json(nullptr);
 }
@@ -176,4 +178,4 @@ void add_toolkits(const v1::JobSpec& spec, Json& out) {
   }
 }
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai

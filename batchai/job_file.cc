@@ -1,16 +1,16 @@
-#include "cli/job_file.h"
+#include "batchai/job_file.h"
 
 #include <fmt/format.h>
 #include <google/protobuf/util/time_util.h>
 
 #include <vector>
 
-#include "cli/job_toolkits.h"
-#include "cli/json_fields.h"
-#include "cli/mount_fields.h"
-#include "cli/secret_fields.h"
+#include "batchai/job_toolkits.h"
+#include "batchai/json_fields.h"
+#include "batchai/mount_fields.h"
+#include "batchai/secret_fields.h"
 
-namespace trainyard::cli {
+namespace trainyard::batchai {
 namespace {
 
 using google::protobuf::util::TimeUtil;
@@ -171,4 +171,4 @@ Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions&
   return spec;
 }
 
-}  // namespace trainyard::cli
+}  // namespace trainyard::batchai
