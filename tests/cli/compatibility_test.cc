@@ -352,6 +352,9 @@ void fill(v1::Job& job) {
 void fill(v1::Cluster& cluster) {
   cluster.mutable_spec()->mutable_node_setup()->mutable_setup_task()->set_command_line("true");
 }
+void fill(v1::FileServer& server) {
+  server.set_file_server_internal_ip("10.0.0.4");  // mountSettings is null until it serves
+}
 template <class Message>
 void fill(Message&) {}
 
