@@ -105,6 +105,20 @@ TEST_CASE("a job shows every field of Batch AI, unset ones as null") {
   CHECK(shown["executionInfo"]["startTime"].is_null());
 }
 
+TEST_CASE("what a secret holds is not shown, even if an answer had it") {
+  v1::Job job = waiting_job();
+  v1::Cluster cluster = tutorial_cluster();
+  for (auto* secrets : {job.mutable_spec()->mutable_secrets(),
+                        cluster.mutable_spec()->mutable_node_setup()->mutable_setup_task()->mutable_secrets()}) {
+    auto* secret = secrets->Add();
+    secret->set_name("TOKEN");
+    secret->set_value("s3cret");
+  }
+  const Json shown = Kind<v1::Job>::json(job), set_up = Kind<v1::Cluster>::json(cluster);
+  CHECK(shown["secrets"] == Json::parse(R"([{"name": "TOKEN", "value": null}])"));
+  CHECK(set_up["nodeSetup"]["setupTask"]["secrets"] == Json::parse(R"([{"name": "TOKEN", "value": null}])"));
+}
+
 TEST_CASE("every field of Batch AI's models is shown, unset ones as null") {
   const auto fields = [](const Json& value, std::initializer_list<const char*> names) {
     for (const char* name : names) {

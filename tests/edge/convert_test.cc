@@ -165,6 +165,31 @@ TEST_CASE("names") {
   CHECK_FALSE(check_group_name("name", "..").ok());
 }
 
+TEST_CASE("a group's and a workspace's location and tags: what is taken, and each bad value with its field") {
+  using Tags = google::protobuf::Map<std::string, std::string>;
+  CHECK(check_location("").ok());
+  CHECK(check_location(std::string(64, 'x')).ok());
+  CHECK(check_location(std::string(65, 'x')).error().message == "location: is longer than 64 characters");
+  CHECK(check_location(std::string("a\0", 2)).error().message == "location: must not contain NUL");
+  const auto error_of_tags = [](const std::string& name, const std::string& value) {
+    Tags tags;
+    tags[name] = value;
+    const auto read = tags_from_proto(tags);
+    return read ? std::string() : read.error().message;
+  };
+  CHECK(error_of_tags("team", "").empty());
+  CHECK(error_of_tags(std::string(512, 'x'), std::string(256, 'y')).empty());
+  CHECK(error_of_tags("", "x") == "tags: a tag has no name");
+  CHECK(error_of_tags(std::string(513, 'x'), "") == "tags: is longer than 512 characters");
+  CHECK(error_of_tags("team", std::string(257, 'y')) == "tags.team: is longer than 256 characters");
+  CHECK(error_of_tags("team", std::string("a\0", 2)) == "tags.team: must not contain NUL");
+  Tags many;
+  for (int n = 0; n < 50; ++n) many["t" + std::to_string(n)] = "x";
+  CHECK(tags_from_proto(many)->size() == 50);
+  many["one more"] = "x";
+  CHECK(tags_from_proto(many).error().message == "tags: has 51 entries; at most 50 are allowed");
+}
+
 namespace {
 
 v1::ClusterSpec good_cluster() {

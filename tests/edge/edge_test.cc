@@ -257,7 +257,7 @@ TEST_CASE("a list in pages has every item once, in order") {
   list.set_max_results(2);
   std::vector<std::string> names;
   std::vector<int> sizes;
-  for (bool more = true; more;) {
+  for (bool more = true; more && sizes.size() < 9;) {  // pages that never end: a failure, not a test that hangs
     v1::ListExperimentsResponse page;
     REQUIRE(User::call(user.experiments, &v1::Experiments::Stub::ListExperiments, list, page).ok());
     for (const auto& experiment : page.experiments()) names.push_back(experiment.name());
