@@ -15,7 +15,9 @@ def _file_errors(world):
     world.create("j", world.body(nodes=1, command="true", nodeCount=-1)).failed("nodeCount")
     world.create("j", world.body(nodes=1, command="true", nodeCount="four")).failed("nodeCount")
     world.create("j", world.body(nodes=1, command="true", pyTorchSettings={"pythonScriptFilePath": "x"})).failed("more than one toolkit", "pyTorchSettings")
-    world.create("j", world.body(nodes=1, command="true", secrets=[{"name": "A", "value": "b"}])).failed("not supported yet", "properties.secrets")
+    reference = {"name": "A", "valueSecretReference": {"secretUrl": "https://vault/a"}}
+    world.create("j", world.body(nodes=1, command="true", secrets=[reference])).failed("not supported yet", "properties.secrets[0].valueSecretReference")
+    world.create("j", world.body(nodes=1, command="true", secrets=[{"name": "A", "value": ""}])).failed("properties.secrets[0].value")
     unmapped = {"imageSourceRegistry": {"image": "nobody/knows:1"}}
     text = world.create("j", world.body(nodes=1, command="true", containerSettings=unmapped)).failed("nobody/knows:1", "image")
     check("operator" in text.lower() or "map" in text.lower(), f"advice about the image map: {text}")
