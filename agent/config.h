@@ -32,8 +32,8 @@ struct Config {
   std::string file_server_directory;
   std::uint32_t file_server_port = 2049;  // of the first one; the next ones take the next free ports
   // What each job may use on this node; 0: no limit, -1: the default. Memory: all but a twentieth, at least 512 MB,
-  // which are the system's. Processes: three quarters of the kernel's highest process id. Log: of each output of a
-  // process.
+  // which are the system's. Processes: three quarters of the kernel's highest process id. Both only with v2's
+  // controllers. Log: of each output of a process.
   std::int64_t memory_limit_mb = -1, process_limit = -1, log_limit_mb = 1024;
   TlsFiles tls;
   bool insecure_lab = false;

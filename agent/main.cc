@@ -234,6 +234,14 @@ void set_limits(const Config& config, std::uint64_t memory_bytes, ExecutorContex
       (config.log_limit_mb < 0 ? kDefaultLogMb : static_cast<std::uint64_t>(config.log_limit_mb)) * kMb;
   context.controllers = find_controllers(context.cgroup_base, group_prefix(config));
   const Controllers& found = context.controllers;
+  // Joining a group of v1 waits for a grace period of the kernel, 10 to 20 ms at each start of a process: only where
+  // the operator wants it.
+  const bool costly = !found.memory_v1.empty() || !found.pids_v1.empty();
+  if (costly && (config.memory_limit_mb < 0 || config.process_limit < 0)) {
+    spdlog::info("controllers of cgroup v1 only: limits that memory_limit_mb and process_limit do not give are off");
+  }
+  if (!found.memory_v2 && config.memory_limit_mb < 0) context.limits.memory_bytes = 0;
+  if (!found.pids_v2 && config.process_limit < 0) context.limits.processes = 0;
   if (context.limits.memory_bytes != 0 && !found.memory_v2 && found.memory_v1.empty()) {
     spdlog::warn("no memory controller of cgroups is here: the memory of jobs is not limited");
   }
