@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "agent/config.h"
 #include "agent/doctor/doctor.h"
@@ -148,6 +149,13 @@ Status make_parents(const std::string& path) {
   }
 }
 
+// What the agent starts, and does not start without. The helper may also be the agent itself.
+std::vector<std::string> small_programs(const std::string& directory) {
+  std::vector<std::string> paths;
+  for (const char* name : {"shim", "rsh", "tasks", "exec", "gpus"}) paths.push_back(directory + "/trainyard-" + name);
+  return paths;
+}
+
 Status prepare_context(const Config& config, ExecutorContext& context) {
   auto root = find_cgroup2_root();
   if (!root) return root.error();
@@ -165,8 +173,7 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   context.gpus_program = *programs + "/trainyard-gpus";
   context.helper_argv = {*programs + "/trainyard-helper"};
   if (!path_exists(context.helper_argv.front())) context.helper_argv = {*programs + "/trainyard-agent", "helper"};
-  for (const std::string& program :
-       {context.shim_program, context.rsh_program, context.tasks_program, context.exec_program, context.gpus_program}) {
+  for (const std::string& program : small_programs(*programs)) {
     if (!path_exists(program)) {
       return Error{Code::not_found, program + " is missing: it belongs beside trainyard-agent"};
     }
@@ -268,7 +275,7 @@ int examine(const Config& config, bool as_json) {
                                                .work_dir = config.work_dir,
                                                .run_dir = config.run_dir,
                                                .tls_key = config.tls.key,
-                                               .program_directory = *programs}));
+                                               .programs = small_programs(*programs)}));
   std::fputs((as_json ? findings_json(findings) : findings_table(findings)).c_str(), stdout);
   return doctor_exit_code(findings);
 }

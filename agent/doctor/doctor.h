@@ -14,8 +14,8 @@ namespace trainyard::agent {
 struct DoctorRequest {
   std::string node_name, address, network_cidr, controller;
   std::string spool_dir, work_dir, run_dir;
-  std::string tls_key;  // empty: no TLS
-  std::string program_directory;
+  std::string tls_key;                // empty: no TLS
+  std::vector<std::string> programs;  // absolute paths, which must be there
 };
 
 struct DiskFacts {

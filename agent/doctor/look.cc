@@ -139,9 +139,8 @@ void look_at_programs(const DoctorRequest& request, MachineFacts& facts) {
   facts.mpi = first_line_of("(mpirun.openmpi --version || mpirun --version) 2>/dev/null");
   facts.python = first_line_of("(python3 --version || python --version) 2>/dev/null");
   facts.bash = first_line_of("bash --version 2>/dev/null");
-  for (const char* program :
-       {"trainyard-shim", "trainyard-rsh", "trainyard-tasks", "trainyard-exec", "trainyard-gpus"}) {
-    if (!exists(request.program_directory + "/" + program)) facts.missing_programs.push_back(program);
+  for (const std::string& program : request.programs) {
+    if (!exists(program)) facts.missing_programs.push_back(program);
   }
   struct stat key {};
   facts.tls_key_private =

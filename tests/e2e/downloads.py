@@ -81,13 +81,7 @@ def on_from_where_it_stopped():
                 lab.cli(*words).ok()
                 check(os.stat(os.path.join(part, "big.bin")).st_ino == had.st_ino, "the same file to have grown")
             else:
-                if end == "controller":
-                    lab.kill_controller()
-                    lab.start_controller()
-                else:
-                    for node in lab.nodes:
-                        lab.kill_agent(node)
-                        lab.start_agent(node, wait=False)
+                lab.restart(end)
                 check(process.wait(timeout=60) == 0, f"the download to go on over the {end}'s restart: {process.stderr.read()}")
             _same(tree, back)
             before = os.stat(os.path.join(part, "big.bin"))
@@ -124,15 +118,10 @@ def uploads_over_restarts():
             wait_until(lambda: _upload_begun(world.share), 20, "the upload is under way", 0.001)
             check(process.poll() is None, f"the upload not to be over before the {ended} end: a larger file is needed")
             check(_content(there) == before, "the version before, for as long as the new one is not whole")
-            if ended == "controller":
-                lab.kill_controller()
-                lab.start_controller()
-            elif ended == "agents":
-                for node in lab.nodes:
-                    lab.kill_agent(node)
-                    lab.start_agent(node, wait=False)
-            else:
+            if ended == "command line":
                 process.kill()
+            else:
+                lab.restart(ended)
             check((process.wait(timeout=60) == 0) == (ended != "command line"), f"the upload to go on over the {ended}' restart: {process.stderr.read()}")
             wait_until(lambda: not _uploads(world.share), 20, "no unfinished upload is left")
             check(_content(there) == (before if ended == "command line" else version), f"a whole version after the {ended}' end")

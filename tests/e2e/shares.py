@@ -102,13 +102,7 @@ def over_restarts():
             while delete.poll() is None and not _has_begun(folder):
                 pass
             check(delete.poll() is None, f"the delete not to be over before the {ended} end: more files are needed")
-            if ended == "controller":
-                lab.kill_controller()
-                lab.start_controller()
-            else:
-                for node in lab.nodes:
-                    lab.kill_agent(node)
-                    lab.start_agent(node, wait=False)
+            lab.restart(ended)
             check(delete.wait(timeout=60) == 0, f"the delete to go on over the {ended}' restart: {delete.stderr.read()}")
             check(_names(lab) == {} and not os.path.exists(world.share), "all of it is gone")
             _storage(lab, "share", "create", "-n", "s").ok()

@@ -5,10 +5,8 @@ import os
 import time
 from typing import IO, Any, Iterator, List, Mapping
 
-import grpc
-
 from trainyard import commands, transfer, translation
-from trainyard.connection import Connection, Patience, new_request_id
+from trainyard.connection import Connection, new_request_id
 from trainyard.resources import wait_gone
 from trainyard.v1 import clusters_pb2, clusters_pb2_grpc, exec_pb2, exec_pb2_grpc, jobs_pb2
 
@@ -98,18 +96,8 @@ class Clusters:
 
     def read(self, group: str, workspace: str, name: str, file: str, offset: int = 0) -> Iterator[bytes]:
         """A file's bytes as they are now, from `offset`."""
-        patience = Patience(self._connection)
-        while True:
-            request = clusters_pb2.ReadClusterFileRequest(resource_group=group, workspace=workspace, name=name, path=transfer.clean(file), offset=offset)
-            try:
-                for chunk in self._stub.ReadClusterFile(request):
-                    patience.progress()
-                    offset = chunk.offset + len(chunk.data)
-                    yield chunk.data
-                return
-            except grpc.RpcError as error:
-                if not patience.again(error):
-                    raise self._connection.error_of(error) from None
+        request = clusters_pb2.ReadClusterFileRequest(resource_group=group, workspace=workspace, name=name, path=transfer.clean(file), offset=offset)
+        return transfer.pieces(self._connection, self._stub.ReadClusterFile, request)
 
     def download(self, group: str, workspace: str, name: str, path: str = ".", to: str = ".") -> List[str]:
         """Copies a file or a whole directory of the set-up task's output to here, as Job.download() does. Returns the paths."""

@@ -105,18 +105,8 @@ class Job:
 
     def read(self, file: str, directory_id: str = "stdouterr", offset: int = 0) -> Iterator[bytes]:
         """A file's bytes as they are now, from `offset`."""
-        patience = Patience(self._connection)
-        while True:
-            request = jobs_pb2.ReadJobFileRequest(job=self.key, output_directory_id=directory_id, path=transfer.clean(file), offset=offset)
-            try:
-                for chunk in self._stub.ReadJobFile(request):
-                    patience.progress()
-                    offset = chunk.offset + len(chunk.data)
-                    yield chunk.data
-                return
-            except grpc.RpcError as error:
-                if not patience.again(error):
-                    raise self._connection.error_of(error) from None
+        request = jobs_pb2.ReadJobFileRequest(job=self.key, output_directory_id=directory_id, path=transfer.clean(file), offset=offset)
+        return transfer.pieces(self._connection, self._stub.ReadJobFile, request)
 
     def download(self, path: str = ".", to: str = ".", directory_id: str = "stdouterr") -> list[str]:
         """Copies a file or a whole directory of the job's output to here; what is here already is not copied again, and a

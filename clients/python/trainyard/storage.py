@@ -83,17 +83,8 @@ class Storage:
 
     def read(self, account: str, share: str, path: str, offset: int = 0) -> Iterator[bytes]:
         """A file's bytes from `offset`."""
-        patience = Patience(self._connection)
-        while True:
-            try:
-                for chunk in self._stub.DownloadFile(volumes_pb2.DownloadFileRequest(file=_at(account, share, path), offset=offset)):
-                    patience.progress()
-                    offset = chunk.offset + len(chunk.data)
-                    yield chunk.data
-                return
-            except grpc.RpcError as error:
-                if not patience.again(error):
-                    raise self._connection.error_of(error) from None
+        request = volumes_pb2.DownloadFileRequest(file=_at(account, share, path), offset=offset)
+        return transfer.pieces(self._connection, self._stub.DownloadFile, request)
 
     def _is_directory(self, account: str, share: str, path: str) -> bool:
         try:

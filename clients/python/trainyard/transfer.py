@@ -5,8 +5,11 @@ from __future__ import annotations
 import fcntl
 import glob
 import os
-from typing import Iterator, Protocol
+from typing import Any, Callable, Iterable, Iterator, Protocol
 
+import grpc
+
+from trainyard.connection import Connection, Patience
 from trainyard.errors import NotFound, TrainyardError
 from trainyard.v1 import jobs_pb2
 
@@ -16,6 +19,21 @@ class Source(Protocol):
 
     def list(self, path: str) -> list[jobs_pb2.FileEntry]: ...
     def read(self, path: str, offset: int) -> Iterator[bytes]: ...
+
+
+def pieces(connection: Connection, read: Callable[[Any], Iterable[jobs_pb2.FileChunk]], request: Any) -> Iterator[bytes]:
+    """A file's bytes by the RPC `read`, from `request.offset`; goes on where it was when controller or node come back."""
+    patience = Patience(connection)
+    while True:
+        try:
+            for chunk in read(request):
+                patience.progress()
+                request.offset = chunk.offset + len(chunk.data)
+                yield chunk.data
+            return
+        except grpc.RpcError as error:
+            if not patience.again(error):
+                raise connection.error_of(error) from None
 
 
 def clean(path: str) -> str:

@@ -244,6 +244,16 @@ echo "$1" >> "{self.root}/fenced"
         os.kill(pid, signal.SIGKILL)
         self.processes[host_name].wait(timeout=10)
 
+    def restart(self, which):
+        """kill -9 of the "controller" or of all "agents", and back at once."""
+        if which == "controller":
+            self.kill_controller()
+            self.start_controller()
+        else:
+            for node in self.nodes:
+                self.kill_agent(node)
+                self.start_agent(node, wait=False)
+
     def stop_agent(self, node):
         os.kill(self.agent_pid(node), signal.SIGTERM)
         self.processes[node].wait(timeout=20)
