@@ -38,6 +38,13 @@ struct SealedValue {
   friend bool operator==(const SealedValue&, const SealedValue&) = default;
 };
 
+// Keys and passwords travel with secrets; their names cannot be a variable's: "mount:<relative mount path>" (an
+// account's key), "registry:" (the password of containerSettings' user).
+inline bool is_credential(const SealedValue& value) {
+  return value.name.find(':') != std::string::npos;
+}
+inline constexpr const char* kRegistryCredential = "registry:";
+
 // mountVolumes.azureFileShares[]: `share` is the last path segment of azureFileUrl.
 struct FileShareMount {
   std::string account_name, azure_file_url, share, relative_mount_path;
@@ -45,14 +52,30 @@ struct FileShareMount {
   friend bool operator==(const FileShareMount&, const FileShareMount&) = default;
 };
 
-// mountVolumes.azureBlobFileSystems[]: a container is a directory below its account's place, like a share.
+// mountVolumes.azureBlobFileSystems[]: a container is a directory below its account's place, like a share, unless the
+// operator's table says that the account is a server of objects.
 struct BlobMount {
   std::string account_name, container_name, relative_mount_path;
   std::string mount_options;  // blobfuse's; kept and shown, without effect where the container is a directory
   friend bool operator==(const BlobMount&, const BlobMount&) = default;
 };
 
-// containerSettings beside the image's name. Passwords are never kept.
+// mountVolumes.fileServers[]: a file server of Trainyard's (made by it or registered by the operator).
+struct FileServerMount {
+  std::string file_server;  // "group/workspace/name"
+  std::string relative_mount_path;
+  std::string source_directory;  // below the export; empty: all of it
+  std::string mount_options;     // of NFS, by commas
+  friend bool operator==(const FileServerMount&, const FileServerMount&) = default;
+};
+
+// mountVolumes.unmanagedFileSystems[]: the user's own command, run as root with the mount's path appended.
+struct UnmanagedMount {
+  std::string mount_command, relative_mount_path;
+  friend bool operator==(const UnmanagedMount&, const UnmanagedMount&) = default;
+};
+
+// containerSettings beside the image's name. The password is a credential (JobSpec::credentials).
 struct ContainerOptions {
   std::string server_url, user_name;
   std::string shm_size;  // as docker's --shm-size, e.g. "8g"
@@ -103,16 +126,23 @@ struct JobSpec {
   std::vector<OutputDirectory> output_directories;
   std::vector<NamedValue> environment;
   std::vector<SealedValue> secrets;  // variables too; of the vault. Not in a Launch: see HoldingOrder::secrets
+  // Keys and passwords that never become variables: see is_credential. Treated like secrets.
+  std::vector<SealedValue> credentials = {};
+  std::vector<FileServerMount> file_server_mounts = {};
+  std::vector<UnmanagedMount> unmanaged_mounts = {};
   DurationMs max_wall_clock_ms = 7LL * 24 * 3600 * 1000;
   Priority priority = Priority::normal;
   Recovery recovery;
   friend bool operator==(const JobSpec&, const JobSpec&) = default;
 };
 
-// The operator's image map entry that applied at submit: the image runs on the host, with these replacements.
+// What the operator's image map made of the job's image at submit: it runs on the host with these replacements, or in
+// a container.
 struct ImageMapping {
   std::optional<std::string> preparation;  // replaces jobPreparation.commandLine ("" = none)
   std::string python_interpreter;          // empty: default
+  // What is pulled and run, fully qualified, after the map and its mirrors; empty: the job runs on the host.
+  std::string container_image = {};
   friend bool operator==(const ImageMapping&, const ImageMapping&) = default;
 };
 
@@ -132,6 +162,9 @@ struct NodeSetup {
   SetupTask task;
   std::vector<FileShareMount> file_shares;  // mounted under $AZ_BATCHAI_MOUNT_ROOT, before the task
   std::vector<BlobMount> blob_file_systems;
+  std::vector<SealedValue> credentials = {};  // as JobSpec::credentials
+  std::vector<FileServerMount> file_server_mounts = {};
+  std::vector<UnmanagedMount> unmanaged_mounts = {};
   friend bool operator==(const NodeSetup&, const NodeSetup&) = default;
 };
 
@@ -141,7 +174,28 @@ struct Gpu {
   std::string uuid, model;
   std::uint64_t memory_bytes = 0;
   bool pretend = false;  // configured, not found: shown as such everywhere
+  // Why it is not given to jobs ("XID 79: ...", "fell off the bus", "memory is not free"); empty: it is fine.
+  std::string fault = {};
+  std::string pci_bus_id = {};   // "00000000:3B:00.0"
+  std::int32_t numa_node = -1;   // -1: not known, or the machine has one
+  std::string parent_uuid = {};  // of a MIG instance: the GPU that it is a part of
   friend bool operator==(const Gpu&, const Gpu&) = default;
+};
+
+// A network adapter that MPI and NCCL may use beside plain TCP.
+struct Fabric {
+  enum class Kind { infiniband, roce } kind = Kind::infiniband;
+  std::string name;        // of the adapter, as NCCL_IB_HCA takes it: "mlx5_0"
+  std::uint32_t port = 1;  // that is up
+  friend bool operator==(const Fabric&, const Fabric&) = default;
+};
+
+// What is wrong with a machine, in the doctor's words.
+struct Finding {
+  std::string check;    // "clock", "memlock", ...
+  std::string level;    // warning | error
+  std::string message;  // what, and what to do
+  friend bool operator==(const Finding&, const Finding&) = default;
 };
 
 struct Inventory {
@@ -157,24 +211,46 @@ struct Inventory {
   // With what it can serve NFS, e.g. "nfs-ganesha 4.3"; empty: no storage node; "none: WHY": it should be one but
   // cannot.
   std::string file_server_software;
+  std::string network_interface = {};  // that has `address`: NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME
+  std::vector<Fabric> fabrics = {};
+  // What runs containers here, e.g. "podman 4.3.1"; "none: WHY": jobs with an image that is not mapped to the host
+  // cannot run here.
+  std::string container_runtime = {};
+  std::vector<Finding> findings = {};  // the newest; in a steady order
+  bool runs_containers() const { return !container_runtime.empty() && !container_runtime.starts_with("none: "); }
   bool serves_files() const { return !file_server_software.empty() && !file_server_software.starts_with("none: "); }
   friend bool operator==(const Inventory&, const Inventory&) = default;
 };
 
 // ---- What a node should have and run now ----
 
-// A share resolved by the operator's storage table to something mountable. More kinds (nfs, smb, s3) come later.
+// A mount of a job or cluster, resolved by the operator's storage table to something mountable.
 struct Volume {
-  enum class Kind { local } kind = Kind::local;
-  std::string source;  // local: absolute directory on the node
+  enum class Kind { local, nfs, smb, s3, azure_blob, command } kind = Kind::local;
+  // local: absolute directory on the node. nfs: "HOST:/export/directory". smb: "//HOST/share[/directory]". s3,
+  // azure_blob: "BUCKET[/prefix]". command: the user's command, to which the mount's path is appended.
+  std::string source;
   // Under AZ_BATCHAI_JOB_MOUNT_ROOT (of a cluster: AZ_BATCHAI_MOUNT_ROOT); empty when only a file operation is wanted.
   std::string relative_mount_path;
+  std::string endpoint = {};  // s3, azure_blob: the server's URL
+  std::string user = {};      // smb: user name; s3: access key id; azure_blob: account
+  std::string options = {};   // nfs, smb: mount options, by commas; s3, azure_blob: "ro" or nothing
+  // The operator's file on the node with the password or key, where the user gave none; readable by root only.
+  std::string credentials_file = {};
+  std::string file_server = {};  // nfs: "group/workspace/name" whose address and export make the source at placement
   friend bool operator==(const Volume&, const Volume&) = default;
 };
 
 struct GangMember {
   std::string node_name, address;
   friend bool operator==(const GangMember&, const GangMember&) = default;
+};
+
+// Whom a job's processes run as on its nodes; 0: root.
+struct RunAs {
+  std::uint32_t uid = 0, gid = 0;
+  std::vector<std::uint32_t> groups = {};  // supplementary
+  friend bool operator==(const RunAs&, const RunAs&) = default;
 };
 
 // How many processes of one attempt may listen on one node, and how many processes Trainyard starts without mpirun.
@@ -190,6 +266,7 @@ struct Launch {
   std::vector<Volume> volumes;      // of spec.file_shares, then of spec.blob_file_systems, in their order
   std::vector<GangMember> members;  // rank order of nodes; members[0] is the head
   std::uint32_t first_port = 0;     // kTaskPorts ports from here on are this attempt's, on each of its nodes
+  RunAs run_as = {};
   friend bool operator==(const Launch&, const Launch&) = default;
 };
 
@@ -230,8 +307,11 @@ struct HoldingOrder {
   DurationMs lease_ms = 0;               // kForever or > 0
   DurationMs grace_ms = 0;               // for phase stop; 0: kill at once
   std::shared_ptr<const Launch> launch;  // null when phase == stop: the agent knows what it runs
-  // The job's secrets: of the vault as the core gives them; sealed to this node's key on the wire and in the spool.
+  // The job's secrets and credentials: of the vault as the core gives them; sealed to this node's key on the wire and
+  // in the spool.
   std::vector<SealedValue> secrets = {};
+  // Of a container job: the digest that all its nodes and attempts must run; empty: the head has not yet told it.
+  std::string image_digest = {};
 };
 
 // Complete: what is not listed must not exist on the node.
@@ -265,12 +345,22 @@ struct NodeError {
   friend bool operator==(const NodeError&, const NodeError&) = default;
 };
 
+// One kind of thing that was cleaned: processes, mounts, sharedMemory, ports, directories, temporaryFiles, gpuMemory,
+// containers.
+struct CleanupPart {
+  std::string what;
+  std::uint64_t count = 0;  // that had to be removed; gpuMemory: bytes above the baseline at first
+  DurationMs took_ms = 0;
+  friend bool operator==(const CleanupPart&, const CleanupPart&) = default;
+};
+
 struct CleanupReceipt {
   std::string node_name;
   std::uint32_t processes_killed = 0;
   std::uint32_t mounts_removed = 0;
   std::uint32_t directories_removed = 0;
   DurationMs took_ms = 0;
+  std::vector<CleanupPart> parts = {};
   friend bool operator==(const CleanupReceipt&, const CleanupReceipt&) = default;
 };
 
@@ -280,6 +370,9 @@ struct HoldingReport {
   std::optional<std::int32_t> exit_code;  // 128+n for signal n
   NodeError error;                        // of failed, lost
   CleanupReceipt receipt;                 // of clean
+  std::string image_digest = {};          // of a container job, once it is known here
+  // While stopping: what cannot be ended (a process in the kernel's hands, a mount that does not go), for an alarm.
+  std::string stuck = {};
   friend bool operator==(const HoldingReport&, const HoldingReport&) = default;
 };
 

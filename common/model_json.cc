@@ -17,6 +17,12 @@ void read_count(const json& from, const char* key, std::optional<std::uint32_t>&
   if (const auto found = from.find(key); found != from.end()) into = found->get<std::uint32_t>();
 }
 
+// A member that is mostly empty is left out then.
+template <class T>
+void write_some(json& out, const char* key, const T& value) {
+  if (!value.empty()) out[key] = value;
+}
+
 template <class Enum, std::size_t N>
 using Names = std::array<std::pair<Enum, const char*>, N>;
 
@@ -58,6 +64,14 @@ constexpr Names<SetupState, 4> kSetupStates{{{SetupState::running, "running"},
                                              {SetupState::done, "done"},
                                              {SetupState::failed, "failed"},
                                              {SetupState::stopping, "stopping"}}};
+
+constexpr Names<Fabric::Kind, 2> kFabrics{{{Fabric::Kind::infiniband, "infiniband"}, {Fabric::Kind::roce, "roce"}}};
+constexpr Names<Volume::Kind, 6> kVolumeKinds{{{Volume::Kind::local, "local"},
+                                               {Volume::Kind::nfs, "nfs"},
+                                               {Volume::Kind::smb, "smb"},
+                                               {Volume::Kind::s3, "s3"},
+                                               {Volume::Kind::azure_blob, "azureBlob"},
+                                               {Volume::Kind::command, "command"}}};
 
 template <class Enum, std::size_t N>
 const char* name_in(const Names<Enum, N>& names, Enum value) {
@@ -101,6 +115,18 @@ const char* name_of(CommunicationBackend backend) {
 }
 const char* name_of(Priority priority) {
   return name_in(kPriorities, priority);
+}
+const char* name_of(Volume::Kind kind) {
+  return name_in(kVolumeKinds, kind);
+}
+std::optional<Volume::Kind> volume_kind_named(const std::string& name) {
+  return named_in(kVolumeKinds, name);
+}
+const char* name_of(Fabric::Kind kind) {
+  return name_in(kFabrics, kind);
+}
+std::optional<Fabric::Kind> fabric_kind_named(const std::string& name) {
+  return named_in(kFabrics, name);
 }
 const char* name_of(SetupState state) {
   return name_in(kSetupStates, state);
@@ -164,6 +190,27 @@ void from_json(const json& in, BlobMount& out) {
   read(in, "containerName", out.container_name);
   read(in, "relativeMountPath", out.relative_mount_path);
   read(in, "mountOptions", out.mount_options);
+}
+
+void to_json(json& out, const FileServerMount& in) {
+  out = {{"fileServer", in.file_server},
+         {"relativeMountPath", in.relative_mount_path},
+         {"sourceDirectory", in.source_directory},
+         {"mountOptions", in.mount_options}};
+}
+void from_json(const json& in, FileServerMount& out) {
+  read(in, "fileServer", out.file_server);
+  read(in, "relativeMountPath", out.relative_mount_path);
+  read(in, "sourceDirectory", out.source_directory);
+  read(in, "mountOptions", out.mount_options);
+}
+
+void to_json(json& out, const UnmanagedMount& in) {
+  out = {{"mountCommand", in.mount_command}, {"relativeMountPath", in.relative_mount_path}};
+}
+void from_json(const json& in, UnmanagedMount& out) {
+  read(in, "mountCommand", out.mount_command);
+  read(in, "relativeMountPath", out.relative_mount_path);
 }
 
 void to_json(json& out, const ContainerOptions& in) {
@@ -233,6 +280,9 @@ void to_json(json& out, const JobSpec& in) {
          {"priority", name_of(in.priority)},
          {"recovery", in.recovery}};
   if (!in.secrets.empty()) out["secrets"] = in.secrets;
+  write_some(out, "credentials", in.credentials);
+  write_some(out, "fileServerMounts", in.file_server_mounts);
+  write_some(out, "unmanagedMounts", in.unmanaged_mounts);
   if (in.worker_count) out["workerCount"] = *in.worker_count;
   if (in.parameter_server_count) out["parameterServerCount"] = *in.parameter_server_count;
 }
@@ -265,15 +315,20 @@ void from_json(const json& in, JobSpec& out) {
   read_enum(in, "priority", kPriorities, out.priority);
   read(in, "recovery", out.recovery);
   read(in, "secrets", out.secrets);
+  read(in, "credentials", out.credentials);
+  read(in, "fileServerMounts", out.file_server_mounts);
+  read(in, "unmanagedMounts", out.unmanaged_mounts);
 }
 
 void to_json(json& out, const ImageMapping& in) {
   out = {{"pythonInterpreter", in.python_interpreter}};
   if (in.preparation) out["preparation"] = *in.preparation;
+  write_some(out, "containerImage", in.container_image);
 }
 void from_json(const json& in, ImageMapping& out) {
   read(in, "pythonInterpreter", out.python_interpreter);
   if (const auto found = in.find("preparation"); found != in.end()) out.preparation = found->get<std::string>();
+  read(in, "containerImage", out.container_image);
 }
 
 void to_json(json& out, const SetupTask& in) {
@@ -293,21 +348,53 @@ void from_json(const json& in, SetupTask& out) {
 
 void to_json(json& out, const NodeSetup& in) {
   out = {{"task", in.task}, {"fileShares", in.file_shares}, {"blobFileSystems", in.blob_file_systems}};
+  write_some(out, "credentials", in.credentials);
+  write_some(out, "fileServerMounts", in.file_server_mounts);
+  write_some(out, "unmanagedMounts", in.unmanaged_mounts);
 }
 void from_json(const json& in, NodeSetup& out) {
   read(in, "task", out.task);
   read(in, "fileShares", out.file_shares);
   read(in, "blobFileSystems", out.blob_file_systems);
+  read(in, "credentials", out.credentials);
+  read(in, "fileServerMounts", out.file_server_mounts);
+  read(in, "unmanagedMounts", out.unmanaged_mounts);
 }
 
 void to_json(json& out, const Gpu& in) {
   out = {{"uuid", in.uuid}, {"model", in.model}, {"memoryBytes", in.memory_bytes}, {"pretend", in.pretend}};
+  write_some(out, "fault", in.fault);
+  write_some(out, "pciBusId", in.pci_bus_id);
+  write_some(out, "parentUuid", in.parent_uuid);
+  if (in.numa_node >= 0) out["numaNode"] = in.numa_node;
 }
 void from_json(const json& in, Gpu& out) {
   read(in, "uuid", out.uuid);
   read(in, "model", out.model);
   read(in, "memoryBytes", out.memory_bytes);
   read(in, "pretend", out.pretend);
+  read(in, "fault", out.fault);
+  read(in, "pciBusId", out.pci_bus_id);
+  read(in, "parentUuid", out.parent_uuid);
+  read(in, "numaNode", out.numa_node);
+}
+
+void to_json(json& out, const Fabric& in) {
+  out = {{"kind", name_in(kFabrics, in.kind)}, {"name", in.name}, {"port", in.port}};
+}
+void from_json(const json& in, Fabric& out) {
+  read_enum(in, "kind", kFabrics, out.kind);
+  read(in, "name", out.name);
+  read(in, "port", out.port);
+}
+
+void to_json(json& out, const Finding& in) {
+  out = {{"check", in.check}, {"level", in.level}, {"message", in.message}};
+}
+void from_json(const json& in, Finding& out) {
+  read(in, "check", out.check);
+  read(in, "level", out.level);
+  read(in, "message", out.message);
 }
 
 void to_json(json& out, const Inventory& in) {
@@ -315,8 +402,12 @@ void to_json(json& out, const Inventory& in) {
          {"address", in.address}, {"networkCidr", in.network_cidr},
          {"cores", in.cores},     {"memoryBytes", in.memory_bytes},
          {"gpus", in.gpus},       {"agentVersion", in.agent_version}};
-  if (!in.sealing_key.empty()) out["sealingKey"] = in.sealing_key;
-  if (!in.file_server_software.empty()) out["fileServerSoftware"] = in.file_server_software;
+  write_some(out, "sealingKey", in.sealing_key);
+  write_some(out, "fileServerSoftware", in.file_server_software);
+  write_some(out, "networkInterface", in.network_interface);
+  write_some(out, "fabrics", in.fabrics);
+  write_some(out, "containerRuntime", in.container_runtime);
+  write_some(out, "findings", in.findings);
 }
 void from_json(const json& in, Inventory& out) {
   read(in, "flavour", out.flavour);
@@ -329,16 +420,38 @@ void from_json(const json& in, Inventory& out) {
   read(in, "agentVersion", out.agent_version);
   read(in, "sealingKey", out.sealing_key);
   read(in, "fileServerSoftware", out.file_server_software);
+  read(in, "networkInterface", out.network_interface);
+  read(in, "fabrics", out.fabrics);
+  read(in, "containerRuntime", out.container_runtime);
+  read(in, "findings", out.findings);
 }
 
 void to_json(json& out, const Volume& in) {
-  out = {{"kind", "local"}, {"source", in.source}, {"relativeMountPath", in.relative_mount_path}};
+  out = {{"kind", name_of(in.kind)}, {"source", in.source}, {"relativeMountPath", in.relative_mount_path}};
+  write_some(out, "endpoint", in.endpoint);
+  write_some(out, "user", in.user);
+  write_some(out, "options", in.options);
+  write_some(out, "credentialsFile", in.credentials_file);
+  write_some(out, "fileServer", in.file_server);
 }
 void from_json(const json& in, Volume& out) {
-  constexpr Names<Volume::Kind, 1> kinds{{{Volume::Kind::local, "local"}}};
-  read_enum(in, "kind", kinds, out.kind);
+  read_enum(in, "kind", kVolumeKinds, out.kind);
   read(in, "source", out.source);
   read(in, "relativeMountPath", out.relative_mount_path);
+  read(in, "endpoint", out.endpoint);
+  read(in, "user", out.user);
+  read(in, "options", out.options);
+  read(in, "credentialsFile", out.credentials_file);
+  read(in, "fileServer", out.file_server);
+}
+
+void to_json(json& out, const RunAs& in) {
+  out = {{"uid", in.uid}, {"gid", in.gid}, {"groups", in.groups}};
+}
+void from_json(const json& in, RunAs& out) {
+  read(in, "uid", out.uid);
+  read(in, "gid", out.gid);
+  read(in, "groups", out.groups);
 }
 
 void to_json(json& out, const GangMember& in) {
@@ -354,6 +467,7 @@ void to_json(json& out, const Launch& in) {
          {"group", in.group},         {"segment", in.segment},       {"spec", in.spec},
          {"mapping", in.mapping},     {"volumes", in.volumes},       {"members", in.members},
          {"firstPort", in.first_port}};
+  if (in.run_as != RunAs{}) out["runAs"] = in.run_as;
 }
 void from_json(const json& in, Launch& out) {
   read(in, "jobName", out.job_name);
@@ -366,6 +480,7 @@ void from_json(const json& in, Launch& out) {
   read(in, "volumes", out.volumes);
   read(in, "members", out.members);
   read(in, "firstPort", out.first_port);
+  read(in, "runAs", out.run_as);
 }
 
 void to_json(json& out, const ClusterSetup& in) {
@@ -388,12 +503,22 @@ void from_json(const json& in, NodeError& out) {
   read(in, "infrastructure", out.infrastructure);
 }
 
+void to_json(json& out, const CleanupPart& in) {
+  out = {{"what", in.what}, {"count", in.count}, {"tookMs", in.took_ms}};
+}
+void from_json(const json& in, CleanupPart& out) {
+  read(in, "what", out.what);
+  read(in, "count", out.count);
+  read(in, "tookMs", out.took_ms);
+}
+
 void to_json(json& out, const CleanupReceipt& in) {
   out = {{"nodeName", in.node_name},
          {"processesKilled", in.processes_killed},
          {"mountsRemoved", in.mounts_removed},
          {"directoriesRemoved", in.directories_removed},
          {"tookMs", in.took_ms}};
+  write_some(out, "parts", in.parts);
 }
 void from_json(const json& in, CleanupReceipt& out) {
   read(in, "nodeName", out.node_name);
@@ -401,6 +526,7 @@ void from_json(const json& in, CleanupReceipt& out) {
   read(in, "mountsRemoved", out.mounts_removed);
   read(in, "directoriesRemoved", out.directories_removed);
   read(in, "tookMs", out.took_ms);
+  read(in, "parts", out.parts);
 }
 
 }  // namespace trainyard

@@ -17,6 +17,8 @@ TY_JSON(NamedValue)
 TY_JSON(SealedValue)
 TY_JSON(FileShareMount)
 TY_JSON(BlobMount)
+TY_JSON(FileServerMount)
+TY_JSON(UnmanagedMount)
 TY_JSON(ContainerOptions)
 TY_JSON(InputDirectory)
 TY_JSON(OutputDirectory)
@@ -26,12 +28,16 @@ TY_JSON(ImageMapping)
 TY_JSON(SetupTask)
 TY_JSON(NodeSetup)
 TY_JSON(Gpu)
+TY_JSON(Fabric)
+TY_JSON(Finding)
 TY_JSON(Inventory)
 TY_JSON(Volume)
+TY_JSON(RunAs)
 TY_JSON(GangMember)
 TY_JSON(Launch)
 TY_JSON(ClusterSetup)
 TY_JSON(NodeError)
+TY_JSON(CleanupPart)
 TY_JSON(CleanupReceipt)
 #undef TY_JSON
 
@@ -41,7 +47,11 @@ const char* name_of(HoldingPhase phase);
 const char* name_of(Toolkit toolkit);               // custom, custommpi, horovod, ...: Batch AI's toolType
 const char* name_of(CommunicationBackend backend);  // tcp, gloo, nccl, mpi
 const char* name_of(Priority priority);             // low, normal, high
-const char* name_of(SetupState state);              // running, done, failed, stopping
+const char* name_of(Volume::Kind kind);             // local, nfs, smb, s3, azureBlob, command
+std::optional<Volume::Kind> volume_kind_named(const std::string& name);
+const char* name_of(Fabric::Kind kind);  // infiniband, roce
+std::optional<Fabric::Kind> fabric_kind_named(const std::string& name);
+const char* name_of(SetupState state);  // running, done, failed, stopping
 std::optional<SetupState> setup_state_named(const std::string& name);
 const char* name_of(FileServerState state);  // starting, serving, failed, stopping
 std::optional<FileServerState> file_server_state_named(const std::string& name);

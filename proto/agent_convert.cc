@@ -1,6 +1,7 @@
 #include "proto/agent_convert.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
 #include <map>
@@ -52,6 +53,7 @@ Result<HoldingOrder> order_from_proto(const v1::HoldingOrder& message) {
     return Error{Code::invalid_argument, fmt::format("orders: phase {} without a launch", message.phase())};
   }
   order.secrets = secrets_from_proto(message.secrets());
+  order.image_digest = message.image_digest();
   return order;
 }
 
@@ -174,6 +176,24 @@ void to_proto(const Inventory& inventory, v1::Inventory& message) {
     out.set_model(gpu.model);
     out.set_memory_bytes(gpu.memory_bytes);
     out.set_pretend(gpu.pretend);
+    out.set_fault(valid_utf8(gpu.fault));
+    out.set_pci_bus_id(gpu.pci_bus_id);
+    out.set_parent_uuid(gpu.parent_uuid);
+    if (gpu.numa_node >= 0) out.set_numa_node(gpu.numa_node);
+  }
+  message.set_network_interface(inventory.network_interface);
+  message.set_container_runtime(valid_utf8(inventory.container_runtime));
+  for (const Fabric& fabric : inventory.fabrics) {
+    auto& out = *message.add_fabrics();
+    out.set_kind(name_of(fabric.kind));
+    out.set_name(fabric.name);
+    out.set_port(fabric.port);
+  }
+  for (const Finding& finding : inventory.findings) {
+    auto& out = *message.add_findings();
+    out.set_check(finding.check);
+    out.set_level(finding.level);
+    out.set_message(valid_utf8(finding.message));
   }
 }
 
@@ -189,7 +209,19 @@ Inventory from_proto(const v1::Inventory& message) {
   inventory.sealing_key = message.sealing_key();
   inventory.file_server_software = message.file_server_software();
   for (const auto& gpu : message.gpus()) {
-    inventory.gpus.push_back({gpu.uuid(), gpu.model(), gpu.memory_bytes(), gpu.pretend()});
+    inventory.gpus.push_back({gpu.uuid(), gpu.model(), gpu.memory_bytes(), gpu.pretend(), gpu.fault(), gpu.pci_bus_id(),
+                              gpu.has_numa_node() ? gpu.numa_node() : -1, gpu.parent_uuid()});
+  }
+  inventory.network_interface = message.network_interface();
+  inventory.container_runtime = message.container_runtime();
+  for (const auto& fabric : message.fabrics()) {
+    // A kind of a newer agent: nothing that this controller knows how to use.
+    if (const auto kind = fabric_kind_named(fabric.kind())) {
+      inventory.fabrics.push_back({*kind, fabric.name(), fabric.port()});
+    }
+  }
+  for (const auto& finding : message.findings()) {
+    inventory.findings.push_back({finding.check(), finding.level(), finding.message()});
   }
   return inventory;
 }
@@ -208,6 +240,14 @@ void to_proto(const HoldingReport& holding, v1::HoldingReport& message) {
   message.set_mounts_removed(holding.receipt.mounts_removed);
   message.set_directories_removed(holding.receipt.directories_removed);
   message.set_cleanup_ms(holding.receipt.took_ms);
+  for (const CleanupPart& part : holding.receipt.parts) {
+    auto& out = *message.add_cleanup_parts();
+    out.set_what(part.what);
+    out.set_count(part.count);
+    *out.mutable_took() = google::protobuf::util::TimeUtil::MillisecondsToDuration(part.took_ms);
+  }
+  message.set_image_digest(valid_utf8(holding.image_digest));
+  message.set_stuck(valid_utf8(holding.stuck));
 }
 
 Result<HoldingReport> from_proto(const v1::HoldingReport& message) {
@@ -227,6 +267,12 @@ Result<HoldingReport> from_proto(const v1::HoldingReport& message) {
   holding.receipt.mounts_removed = message.mounts_removed();
   holding.receipt.directories_removed = message.directories_removed();
   holding.receipt.took_ms = message.cleanup_ms();
+  for (const auto& part : message.cleanup_parts()) {
+    holding.receipt.parts.push_back(
+        {part.what(), part.count(), google::protobuf::util::TimeUtil::DurationToMilliseconds(part.took())});
+  }
+  holding.image_digest = message.image_digest();
+  holding.stuck = message.stuck();
   return holding;
 }
 
@@ -286,6 +332,7 @@ void to_proto(const Orders& orders, v1::Orders& message) {
     out.set_grace_ms(order.grace_ms);
     if (order.launch) out.set_launch_json(to_json_text(*order.launch));
     to_proto(order.secrets, *out.mutable_secrets());
+    out.set_image_digest(order.image_digest);
   }
   if (orders.setup) {
     message.mutable_setup()->set_run(orders.setup->run);

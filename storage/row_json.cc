@@ -136,6 +136,9 @@ std::string job_spec_json(const JobSpec& spec) {
   out.value("outputDirectories", spec.output_directories, {});
   out.value("environment", spec.environment, {});
   out.value("secrets", spec.secrets, {});
+  out.value("credentials", spec.credentials, {});
+  out.value("fileServerMounts", spec.file_server_mounts, {});
+  out.value("unmanagedMounts", spec.unmanaged_mounts, {});
   out.number("maxWallClockMs", spec.max_wall_clock_ms);
   out.text("priority", name_of(spec.priority));
   out.verbatim("recovery", spec.recovery == Recovery{} ? kUsualRecovery : dump(json(spec.recovery)));
@@ -297,6 +300,15 @@ std::string node_body_text(const core::Node& node) {
   if (node.setup_failures != 0) body.number("setupFailures", node.setup_failures);
   if (node.setup_retry_ms != 0) body.number("setupRetryMs", node.setup_retry_ms);
   body.value("setupError", node.setup_error, NodeError{});
+  if (const auto& drain = node.drain) {
+    body.verbatim("drain", dump({{"why", drain->why}, {"who", drain->who}, {"sinceMs", drain->since_ms}}));
+  }
+  if (const auto& health = node.health) {
+    body.verbatim("health", dump({{"atMs", health->at_ms},
+                                  {"passed", health->passed},
+                                  {"summary", health->summary},
+                                  {"figures", health->figures}}));
+  }
   return body.take();
 }
 
@@ -306,6 +318,19 @@ Status read_node_body(const std::string& text, core::Node& into) {
     read(body, "setupFailures", into.setup_failures);
     read(body, "setupRetryMs", into.setup_retry_ms);
     read(body, "setupError", into.setup_error);
+    if (const auto drain = body.find("drain"); drain != body.end()) {
+      core::Drain& out = into.drain.emplace();
+      read(*drain, "why", out.why);
+      read(*drain, "who", out.who);
+      read(*drain, "sinceMs", out.since_ms);
+    }
+    if (const auto health = body.find("health"); health != body.end()) {
+      core::NodeHealth& out = into.health.emplace();
+      read(*health, "atMs", out.at_ms);
+      read(*health, "passed", out.passed);
+      read(*health, "summary", out.summary);
+      read(*health, "figures", out.figures);
+    }
   });
 }
 
@@ -316,6 +341,7 @@ std::string job_spec_text(const core::Job& job) {
   body.value("volumes", job.volumes, {});
   body.value("warnings", job.warnings, {});
   body.value("rerunOf", job.rerun_of, std::string());
+  body.value("runAs", job.run_as, RunAs{});
   return body.take();
 }
 
@@ -327,12 +353,15 @@ Status read_job_spec(const std::string& text, core::Job& into) {
     read(body, "volumes", into.volumes);
     read(body, "warnings", into.warnings);
     read(body, "rerunOf", into.rerun_of);
+    read(body, "runAs", into.run_as);
   });
 }
 
 std::string job_body_text(const core::Job& job) {
   if (job.errors.empty() && job.receipts.empty() && job.last_nodes.empty()) return "{}";
-  return dump(json{{"nodes", job.last_nodes}, {"errors", job.errors}, {"receipts", job.receipts}});
+  json body{{"nodes", job.last_nodes}, {"errors", job.errors}, {"receipts", job.receipts}};
+  if (!job.image_digest.empty()) body["imageDigest"] = job.image_digest;
+  return dump(body);
 }
 
 Status read_job_body(const std::string& text, core::Job& into) {
@@ -340,6 +369,7 @@ Status read_job_body(const std::string& text, core::Job& into) {
     read(body, "nodes", into.last_nodes);
     read(body, "errors", into.errors);
     read(body, "receipts", into.receipts);
+    read(body, "imageDigest", into.image_digest);
   });
 }
 

@@ -86,7 +86,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   DurationMs x_lease_ms = kForever;
   std::vector<std::string> x_gpu_uuids;
   std::shared_ptr<const Launch> x_launch;
-  std::vector<SealedValue> x_secrets;
+  std::vector<SealedValue> x_secrets, x_credentials;
   HoldingPaths x_paths;
   Events x_events;
   std::string x_stdouterr;    // absolute

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 
 #include "agent/exec/files.h"
 #include "agent/exec/shim.h"
@@ -86,6 +87,29 @@ std::optional<NodeError> unseal_secrets(const ExecutorContext& context, const Pl
   if (written) written = write_secrets(place.secrets(), open);
   if (written) return std::nullopt;
   return NodeError{.code = "NodeSetupFailed", .message = written.error().message, .infrastructure = true};
+}
+
+std::vector<SealedValue> variables_of(const std::vector<SealedValue>& sealed) {
+  std::vector<SealedValue> variables;
+  std::remove_copy_if(sealed.begin(), sealed.end(), std::back_inserter(variables), is_credential);
+  return variables;
+}
+
+std::vector<SealedValue> credentials_of(const std::vector<SealedValue>& sealed) {
+  std::vector<SealedValue> credentials;
+  std::copy_if(sealed.begin(), sealed.end(), std::back_inserter(credentials), is_credential);
+  return credentials;
+}
+
+Result<std::string> unseal_credential(const ExecutorContext& context, const std::string& purpose,
+                                      const std::vector<SealedValue>& credentials, const std::string& name) {
+  const auto found = std::find_if(credentials.begin(), credentials.end(),
+                                  [&](const SealedValue& credential) { return credential.name == name; });
+  if (found == credentials.end()) return std::string();
+  if (found->sealed.empty()) {
+    return Error{Code::failed_precondition, "the controller could not open the key: its log says why"};
+  }
+  return context.key->unseal(purpose, *found);
 }
 
 void give_back_beyond(const std::string& path, std::uint64_t most) {

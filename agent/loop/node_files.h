@@ -24,6 +24,12 @@ std::pair<std::string, std::string> split_at_root(const std::string& path, const
 // The same with a job's mounts, and its cluster's.
 std::pair<std::string, std::string> split_at_root(const std::string& path, const HoldingPaths& paths);
 
+// What HoldingOrder::secrets and SetupOrder::secrets hold of each kind.
+std::vector<SealedValue> variables_of(const std::vector<SealedValue>& sealed);
+std::vector<SealedValue> credentials_of(const std::vector<SealedValue>& sealed);
+// The key or password of that name; empty: there is none. It goes to a helper by its standard input, nowhere else.
+Result<std::string> unseal_credential(const ExecutorContext& context, const std::string& purpose,
+                                      const std::vector<SealedValue>& credentials, const std::string& name);
 // Opens what was sealed to this node for `purpose` and leaves it where the shims of `place` look for it. None: no file.
 // An error is a user's or the controller's only where it says so.
 std::optional<NodeError> unseal_secrets(const ExecutorContext& context, const Place& place, const std::string& purpose,

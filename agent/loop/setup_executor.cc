@@ -34,7 +34,8 @@ SetupExecutor::SetupExecutor(ExecutorContext& context, Place place, const HeldSe
       x_run(held.run),
       x_begun_ms(held.begun_ms),
       x_setup(held.setup),
-      x_secrets(held.secrets),
+      x_secrets(variables_of(held.secrets)),
+      x_credentials(credentials_of(held.secrets)),
       x_events(std::move(events)),
       x_mount_root(x_place.job + "/mounts"),
       x_limit(context.io) {

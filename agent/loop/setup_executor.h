@@ -50,7 +50,7 @@ class SetupExecutor : public std::enable_shared_from_this<SetupExecutor> {
   const std::uint64_t x_run;
   const TimeMs x_begun_ms;
   const std::shared_ptr<const ClusterSetup> x_setup;
-  const std::vector<SealedValue> x_secrets;
+  const std::vector<SealedValue> x_secrets, x_credentials;
   Events x_events;
   const std::string x_mount_root;
   std::string x_output;                           // absolute; empty: there is no task

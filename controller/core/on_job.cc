@@ -197,9 +197,11 @@ std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
   launch->segment = job.segment;
   launch->spec = *job.spec;
   launch->spec.secrets.clear();
+  launch->spec.credentials.clear();
   launch->mapping = job.mapping;
   launch->volumes = job.volumes;
   launch->first_port = first_port_of(job);
+  launch->run_as = job.run_as;
   for (const std::string& name : job.last_nodes) {
     launch->members.push_back({name, state.nodes.at(state.node_by_name.at(name)).inventory.address});
   }

@@ -22,6 +22,12 @@ std::uint64_t capacity_bytes(const FileServerSpec& spec) {
   return static_cast<std::uint64_t>(spec.disk_size_gb) * spec.disk_count << 30U;
 }
 
+std::vector<SealedValue> with_credentials(std::vector<SealedValue> secrets,
+                                          const std::vector<SealedValue>& credentials) {
+  secrets.insert(secrets.end(), credentials.begin(), credentials.end());
+  return secrets;
+}
+
 }  // namespace
 
 Orders orders_for(const State& state, NodeId id) {
@@ -38,15 +44,18 @@ Orders orders_for(const State& state, NodeId id) {
       if (current(state, holding)) order.grace_ms = state.jobs.at(holding.id.job).spec->recovery.grace_ms;
     } else {
       order.launch = state.launches.at(holding.id.job);
-      order.secrets = state.jobs.at(holding.id.job).spec->secrets;
+      const Job& job = state.jobs.at(holding.id.job);
+      order.secrets = with_credentials(job.spec->secrets, job.spec->credentials);
+      order.image_digest = job.image_digest;
     }
     orders.holdings.push_back(std::move(order));
   }
   // A leaving node keeps its set-up for as long as a job may use it.
   const bool wanted = node.setup_run != 0 && (node.state != NodeState::leaving || !orders.holdings.empty());
   if (node.cluster && wanted) {
+    const NodeSetup& setup = state.clusters.at(*node.cluster).spec.node_setup;
     orders.setup = SetupOrder{node.setup_run, state.setups.at(*node.cluster),
-                              state.clusters.at(*node.cluster).spec.node_setup.task.secrets};
+                              with_credentials(setup.task.secrets, setup.credentials)};
   }
   if (auto served = state.node_file_servers.find(node.name); served != state.node_file_servers.end()) {
     for (FileServerId server : served->second) {

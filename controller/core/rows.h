@@ -87,6 +87,22 @@ struct Cluster {
   friend bool operator==(const Cluster&, const Cluster&) = default;
 };
 
+// Nothing new is placed on a drained node.
+struct Drain {
+  std::string why, who;
+  TimeMs since_ms = 0;
+  friend bool operator==(const Drain&, const Drain&) = default;
+};
+
+// Result of the newest health check of a node.
+struct NodeHealth {
+  TimeMs at_ms = 0;
+  bool passed = true;
+  std::string summary;
+  std::vector<NamedValue> figures;
+  friend bool operator==(const NodeHealth&, const NodeHealth&) = default;
+};
+
 enum class NodeState { unassigned, preparing, idle, running, leaving, unusable };
 
 struct Node {
@@ -108,6 +124,8 @@ struct Node {
   std::uint32_t setup_failures = 0;  // one after the other: the pause before the next try grows
   TimeMs setup_retry_ms = 0;         // while unusable: when it is tried again
   NodeError setup_error = {};        // while unusable
+  std::optional<Drain> drain = std::nullopt;
+  std::optional<NodeHealth> health = std::nullopt;
 
   struct Live {
     bool seen = false;  // reported since the controller started; placement needs it
@@ -158,6 +176,8 @@ struct Job {
   std::vector<NodeError> errors;          // executionInfo.errors
   std::vector<CleanupReceipt> receipts;   // of the newest attempt, per node
   std::vector<std::string> last_nodes;    // node names of the newest attempt, in rank order
+  RunAs run_as = {};                      // by the operator's table, at submit
+  std::string image_digest = {};          // of a container job, once a head has told it: pinned for all attempts
   bool deleting = false;
 };
 

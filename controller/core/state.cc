@@ -115,6 +115,7 @@ std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& 
   auto setup = std::make_shared<ClusterSetup>(
       ClusterSetup{path_of(state, cluster), cluster.setup_path_suffix, cluster.spec.node_setup, cluster.volumes});
   setup->setup.task.secrets.clear();
+  setup->setup.credentials.clear();
   return setup;
 }
 

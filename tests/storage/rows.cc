@@ -38,6 +38,9 @@ JobSpec full_spec(std::uint64_t n) {
   spec.output_directories = {{"MODEL", "/out", "models"}};
   spec.environment = {{"A", fmt::format("{}", n)}};
   spec.secrets = {{"TOKEN", "v1:sealed"}};
+  spec.credentials = {{"mount:data", "v1:sealed too"}};
+  spec.file_server_mounts = {{"g/w/nfs", "nfs", "set", "ro"}};
+  spec.unmanaged_mounts = {{"mount -t glusterfs h:/v", "g"}};
   spec.max_wall_clock_ms = 1234;
   spec.priority = Priority::high;
   spec.recovery = {OnNodeLoss::fail, 3, RerunAfter::gang_broken, kForever, 5, 6};
@@ -55,8 +58,11 @@ core::Job full_job(std::uint64_t n) {
   job.name = fmt::format("job_{}", n);
   job.rerun_of = "job_1";
   job.spec = std::make_shared<const JobSpec>(full_spec(n));
-  job.mapping = {std::string(""), "python3"};
-  job.volumes = {{Volume::Kind::local, "/srv/a/s", "logs"}};
+  job.mapping = {std::string(""), "python3", "registry.local/a:1"};
+  job.volumes = {{Volume::Kind::local, "/srv/a/s", "logs"},
+                 {Volume::Kind::s3, "bucket/x", "data", "http://s3", "key id", "ro", "/etc/key", "g/w/nfs"}};
+  job.run_as = {20'001, 20'002, {44}};
+  job.image_digest = "sha256:1";
   job.segment = "g/w/e/jobs/job/uuid";
   job.warnings = {"cluster can have 4 nodes, job needs 5"};
   job.state = core::JobState::stopping;
@@ -71,7 +77,7 @@ core::Job full_job(std::uint64_t n) {
   job.exit_code = -1;
   job.head_exited_ms = 1'700'000'000'004;
   job.errors = {{"JobFailed", "bytes that are no UTF-8 come later", {{"exitCode", "137"}}, true}};
-  job.receipts = {{"n1", 1, 2, 3, 4}};
+  job.receipts = {{"n1", 1, 2, 3, 4, {{"mounts", 2, 1}}}};
   job.last_nodes = {"n1", "n2"};
   job.deleting = true;
   return job;
@@ -92,7 +98,10 @@ core::Cluster full_cluster() {
            core::AutoScale{1, 4, 2, 5'000},
            {{"echo $X", {{"X", "1"}}, "$AZ_BATCHAI_MOUNT_ROOT/afs", 60'000, {{"TOKEN", "v1:sealed"}}},
             {{"account", "https://account.file.core.windows.net/logs", "logs", "afs", "0700", "0755"}},
-            {{"account", "logs", "bfs", "--use-https"}}}},
+            {{"account", "logs", "bfs", "--use-https"}},
+            {{"mount:bfs", "v1:sealed"}},
+            {{"g/w/nfs", "nfs", "", "rw"}},
+            {{"mount -t glusterfs h:/v", "g"}}}},
           true,
           14,
           15,
@@ -114,9 +123,20 @@ core::Changes full_changes(std::uint64_t n) {
   core::Node node;
   node.id = {5};
   node.name = "n1";
-  node.inventory = {
-      "STANDARD_NC6", "gpu",  "10.77.0.1",      "10.77.0.0/16", 6, 1ULL << 40, {{"GPU-1", "K80", 12, true}},
-      "0.1",          "key=", "nfs-ganesha 4.3"};
+  node.inventory = {"STANDARD_NC6",
+                    "gpu",
+                    "10.77.0.1",
+                    "10.77.0.0/16",
+                    6,
+                    1ULL << 40,
+                    {{"GPU-1", "K80", 12, true, "XID 79", "0:3B:0.0", 1, "GPU-0"}},
+                    "0.1",
+                    "key=",
+                    "nfs-ganesha 4.3",
+                    "eth0",
+                    {{Fabric::Kind::roce, "mlx5_0", 2}},
+                    "podman 4.3.1",
+                    {{"clock", "warning", "set it"}}};
   node.epoch = "boot-1";
   node.former_epochs = {"boot-0", "boot--1"};
   node.revision = 77;
@@ -129,6 +149,8 @@ core::Changes full_changes(std::uint64_t n) {
   node.setup_failures = 2;
   node.setup_retry_ms = 80;
   node.setup_error = {"SetupTaskFailed", "exited with code 3", {{"exitCode", "3"}}, false};
+  node.drain = core::Drain{"new disks", "carol", 81};
+  node.health = core::NodeHealth{82, false, "slow", {{"bandwidth", "3"}}};
   c.nodes = {node};
   c.jobs = {full_job(6)};
   core::Holding holding;
