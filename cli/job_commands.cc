@@ -213,6 +213,11 @@ int timeline(Program& program, const Options& options) {
   return lines ? program.print(show_all(lines->lines())) : program.exit_code();
 }
 
+int why(Program& program, const Options& options) {
+  const auto explanation = program.ask(&Stub::ExplainJob, name_of(options.place));
+  return explanation ? program.print(show_why(*explanation)) : program.exit_code();
+}
+
 void add_place(CLI::App& command, const std::shared_ptr<Options>& options) {
   add_group_flag(command, options->place.group);
   add_workspace_flag(command, options->place.workspace);
@@ -286,6 +291,10 @@ void add_job_commands(CLI::App& app, Program& program) {
   add_place(waiting, options);
   waiting.add_option("--interval", options->interval_s, "Accepted, and not needed: changes are seen as they happen")
       ->check(CLI::NonNegativeNumber);
+  add_place(program.command(jobs, "why", "Why a queued job waits, what would let it start now, and when it starts",
+                            "trainyard job why -g mygroup -w batchaidev -e cifar -n cifar_1 -o table",
+                            [=, &program] { return why(program, *options); }),
+            options);
   add_place(program.command(jobs, "timeline", "What happened to a job, oldest first",
                             "trainyard job timeline -g mygroup -w batchaidev -e cifar -n cifar_1 -o table",
                             [=, &program] { return timeline(program, *options); }),

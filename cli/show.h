@@ -60,6 +60,9 @@ Answer show_all(const Items& items) {
   return answer;
 }
 
+// Why a job waits: JSON with everything, a table with a line for each thing that keeps it or would help.
+Answer show_why(const v1::JobExplanation& explanation);
+
 // Where a job's cluster is: from its ARM id, "group/workspace/name", or a name in the job's own workspace.
 struct ClusterPlace {
   std::string group, workspace, name;

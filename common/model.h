@@ -104,6 +104,8 @@ struct Recovery {
 
 struct JobSpec {
   std::uint32_t node_count = 0;
+  // 0: whole nodes, nobody beside it. Otherwise so many GPUs of each of its nodes, which it may share with other jobs.
+  std::uint32_t gpus_per_node = 0;
   Toolkit toolkit = Toolkit::custom;
   std::string command_line;              // custom, custom_mpi
   std::string python_script_file_path;   // all that run Python

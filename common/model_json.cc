@@ -280,6 +280,7 @@ void to_json(json& out, const JobSpec& in) {
          {"priority", name_of(in.priority)},
          {"recovery", in.recovery}};
   if (!in.secrets.empty()) out["secrets"] = in.secrets;
+  if (in.gpus_per_node != 0) out["gpusPerNode"] = in.gpus_per_node;
   write_some(out, "credentials", in.credentials);
   write_some(out, "fileServerMounts", in.file_server_mounts);
   write_some(out, "unmanagedMounts", in.unmanaged_mounts);
@@ -288,6 +289,7 @@ void to_json(json& out, const JobSpec& in) {
 }
 void from_json(const json& in, JobSpec& out) {
   read(in, "nodeCount", out.node_count);
+  read(in, "gpusPerNode", out.gpus_per_node);
   read_enum(in, "toolkit", kToolkits, out.toolkit);
   read(in, "commandLine", out.command_line);
   read(in, "pythonScriptFilePath", out.python_script_file_path);

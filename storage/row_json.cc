@@ -119,6 +119,7 @@ std::string job_spec_json(const JobSpec& spec) {
   static const std::string kUsualRecovery = dump(json(Recovery{}));
   TextWriter out;
   out.number("nodeCount", spec.node_count);
+  out.value("gpusPerNode", spec.gpus_per_node, 0U);
   out.text("toolkit", name_of(spec.toolkit));
   out.text("commandLine", spec.command_line);
   out.text("pythonScriptFilePath", spec.python_script_file_path);

@@ -182,7 +182,7 @@ void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
   reader.rows(
       "holdings",
       "node,job,attempt,job_name,node_epoch,member,lease_ms,since_ms,reported,stop_ordered,confirm_revision,"
-      "gpu_uuids",
+      "gpu_uuids,shared",
       "node,job,attempt", [&](const Statement& row) -> Refusal {
         reader.key(fmt::format("node={} AND job={} AND attempt={}", row.integer(0), row.integer(1), row.integer(2)));
         core::Holding holding;
@@ -201,6 +201,7 @@ void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
         holding.stop_ordered = row.integer(9) != 0;
         holding.confirm_revision = row.number(10);
         holding.gpu_uuids = reader.or_default(read_strings(row.text(11)), "gpu_uuids");
+        holding.shared = row.integer(12) != 0;
         tables.holdings.push_back(std::move(holding));
         return std::nullopt;
       });

@@ -113,7 +113,7 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_spec, upsert_sql("job_specs", {"job", "body"}));
   prepare(w.x_holding, upsert_sql("holdings",
                                   {"node", "job", "attempt", "job_name", "node_epoch", "member", "lease_ms", "since_ms",
-                                   "reported", "stop_ordered", "confirm_revision", "gpu_uuids"},
+                                   "reported", "stop_ordered", "confirm_revision", "gpu_uuids", "shared"},
                                   3));
   prepare(w.x_account, upsert_sql("accounts", {"id", "group_id", "name", "location", "sku", "place", "created_ms"}));
   prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms", "deleting"}));
@@ -182,7 +182,7 @@ int RowWriter::upsert(const core::Changes& changes) {
   code = each(code, changes.holdings, [&](const core::Holding& row) {
     return x_holding.run(row.node.value, row.id.job.value, row.id.attempt, row.job_name, row.node_epoch, row.member,
                          row.lease_ms, row.since_ms, name_of(row.reported), row.stop_ordered, row.confirm_revision,
-                         strings_text(row.gpu_uuids));
+                         strings_text(row.gpu_uuids), row.shared);
   });
   code = each(code, changes.accounts, [&](const core::Account& row) {
     return x_account.run(row.id.value, row.group.value, row.name, row.location, row.sku, row.place, row.created_ms);

@@ -63,6 +63,10 @@ CREATE TABLE file_servers (id INTEGER PRIMARY KEY, workspace INTEGER NOT NULL, n
                                      // Shares whose files are being removed.
                                      R"sql(
 ALTER TABLE shares ADD COLUMN deleting INTEGER NOT NULL DEFAULT 0;
+)sql",
+                                     // Jobs that have parts of nodes.
+                                     R"sql(
+ALTER TABLE holdings ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
 )sql"};
 
 }  // namespace

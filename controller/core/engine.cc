@@ -42,7 +42,7 @@ State from_tables(Tables tables) {
 }
 
 template <class Key, class Set>
-void erase_from(std::map<Key, Set>& index, const Key& key, const typename Set::value_type& value) {
+void erase_from(std::map<Key, Set>& index, const Key& key, const typename Set::key_type& value) {
   auto it = index.find(key);
   if (it == index.end()) return;
   it->second.erase(value);
@@ -65,7 +65,7 @@ Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
   rebuild_indexes(state);
   // settle() maintains the node indexes by comparing facts: it starts from nothing.
   state.cluster_nodes = {}, state.free_nodes = {}, state.free_inventory = {};
-  state.free_flavours = {}, state.counts = {};
+  state.free_flavours = {}, state.counts = {}, state.shared_nodes = {};
   for (const auto& [id, job] : state.jobs) {
     if (active(job.state)) touched_jobs.insert(id);
   }
@@ -126,6 +126,7 @@ Engine::Facts Engine::facts_of(const Node& node) const {
   facts.state = node.state;
   facts.unreachable = !node.live.reachable;
   facts.free = placeable(state, node);
+  facts.shared_units = shared_units(state, node);
   if (facts.free && !node.cluster) facts.flavour = lower(node.inventory.flavour);
   return facts;
 }
@@ -145,6 +146,7 @@ void Engine::index(NodeId id) {
         touched_clusters.insert(have.cluster);
       }
       if (have.free) erase_from(state.free_nodes, have.cluster, id);
+      if (have.shared_units > 0) erase_from(state.shared_nodes, have.cluster, id);
     } else if (have.free) {
       state.free_inventory.erase(id);
       erase_from(state.free_flavours, have.flavour, id);
@@ -154,6 +156,7 @@ void Engine::index(NodeId id) {
     state.cluster_nodes[want.cluster].insert(id);
     tally(state.counts[want.cluster], want.state, want.unreachable, +1);
     if (want.free) state.free_nodes[want.cluster].insert(id);
+    if (want.shared_units > 0) state.shared_nodes[want.cluster][id] = want.shared_units;
     touched_clusters.insert(want.cluster);
   } else if (want.free) {
     state.free_inventory.insert(id);

@@ -141,6 +141,7 @@ struct Engine {
     ClusterId cluster;  // 0: none
     NodeState state = NodeState::unassigned;
     bool unreachable = false, free = false;
+    std::uint32_t shared_units = 0;
     std::string flavour;  // lower-cased, only while free in no cluster
     friend bool operator==(const Facts&, const Facts&) = default;
   };
@@ -164,6 +165,10 @@ void all_ready(Engine&, JobId);  // if every holding of the attempt is prepared:
 void head_exited(Engine&, JobId, std::optional<std::int32_t> exit_code, const NodeError& error);
 void check_confirmed(Engine&, JobId);  // has every node reported after the head's exit?
 std::string subject_of(const State&, const Job&);
+
+// parts.cc
+// Free GPUs for a job that takes a part of the node: near one memory where that can be. REQUIRES: so many are free
+std::vector<std::string> choose_gpus(const State&, const Node&, std::uint32_t count);
 
 // on_cluster.cc
 void withdraw(Engine&, const Withdrawal&, const std::string& why);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <set>
 
 #include "controller/core/engine.h"
 
@@ -46,14 +47,18 @@ void check_holding(const State& state, const HoldingKey& key, const Holding& hol
 
 void check_node(const State& state, const Node& node) {
   const std::string& about = node.name;
-  std::uint32_t live = 0, held = 0;
+  std::uint32_t live = 0, held = 0, whole = 0;
+  std::set<std::string> gpus;
   for (auto it = state.holdings.lower_bound({node.id, AttemptId{}});
        it != state.holdings.end() && it->first.first == node.id; ++it) {
     check_holding(state, it->first, it->second);
     ++held;
     if (current(state, it->second)) ++live;
+    if (!it->second.shared) ++whole;
+    for (const std::string& gpu : it->second.gpu_uuids) must(gpus.insert(gpu).second, "no GPU has two owners", gpu);
+    must(!it->second.shared || !it->second.gpu_uuids.empty(), "a part of a node has GPUs", about);
   }
-  must(held <= 1, "a node has at most one holding: no GPU has two owners", about);
+  must(whole == 0 || held == 1, "beside a whole node's holding there is no other", about);
   must(live == 0 || node.state == NodeState::running || node.state == NodeState::leaving || !node.cluster,
        "a node that runs something is running, leaving or detached", about);
   must(node.cluster.has_value() == (node.state != NodeState::unassigned), "unassigned means: in no cluster", about);
@@ -74,6 +79,9 @@ void check_node(const State& state, const Node& node) {
   must(nodes != state.cluster_nodes.end() && nodes->second.contains(node.id), "cluster_nodes", about);
   auto free_nodes = state.free_nodes.find(*node.cluster);
   must((free_nodes != state.free_nodes.end() && free_nodes->second.contains(node.id)) == free, "free_nodes", about);
+  auto shared = state.shared_nodes.find(*node.cluster);
+  const bool listed = shared != state.shared_nodes.end() && shared->second.contains(node.id);
+  must((listed ? shared->second.at(node.id) : 0) == shared_units(state, node), "shared_nodes", about);
 }
 
 void check_job(const State& state, const Job& job) {

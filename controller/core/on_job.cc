@@ -32,6 +32,7 @@ void move(Engine& e, Job& job, JobEvent event, const std::string& why) {
     e.state.launches.erase(job.id);
   }
   if (terminal(*to)) job.ended_ms = e.now;
+  if (*to == JobState::succeeded) learn_run_time(e.state, job);
   if (from == JobState::queued || *to == JobState::queued) e.wake_plan = true;
   e.note(subject_of(e.state, job), std::string(name_of(from)) + " -> " + name_of(*to), why);
 }
@@ -224,9 +225,15 @@ void place(Engine& e, const Placement& placement) {
   std::uint32_t member = 0;
   for (NodeId id : placement.nodes) {
     const Node& node = e.state.nodes.at(id);
-    TY_CHECK(node.cluster == job.cluster && placeable(e.state, node));
+    const std::uint32_t part = job.spec->gpus_per_node;
+    TY_CHECK(node.cluster == job.cluster &&
+             (placeable(e.state, node) || (part > 0 && shared_units(e.state, node) >= part)));
     Holding holding{{job.id, job.attempt}, id, job.name, node.epoch, member++};
-    for (const Gpu& gpu : node.inventory.gpus) holding.gpu_uuids.push_back(gpu.uuid);
+    holding.shared = part > 0;
+    if (holding.shared) holding.gpu_uuids = choose_gpus(e.state, node, part);
+    for (const Gpu& gpu : node.inventory.gpus) {
+      if (!holding.shared) holding.gpu_uuids.push_back(gpu.uuid);
+    }
     holding.lease_ms = job.spec->recovery.lease_ms;
     holding.since_ms = e.now;
     job.last_nodes.push_back(node.name);

@@ -189,6 +189,7 @@ struct Holding {
   std::string node_epoch;    // life of the agent it was given to
   std::uint32_t member = 0;  // 0 = head
   std::vector<std::string> gpu_uuids;
+  bool shared = false;  // it has these GPUs only; otherwise the whole node
   DurationMs lease_ms = 0;
   TimeMs since_ms = 0;
   HoldingState reported = HoldingState::preparing;

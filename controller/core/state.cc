@@ -102,12 +102,15 @@ bool holds_nothing(const State& state, NodeId node) {
   return it == state.holdings.end() || it->first.first != node;
 }
 
+bool in_service(const Node& node) {
+  return node.live.reachable && node.live.seen && !node.live.strays &&
+         node.live.echoed_revision >= node.awaited_revision && node.live.fence_state != "running";
+}
+
 bool placeable(const State& state, const Node& node) {
   const bool wanted = node.cluster ? node.state == NodeState::idle : node.state == NodeState::unassigned;
   if (!node.cluster && node.live.setup) return false;  // of the cluster it left: still being taken away
-  return wanted && node.live.reachable && node.live.seen && !node.live.strays &&
-         node.live.echoed_revision >= node.awaited_revision && node.live.fence_state != "running" &&
-         holds_nothing(state, node.id);
+  return wanted && in_service(node) && holds_nothing(state, node.id);
 }
 
 std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& cluster) {
@@ -199,6 +202,7 @@ void rebuild_indexes(State& s) {
   s.job_by_path = {}, s.node_by_name = {}, s.account_by_name = {}, s.share_by_path = {}, s.file_server_by_path = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
   s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
+  s.run_times = {}, s.shared_nodes = {};
   index_names(s);
   for (const auto& [id, cluster] : s.clusters) {
     if (auto setup = setup_of(s, cluster)) s.setups.emplace(id, std::move(setup));
@@ -212,6 +216,7 @@ void rebuild_indexes(State& s) {
       s.cluster_nodes[*node.cluster].insert(id);
       tally(s.counts[*node.cluster], node.state, !node.live.reachable, +1);
       if (placeable(s, node)) s.free_nodes[*node.cluster].insert(id);
+      if (const std::uint32_t units = shared_units(s, node); units > 0) s.shared_nodes[*node.cluster][id] = units;
     } else if (placeable(s, node)) {
       s.free_inventory.insert(id);
       s.free_flavours[lower(node.inventory.flavour)].insert(id);
@@ -224,6 +229,12 @@ void rebuild_indexes(State& s) {
       s.launches[id] = launch_of(s, job);
     }
   }
+  std::vector<const Job*> ended;
+  for (const auto& [id, job] : s.jobs) {
+    if (job.state == JobState::succeeded) ended.push_back(&job);
+  }
+  std::stable_sort(ended.begin(), ended.end(), [](const Job* a, const Job* b) { return a->ended_ms < b->ended_ms; });
+  for (const Job* job : ended) learn_run_time(s, *job);
 }
 
 QueueKey queue_key(const Job& job) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -55,6 +56,8 @@ struct State {
   std::map<std::string, std::set<FileServerId>> node_file_servers;  // made by Trainyard, by the node's name
   std::map<ClusterId, std::set<NodeId>> cluster_nodes;
   std::map<ClusterId, std::set<NodeId>> free_nodes;         // idle, reachable, seen, holding nothing: placeable now
+  // Running nodes of which jobs have parts only: units that are free of each.
+  std::map<ClusterId, std::map<NodeId, std::uint32_t>> shared_nodes;
   std::set<NodeId> free_inventory;                          // in no cluster, reachable, seen, holding nothing
   std::map<ClusterId, std::set<QueueKey>> queues;           // queued jobs
   std::map<JobId, std::set<HoldingKey>> job_holdings;       // all attempts that still hold something
@@ -63,7 +66,14 @@ struct State {
   std::map<ClusterId, std::set<JobId>> active_jobs;         // preparing, starting, running, stopping
   std::map<JobId, std::shared_ptr<const Launch>> launches;  // of active jobs: one copy for all nodes of the attempt
   std::map<ClusterId, std::shared_ptr<const ClusterSetup>> setups;  // of clusters that have something to set up
+  std::map<std::string, std::vector<DurationMs>> run_times;  // of jobs that succeeded, newest last: see run_times.cc
 };
+
+// What jobs of the same workspace, toolkit, size and program took; none: there is no such job that succeeded, or the
+// job says nothing of its program.
+std::optional<DurationMs> usual_run_time(const State& state, const Job& job);
+// Takes the time of a job that has succeeded into `run_times`.
+void learn_run_time(State& state, const Job& job);
 
 // Fills the derived members of `state` from its tables.
 void rebuild_indexes(State& state);
@@ -87,6 +97,12 @@ Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most)
 // Derived facts of one row, by the same rules as the indexes. Pure.
 bool holds_nothing(const State& state, NodeId node);
 bool placeable(const State& state, const Node& node);  // reachable, seen, holding nothing, idle or in no cluster
+// What can be given away of a node: its GPUs, or 1 when it has none.
+std::uint32_t units_of(const Node& node);
+std::uint32_t units_of(const State& state, const Holding& holding);
+// Units that a job which takes parts of nodes may have of it now, beside the jobs that have parts of it.
+std::uint32_t shared_units(const State& state, const Node& node);
+bool in_service(const Node& node);  // may be given anything new at all
 bool current(const State& state,
              const Holding& holding);  // of its job's running attempt; otherwise an orphan or ending
 std::string path_of(const State& state, const Group& group);  // names as created, joined with "/"

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "controller/core/lookup.h"
+#include "controller/edge/explain_job.h"
 #include "controller/edge/file_users.h"
 #include "controller/edge/fill.h"
 #include "controller/edge/page.h"
@@ -44,6 +45,14 @@ Body submit_from(const v1::CreateJobRequest& request, const Context& context) {
   submit.mapping = std::move(mapping).value();
   submit.unique = random_uuid();
   return core::CommandBody(std::move(submit));
+}
+
+grpc::Status add_timeline(storage::Store& store, JobId job,
+                          google::protobuf::RepeatedPtrField<v1::TimelineLine>& message) {
+  const auto lines = store.timeline(fmt::format("job:{}", job.value), 0, kMaxTimeline);
+  if (!lines) return to_grpc(lines.error());
+  for (const core::TimelineLine& line : *lines) to_proto(line, *message.Add());
+  return grpc::Status::OK;
 }
 
 // File operations below one of the job's output directories.
@@ -133,15 +142,24 @@ grpc::ServerWriteReactor<v1::Job>* JobsService::WatchJob(grpc::CallbackServerCon
   return stream.get();
 }
 
+grpc::ServerUnaryReactor* JobsService::ExplainJob(grpc::CallbackServerContext* context, const v1::JobName* request,
+                                                  v1::JobExplanation* response) {
+  return x_context.read(context, [this, request, response](const core::State& state, TimeMs now_ms) {
+    const auto id = core::find_job(state, job_of(*request));
+    if (!id) return to_grpc(id.error());
+    if (const Status explained = explain(state, state.jobs.at(*id), now_ms, *response); !explained) {
+      return to_grpc(explained.error());
+    }
+    return add_timeline(x_context.store, *id, *response->mutable_history());
+  });
+}
+
 grpc::ServerUnaryReactor* JobsService::GetJobTimeline(grpc::CallbackServerContext* context, const v1::JobName* request,
                                                       v1::JobTimeline* response) {
   return x_context.read(context, [this, request, response](const core::State& state, TimeMs) {
     const auto id = core::find_job(state, job_of(*request));
     if (!id) return to_grpc(id.error());
-    const auto lines = x_context.store.timeline(fmt::format("job:{}", id->value), 0, kMaxTimeline);
-    if (!lines) return to_grpc(lines.error());
-    for (const core::TimelineLine& line : *lines) to_proto(line, *response->add_lines());
-    return grpc::Status::OK;
+    return add_timeline(x_context.store, *id, *response->mutable_lines());
   });
 }
 

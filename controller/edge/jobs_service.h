@@ -25,6 +25,7 @@ class JobsService final : public v1::Jobs::CallbackService {
                                          v1::ListJobFilesResponse*) override;
   grpc::ServerWriteReactor<v1::FileChunk>* ReadJobFile(grpc::CallbackServerContext*,
                                                        const v1::ReadJobFileRequest*) override;
+  grpc::ServerUnaryReactor* ExplainJob(grpc::CallbackServerContext*, const v1::JobName*, v1::JobExplanation*) override;
   grpc::ServerUnaryReactor* GetJobTimeline(grpc::CallbackServerContext*, const v1::JobName*, v1::JobTimeline*) override;
 
  private:

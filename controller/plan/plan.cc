@@ -1,6 +1,7 @@
 #include "controller/plan/plan.h"
 
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "controller/plan/scale.h"
@@ -10,40 +11,31 @@ namespace trainyard::plan {
 namespace {
 
 using core::Cluster;
-using core::Job;
 using core::State;
 
-// Places jobs in the queue's order until one must wait that could run at the cluster's full size.
-void place(const State& state, const Cluster& cluster, const std::set<NodeId>& withdrawn, Plan& plan) {
-  auto queue = state.queues.find(cluster.id);
+void place(const State& state, const Cluster& cluster, const std::set<NodeId>& withdrawn, TimeMs now_ms,
+           const Settings& settings, Plan& plan) {
   auto free = state.free_nodes.find(cluster.id);
-  if (queue == state.queues.end() || free == state.free_nodes.end()) return;
+  if (free == state.free_nodes.end() || !state.queues.contains(cluster.id)) return;
   std::vector<NodeId> nodes;
   nodes.reserve(free->second.size());
   for (NodeId node : free->second) {
     if (!withdrawn.contains(node)) nodes.push_back(node);
   }
-  auto next = nodes.begin();
-  for (const core::QueueKey& key : queue->second) {
-    if (next == nodes.end()) return;
-    const Job& job = state.jobs.at(key.job);
-    const std::uint32_t need = job.spec->node_count;
-    if (need > core::capacity_of(cluster.spec)) continue;  // can never start until a resize: passed over
-    if (need > static_cast<std::size_t>(nodes.end() - next)) return;
-    plan.placements.push_back({job.id, {next, next + need}});
-    next += need;
+  for (Placement& placement : fill(state, cluster, nodes, now_ms, settings)) {
+    plan.placements.push_back(std::move(placement));
   }
 }
 
 }  // namespace
 
-Plan make_plan(const State& state, TimeMs now_ms) {
+Plan make_plan(const State& state, TimeMs now_ms, const Settings& settings) {
   Plan plan;
   scale_clusters(state, now_ms, plan);
   std::set<NodeId> withdrawn;
   for (const Withdrawal& withdrawal : plan.withdrawals) withdrawn.insert(withdrawal.node);
   for (const auto& [id, cluster] : state.clusters) {
-    if (!cluster.deleting) place(state, cluster, withdrawn, plan);
+    if (!cluster.deleting) place(state, cluster, withdrawn, now_ms, settings, plan);
   }
   return plan;
 }

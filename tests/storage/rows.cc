@@ -14,6 +14,7 @@ namespace {
 JobSpec full_spec(std::uint64_t n) {
   JobSpec spec;
   spec.node_count = 4;
+  spec.gpus_per_node = 2;
   spec.toolkit = Toolkit::py_torch;
   spec.command_line = "echo 'quote \" and \xc3\xa4'";
   spec.python_script_file_path = "$AZ_BATCHAI_JOB_MOUNT_ROOT/s/train.py";
@@ -160,6 +161,7 @@ core::Changes full_changes(std::uint64_t n) {
   holding.node_epoch = "boot-1";
   holding.member = 3;
   holding.gpu_uuids = {"GPU-1", "GPU-2"};
+  holding.shared = true;
   holding.lease_ms = 3600;
   holding.since_ms = 17;
   holding.reported = HoldingState::exited;

@@ -1,0 +1,64 @@
+// Parts of nodes: how much of a node can be given away, and which GPUs a job gets that takes a part.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "common/check.h"
+#include "controller/core/engine.h"
+
+namespace trainyard::core {
+
+std::uint32_t units_of(const Node& node) {
+  return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(node.inventory.gpus.size()));
+}
+
+std::uint32_t units_of(const State& state, const Holding& holding) {
+  return holding.shared ? static_cast<std::uint32_t>(holding.gpu_uuids.size()) : units_of(state.nodes.at(holding.node));
+}
+
+std::uint32_t shared_units(const State& state, const Node& node) {
+  if (!node.cluster || node.state != NodeState::running || !in_service(node)) return 0;
+  std::uint32_t held = 0;
+  for (auto it = state.holdings.lower_bound({node.id, AttemptId{}});
+       it != state.holdings.end() && it->first.first == node.id; ++it) {
+    if (!it->second.shared) return 0;
+    held += units_of(state, it->second);
+  }
+  return held < units_of(node) ? units_of(node) - held : 0;
+}
+
+namespace {
+
+std::set<std::string> held_gpus(const State& state, NodeId node) {
+  std::set<std::string> held;
+  for (auto it = state.holdings.lower_bound({node, AttemptId{}}); it != state.holdings.end() && it->first.first == node;
+       ++it) {
+    held.insert(it->second.gpu_uuids.begin(), it->second.gpu_uuids.end());
+  }
+  return held;
+}
+
+}  // namespace
+
+std::vector<std::string> choose_gpus(const State& state, const Node& node, std::uint32_t count) {
+  const std::set<std::string> held = held_gpus(state, node.id);
+  std::map<std::int32_t, std::vector<std::string>> near;  // what is free, by NUMA node
+  for (const Gpu& gpu : node.inventory.gpus) {
+    if (!held.contains(gpu.uuid)) near[gpu.numa_node].push_back(gpu.uuid);
+  }
+  // All near one memory, if that can be: there where the fewest are left over.
+  const std::vector<std::string>* best = nullptr;
+  for (const auto& [numa, free] : near) {
+    if (free.size() >= count && (best == nullptr || free.size() < best->size())) best = &free;
+  }
+  std::vector<std::string> chosen;
+  if (best != nullptr) chosen.assign(best->begin(), best->begin() + count);
+  for (const Gpu& gpu : node.inventory.gpus) {
+    if (chosen.size() == count) break;
+    if (!held.contains(gpu.uuid)) chosen.push_back(gpu.uuid);
+  }
+  TY_CHECK(chosen.size() == count);
+  return chosen;
+}
+
+}  // namespace trainyard::core

@@ -1,0 +1,66 @@
+#include "controller/edge/explain_job.h"
+
+#include <fmt/format.h>
+
+#include "controller/core/view.h"
+#include "proto/convert.h"
+
+namespace trainyard::controller {
+namespace {
+
+using Kind = plan::Relaxation::Kind;
+
+const char* name_of(Kind kind) {
+  switch (kind) {
+    case Kind::fewer_nodes:
+      return "fewerNodes";
+    case Kind::shorter_limit:
+      return "shorterLimit";
+    case Kind::higher_priority:
+      return "higherPriority";
+    case Kind::larger_cluster:
+      return "largerCluster";
+  }
+  return "";
+}
+
+void to_proto(const plan::Relaxation& relaxation, v1::Relaxation& message) {
+  message.set_kind(name_of(relaxation.kind));
+  message.set_text(relaxation.text);
+  message.set_node_count(relaxation.node_count);
+  if (relaxation.kind == Kind::shorter_limit) set_duration(relaxation.limit_ms, *message.mutable_time_limit());
+  if (relaxation.kind == Kind::higher_priority) {
+    message.set_scheduling_priority(relaxation.priority == Priority::high ? v1::PRIORITY_HIGH : v1::PRIORITY_NORMAL);
+  }
+}
+
+}  // namespace
+
+Status explain(const core::State& state, const core::Job& job, TimeMs now_ms, v1::JobExplanation& message) {
+  const core::JobView view = core::view(state, job);
+  if (job.state != core::JobState::queued) {
+    return Error{Code::failed_precondition, fmt::format("job {} does not wait for nodes: it is {}{}{}", job.name,
+                                                        view.phase, view.reason.empty() ? "" : ": ", view.reason)};
+  }
+  const plan::Why why = plan::why(state, job, now_ms);
+  message.set_name(job.name);
+  message.set_reason(view.reason);
+  message.set_possible(why.possible);
+  message.set_needs(why.needs);
+  message.set_fits(why.fits);
+  for (const plan::Obstacle& obstacle : why.obstacles) {
+    auto& out = *message.add_obstacles();
+    out.set_code(obstacle.code);
+    out.set_nodes(obstacle.nodes);
+    out.set_text(obstacle.text);
+  }
+  for (const plan::Relaxation& relaxation : why.relaxations) to_proto(relaxation, *message.add_relaxations());
+  message.set_position(why.position);
+  message.set_queued(why.queued);
+  if (why.best.start_ms != plan::Future::kNever) set_time(why.best.start_ms, *message.mutable_earliest_start());
+  if (why.worst.start_ms != plan::Future::kNever) set_time(why.worst.start_ms, *message.mutable_latest_start());
+  message.set_start_basis(why.forecast_basis);
+  return {};
+}
+
+}  // namespace trainyard::controller

@@ -1,0 +1,12 @@
+// Answers why a job waits: the plan's explanation as a message. Loop's thread.
+#pragma once
+
+#include "controller/plan/why.h"
+#include "trainyard/v1/jobs.pb.h"
+
+namespace trainyard::controller {
+
+// FAILED_PRECONDITION when the job is not queued. Without the history, which is in the store.
+Status explain(const core::State& state, const core::Job& job, TimeMs now_ms, v1::JobExplanation& message);
+
+}  // namespace trainyard::controller

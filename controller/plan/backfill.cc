@@ -1,0 +1,229 @@
+#include "controller/plan/backfill.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+namespace trainyard::plan {
+
+namespace {
+
+using core::Cluster;
+using core::Job;
+using core::JobState;
+using core::State;
+
+// Nobody chose it: what a job has whose user gave no limit.
+const DurationMs kUnchosenLimitMs = JobSpec{}.max_wall_clock_ms;
+// What is being stopped is given so long, again and again.
+constexpr DurationMs kStoppingMs = 60'000;
+
+// Until when a running job is expected to hold its nodes. One that outlives its estimate is expected to take as long
+// again, at most to its limit.
+struct End {
+  TimeMs at_ms = 0;
+  bool firm = true;
+};
+End end_of(const State& state, const Job& job, TimeMs now_ms, Belief belief) {
+  if (job.state == JobState::stopping) return {now_ms + kStoppingMs, true};
+  const Expected expected = expected_duration(state, job, belief);
+  const DurationMs ran_ms = now_ms - job.started_ms, limit_ms = job.spec->max_wall_clock_ms;
+  DurationMs total_ms = expected.duration_ms;
+  if (ran_ms >= total_ms) total_ms = std::max(std::min(2 * ran_ms, limit_ms), ran_ms + kStoppingMs);
+  return {job.started_ms + total_ms, expected.firm};
+}
+
+// Nodes that leave the cluster, or cannot be reached, do not come free for it.
+bool stays(const Cluster& cluster, const core::Node& node) {
+  return node.cluster == cluster.id && node.live.reachable &&
+         (node.state == core::NodeState::running || node.state == core::NodeState::idle);
+}
+
+// The queue in its order; one of its jobs may be replaced by what it might be.
+class Order {
+ public:
+  Order(const State& state, const std::set<core::QueueKey>& keys, const Job* instead)
+      : x_state(state), x_next(keys.begin()), x_end(keys.end()), x_instead(instead) {
+    if (instead != nullptr) x_instead_key = core::queue_key(*instead);
+  }
+  // nullptr: there are no more.
+  const Job* next() {
+    while (x_next != x_end || (x_instead != nullptr && !x_given)) {
+      if (x_instead != nullptr && !x_given && (x_next == x_end || x_instead_key <= *x_next)) {
+        x_given = true;
+        return x_instead;
+      }
+      const JobId id = (x_next++)->job;
+      if (x_instead == nullptr || id != x_instead->id) return &x_state.jobs.at(id);
+    }
+    return nullptr;
+  }
+
+ private:
+  const State& x_state;
+  std::set<core::QueueKey>::const_iterator x_next, x_end;
+  const Job* x_instead;
+  core::QueueKey x_instead_key;
+  bool x_given = false;
+};
+
+// Says of one job after the other, in the queue's order, when and where it starts.
+class Queue {
+ public:
+  Queue(const State& state, const Cluster& cluster, const std::vector<NodeId>& free, TimeMs now_ms, Belief belief)
+      : x_state(state), x_cluster(cluster), x_now_ms(now_ms), x_belief(belief), x_future(now_ms) {
+    for (const NodeId node : free) {
+      const std::uint32_t whole = core::units_of(state.nodes.at(node));
+      x_future.add(node, whole, whole);
+    }
+    const auto shared = state.shared_nodes.find(cluster.id);
+    if (shared == state.shared_nodes.end()) return;
+    for (const auto& [node, units] : shared->second) x_future.add(node, core::units_of(state.nodes.at(node)), units);
+  }
+
+  // When and where the job starts if it keeps its place: from then on its nodes are taken. Never: nothing that is known
+  // gives it enough of them.
+  Slot promise(const Job& job) {
+    const Shape shape = shape_of(job);
+    const Expected expected = expected_duration(x_state, job, x_belief);
+    Slot slot{x_now_ms, {}};
+    // Until somebody waits, what is free now is all that counts.
+    if (!x_looks_ahead) slot.nodes = x_future.fits_now(shape, span_of(expected));
+    if (slot.nodes.empty()) {
+      look_ahead();
+      slot = x_future.earliest(shape, span_of(expected));
+    }
+    if (slot.start_ms != Future::kNever) take(slot, shape, expected);
+    return slot;
+  }
+
+  // Where the job starts now without breaking a promise; nowhere: it does not.
+  std::vector<NodeId> fill_in(const Job& job) {
+    const Shape shape = shape_of(job);
+    if (x_future.free_nodes(shape) < shape.nodes) return {};
+    const Expected expected = expected_duration(x_state, job, x_belief);
+    Slot slot{x_now_ms, x_future.fits_now(shape, span_of(expected))};
+    if (!slot.nodes.empty()) take(slot, shape, expected);
+    return slot.nodes;
+  }
+
+  const Future& future() const { return x_future; }
+
+ private:
+  // Of whom nobody knows how long it takes, it must be assumed that it never ends: it starts beside promises only.
+  static DurationMs span_of(const Expected& expected) { return expected.firm ? expected.duration_ms : Future::kNever; }
+
+  void take(const Slot& slot, Shape shape, const Expected& expected) {
+    x_future.take(slot.nodes, shape, slot.start_ms, expected.duration_ms);
+    if (!expected.firm) x_future.distrust(slot.start_ms + expected.duration_ms);
+  }
+
+  // What runs, and when it ends.
+  void look_ahead() {
+    if (std::exchange(x_looks_ahead, true)) return;
+    const auto active = x_state.active_jobs.find(x_cluster.id);
+    if (active == x_state.active_jobs.end()) return;
+    for (const JobId id : active->second) {
+      const auto held = x_state.job_holdings.find(id);
+      if (held == x_state.job_holdings.end()) continue;
+      const End end = end_of(x_state, x_state.jobs.at(id), x_now_ms, x_belief);
+      for (const core::HoldingKey& key : held->second) {
+        const core::Node& node = x_state.nodes.at(key.first);
+        if (!stays(x_cluster, node)) continue;
+        if (!x_future.contains(node.id)) x_future.add(node.id, core::units_of(node), 0);
+        x_future.release(node.id, end.at_ms, core::units_of(x_state, x_state.holdings.at(key)), end.firm);
+      }
+    }
+  }
+
+  const State& x_state;
+  const Cluster& x_cluster;
+  const TimeMs x_now_ms;
+  const Belief x_belief;
+  Future x_future;
+  bool x_looks_ahead = false;
+};
+
+std::vector<NodeId> free_nodes_of(const State& state, ClusterId cluster) {
+  const auto free = state.free_nodes.find(cluster);
+  if (free == state.free_nodes.end()) return {};
+  return {free->second.begin(), free->second.end()};
+}
+
+}  // namespace
+
+Expected expected_duration(const State& state, const Job& job, Belief belief) {
+  const DurationMs limit_ms = job.spec->max_wall_clock_ms;
+  const bool chosen = limit_ms != kUnchosenLimitMs;
+  if (belief == Belief::worst || (belief == Belief::plan && chosen)) return {limit_ms, chosen};
+  if (const auto learnt = core::usual_run_time(state, job)) return {std::min(*learnt, limit_ms), true};
+  return {limit_ms, chosen};
+}
+
+Shape shape_of(const Job& job) {
+  return {job.spec->node_count, job.spec->gpus_per_node};
+}
+
+std::vector<core::Placement> fill(const State& state, const Cluster& cluster, const std::vector<NodeId>& free,
+                                  TimeMs now_ms, const Settings& settings, const Job* instead) {
+  std::vector<core::Placement> placements;
+  const auto waiting = state.queues.find(cluster.id);
+  if (waiting == state.queues.end()) return placements;
+  Queue queue(state, cluster, free, now_ms, Belief::plan);
+  Order order(state, waiting->second, instead);
+  std::uint32_t promised = 0, looked_at = 0;
+  for (const Job* job = order.next(); job != nullptr; job = order.next()) {
+    if (!queue.future().anything_free() || looked_at == settings.depth) break;
+    if (!possible(state, cluster, *job)) continue;  // not before a resize: passed over
+    if (promised > 0) ++looked_at;
+    std::vector<NodeId> nodes;
+    if (promised < settings.reservations) {
+      Slot slot = queue.promise(*job);
+      if (slot.start_ms == Future::kNever) break;
+      if (slot.start_ms == now_ms) {
+        nodes = std::move(slot.nodes);
+      } else {
+        ++promised;
+      }
+    } else {
+      nodes = queue.fill_in(*job);
+    }
+    if (!nodes.empty()) placements.push_back({job->id, std::move(nodes)});
+  }
+  return placements;
+}
+
+bool possible(const State& state, const Cluster& cluster, const Job& job) {
+  if (job.spec->node_count > core::capacity_of(cluster.spec)) return false;
+  if (job.spec->gpus_per_node <= 1) return true;
+  const auto nodes = state.cluster_nodes.find(cluster.id);
+  return nodes == state.cluster_nodes.end() ||
+         std::any_of(nodes->second.begin(), nodes->second.end(),
+                     [&](NodeId node) { return core::units_of(state.nodes.at(node)) >= job.spec->gpus_per_node; });
+}
+
+Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief) {
+  constexpr std::size_t kLookedThrough = 1'000;
+  Forecast result;
+  const auto cluster = state.clusters.find(job.cluster);
+  const auto waiting = state.queues.find(job.cluster);
+  if (cluster == state.clusters.end() || waiting == state.queues.end()) return result;
+  if (!possible(state, cluster->second, job)) return result;
+  Queue queue(state, cluster->second, free_nodes_of(state, job.cluster), now_ms, belief);
+  std::vector<TimeMs> others;
+  for (const core::QueueKey& key : waiting->second) {
+    const Job& other = state.jobs.at(key.job);
+    if (!possible(state, cluster->second, other)) continue;
+    const TimeMs start_ms = queue.promise(other).start_ms;
+    if (other.id == job.id) result.start_ms = start_ms;
+    if (start_ms == Future::kNever || other.id == job.id) break;
+    others.push_back(start_ms);
+    if (others.size() == kLookedThrough) break;
+  }
+  result.before = static_cast<std::uint32_t>(
+      std::count_if(others.begin(), others.end(), [&](TimeMs start_ms) { return start_ms < result.start_ms; }));
+  result.firm = result.start_ms < queue.future().firm_until_ms();
+  return result;
+}
+
+}  // namespace trainyard::plan

@@ -1,0 +1,59 @@
+// Which queued jobs of a cluster start now. Pure.
+//
+// The rule: jobs are taken in the queue's order. One that fits starts. One that does not fit is promised the earliest
+// time at which it can start by the limits of what runs; the first `reservations` such jobs keep their promise, and
+// those behind them start now only if that takes nothing away from a promise. A job that nothing known could ever give
+// enough nodes (they are unreachable, say) holds all that is free: nobody starts before it.
+//
+// So a gang neither starves (the first waiting job's promise can only get nearer, because every job has a time limit)
+// nor deadlocks (a job gets all its nodes in one placement, or none).
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "controller/core/placement.h"
+#include "controller/core/state.h"
+#include "controller/plan/future.h"
+
+namespace trainyard::plan {
+
+struct Settings {
+  // How many waiting jobs of a cluster have a promise: 1 is EASY backfill, more is conservative for so many.
+  std::uint32_t reservations = 16;
+  // How many jobs behind the first waiting one are looked at: what is further behind waits its turn.
+  std::uint32_t depth = 10'000;
+};
+
+// How long the job will hold its nodes, at most, once it starts: its own time limit, or what jobs like it took.
+struct Expected {
+  DurationMs duration_ms = 0;
+  bool firm = true;  // false: only the limit that every job has
+};
+// What is believed of times: what the plan goes by; the best case (jobs take what they usually take); the worst (every
+// job takes all its limit).
+enum class Belief { plan, best, worst };
+Expected expected_duration(const core::State& state, const core::Job& job, Belief belief = Belief::plan);
+
+// What it needs of the nodes.
+Shape shape_of(const core::Job& job);
+
+// Whether the job could ever start with the cluster's scale settings and the kind of its nodes.
+bool possible(const core::State& state, const core::Cluster& cluster, const core::Job& job);
+
+// The placements of one cluster's queue on its `free` nodes. With `instead` as if the queued job of that id were this
+// one.
+std::vector<core::Placement> fill(const core::State& state, const core::Cluster& cluster,
+                                  const std::vector<NodeId>& free, TimeMs now_ms, const Settings& settings,
+                                  const core::Job* instead = nullptr);
+
+// When a queued job will start, if limits and estimates hold and nothing is submitted before it.
+struct Forecast {
+  // kNever: it waits for something that has no time, or behind more jobs than are looked through.
+  TimeMs start_ms = Future::kNever;
+  bool firm = true;          // false: rests on a limit that nobody chose
+  std::uint32_t before = 0;  // jobs that start before it
+};
+Forecast forecast(const core::State& state, const core::Job& job, TimeMs now_ms, Belief belief = Belief::plan);
+
+}  // namespace trainyard::plan

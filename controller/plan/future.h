@@ -1,0 +1,95 @@
+// The future of one cluster's nodes, as far as time limits and estimates tell: how much of each node is free from when
+// on. Times in milliseconds of the controller's clock. Integers only, so every compiler gets the same.
+//
+// What can be given away of a node is counted in units: its GPUs, or 1 for a node without any. A job takes whole nodes
+// (all units, and nobody beside it) or a number of units of each of its nodes.
+//
+// Backfill asks two questions (Mu'alem and Feitelson, "Utilization, Predictability, Workloads, and User Runtime
+// Estimates in Scheduling the IBM SP2 with Backfilling", 2001): where could this gang start at the earliest, and does
+// it fit now without taking away what is promised to others.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "common/ids.h"
+#include "common/time.h"
+
+namespace trainyard::plan {
+
+struct Shape {
+  std::uint32_t nodes = 1;
+  std::uint32_t units = 0;  // of each node; 0: whole nodes
+};
+
+struct Slot {
+  TimeMs start_ms = 0;
+  std::vector<NodeId> nodes;  // the fullest ones that do first: whole nodes stay free for those that need them
+};
+
+class Future {
+ public:
+  static constexpr TimeMs kNever = std::numeric_limits<TimeMs>::max();
+
+  explicit Future(TimeMs now_ms) : x_now_ms(now_ms) {}
+
+  // REQUIRES: the node is new and `free` <= `whole`
+  void add(NodeId node, std::uint32_t whole, std::uint32_t free);
+  bool contains(NodeId node) const;
+  // So much more of it is free from then on; before now counts as now. Not `firm`: nobody said how long it takes, and
+  // `at_ms` is only the limit that everything has.
+  void release(NodeId node, TimeMs at_ms, std::uint32_t units, bool firm);
+
+  // What is after this time rests on a guess.
+  void distrust(TimeMs from_ms) { x_firm_until_ms = std::min(x_firm_until_ms, from_ms); }
+
+  // start_ms == kNever: by what is known it never fits.
+  Slot earliest(Shape shape, DurationMs duration_ms) const;
+  // The same, but only if that is now; otherwise no nodes. Much cheaper.
+  std::vector<NodeId> fits_now(Shape shape, DurationMs duration_ms) const;
+  // REQUIRES: it fits there then
+  void take(const std::vector<NodeId>& nodes, Shape shape, TimeMs from_ms, DurationMs duration_ms);
+
+  bool anything_free() const { return !x_open.empty(); }
+  std::size_t free_nodes(Shape shape) const;  // on which it would fit now, whatever is promised
+  // Nothing before this time rests on a guess.
+  TimeMs firm_until_ms() const { return x_firm_until_ms; }
+
+ private:
+  struct Step {
+    TimeMs from_ms = 0;
+    std::uint32_t free = 0;  // until the next step; the last has no end
+  };
+  struct Line {
+    NodeId node;
+    std::uint32_t whole = 1;
+    std::vector<Step> steps;
+  };
+  // A shape and time that did not fit now: neither does anything that asks for as much.
+  struct Refusal {
+    Shape shape;
+    DurationMs duration_ms = 0;
+  };
+
+  std::size_t index_of(NodeId node) const;  // where it is, or would be
+  Line& line_of(NodeId node);
+  const Line& line_of(NodeId node) const;
+  static std::uint32_t units_on(const Line& line, Shape shape) { return shape.units == 0 ? line.whole : shape.units; }
+  // From when on, not before `from_ms`, the line has that much for so long.
+  static TimeMs earliest_on(const Line& line, std::uint32_t units, TimeMs from_ms, DurationMs duration_ms);
+  static std::uint32_t free_at(const Line& line, TimeMs at_ms);
+  static std::size_t split_at(Line& line, TimeMs at_ms);  // index of a step that begins there
+  bool refused(Shape shape, DurationMs duration_ms) const;
+
+  const TimeMs x_now_ms;
+  TimeMs x_firm_until_ms = kNever;
+  std::vector<Line> x_lines;                          // by node
+  std::set<std::pair<std::uint32_t, NodeId>> x_open;  // free now > 0, by how much
+  mutable std::vector<Refusal> x_refusals;            // while what is free now only shrinks
+};
+
+}  // namespace trainyard::plan

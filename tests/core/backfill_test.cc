@@ -1,0 +1,116 @@
+// Backfill: who starts, who waits, and that nobody's promise is broken.
+#include <catch2/catch.hpp>
+#include <random>
+
+#include "tests/core/scene.h"
+
+using namespace trainyard;
+using namespace trainyard::test;
+
+TEST_CASE("the queue's order decides while everything fits") {
+  CHECK(starts("nodes 4\nqueued a 1\nqueued b 2\nqueued c 1\nqueued d 1") == "a b c");
+  CHECK(starts("nodes 2\nqueued a 1 low\nqueued b 1\nqueued c 1 high") == "c b");
+}
+
+TEST_CASE("a short job fills in where it delays nobody") {
+  const std::string busy = "nodes 4\nruns a 2 since 10 limit 60\nqueued b 4 limit 60\n";
+  CHECK(starts(busy + "queued c 2 limit 50") == "c");  // gone when a is
+  CHECK(starts(busy + "queued c 2 limit 51") == "");   // b would wait a minute longer
+  CHECK(starts(busy + "queued c 2") == "");            // nobody knows how long it takes
+  CHECK(starts(busy + "queued c 3 limit 10\nqueued d 1 limit 10\nqueued e 1 limit 10\nqueued f 1 limit 10") == "d e");
+}
+
+TEST_CASE("beside a promise a job of any length may start, if enough is left") {
+  CHECK(starts("nodes 4\nruns a 2 since 10 limit 60\nqueued b 3 limit 60\nqueued c 1") == "c");
+  CHECK(starts("nodes 4\nruns a 2 since 10 limit 60\nqueued b 3 limit 60\nqueued c 2") == "");
+}
+
+TEST_CASE("with one reservation only the first waiting job is protected: EASY") {
+  // d delays c, the second that waits, but not b.
+  const std::string text =
+      "nodes 4\nruns a 3 since 0 limit 60\nqueued b 4 limit 10\nqueued c 4 limit 10\nqueued d 1 limit 60";
+  CHECK(starts(text, {.reservations = 1}) == "d");
+  const std::string later =
+      "nodes 4\nruns a 3 since 0 limit 60\nqueued b 3 limit 10\nqueued c 4 limit 10\nqueued d 1 limit 70";
+  CHECK(starts(later, {.reservations = 1}) == "d");
+  CHECK(starts(later + "\nqueued e 1", {.reservations = 2}) == "d");
+  CHECK(starts("nodes 4\nruns a 3 since 0 limit 60\nqueued b 3 limit 10\nqueued c 4 limit 10\nqueued d 1 limit 71",
+               {.reservations = 2}) == "");
+}
+
+TEST_CASE("a job that needs nodes which are not there holds what is free") {
+  CHECK(starts("nodes 4\ncut 1\nqueued a 4 limit 60\nqueued b 1 limit 1") == "");
+  CHECK(starts("nodes 4\nqueued a 5 limit 60\nqueued b 1 limit 1") == "b");  // can never run here: passed over
+}
+
+TEST_CASE("without a limit the time of jobs of the same script counts") {
+  const std::string busy = "nodes 4\ndone x 2 took 20 train.sh\nruns a 2 since 0 limit 60\nqueued b 4 limit 60\n";
+  CHECK(starts(busy + "queued c 2 train.sh") == "c");
+  CHECK(starts(busy + "queued c 2 other.sh") == "");
+  CHECK(starts(busy + "queued c 1 train.sh") == "");  // of another size
+  // The longest of the newest counts, and a tenth.
+  CHECK(
+      starts("nodes 4\ndone x 2 took 55 t.sh\ndone y 2 took 1 t.sh\nruns a 2 since 0 limit 60\nqueued b 4\nqueued c 2 "
+             "t.sh") == "");
+  CHECK(
+      starts("nodes 4\ndone x 2 took 54 t.sh\ndone y 2 took 1 t.sh\nruns a 2 since 0 limit 60\nqueued b 4\nqueued c 2 "
+             "t.sh") == "c");
+}
+
+TEST_CASE("a job that outlives its estimate is expected to take as long again") {
+  const std::string text = "nodes 2\ndone x 1 took 10 t.sh\nruns a 1 since 30 t.sh\nqueued b 2\n";
+  CHECK(starts(text + "queued c 1 limit 30") == "c");
+  CHECK(starts(text + "queued c 1 limit 31") == "");
+}
+
+TEST_CASE("the forecast says when a job starts, after whom, and on what that rests") {
+  const core::State state = scene(
+      "nodes 4\nruns a 2 since 10 limit 60\nqueued b 4 limit 60\nqueued c 2 limit 50\nqueued d 1\nqueued e 4\nqueued f "
+      "9");
+  const auto of = [&](const std::string& name) { return plan::forecast(state, job_of(state, name), kSceneNow); };
+  CHECK(of("b").start_ms == kSceneNow + 50 * kMinute);
+  CHECK(of("b").before == 0);
+  CHECK(of("b").firm);
+  CHECK(of("c").start_ms == kSceneNow);
+  CHECK(of("d").start_ms == kSceneNow + 110 * kMinute);
+  CHECK(of("d").before == 2);
+  CHECK(of("e").start_ms > kSceneNow + 24 * 60 * kMinute);  // behind d, of which nobody knows how long it takes
+  CHECK(of("f").start_ms == plan::Future::kNever);
+}
+
+// What a queue does over time: whatever is submitted behind it, the first waiting job starts no later than promised.
+TEST_CASE("no job of a random queue is delayed by those behind it") {
+  std::mt19937 random(7);
+  const auto draw = [&](int from, int to) {
+    return std::to_string(from + static_cast<int>(random() % (to - from + 1)));
+  };
+  for (int round = 0; round < 2'000; ++round) {
+    std::string text = "nodes 8\n";
+    int left = 8;
+    for (int i = 0; i < 3 && left > 0; ++i) {
+      const int nodes = 1 + static_cast<int>(random() % static_cast<unsigned>(left));
+      left -= nodes;
+      text += "runs r" + std::to_string(i) + " " + std::to_string(nodes) + " since " + draw(0, 30) + " limit " +
+              draw(31, 90) + "\n";
+    }
+    for (int i = 0; i < 6; ++i)
+      text += "queued q" + std::to_string(i) + " " + draw(1, 8) + " limit " + draw(1, 90) + "\n";
+    core::State state = scene(text);
+    std::map<std::string, TimeMs> promised;
+    for (int i = 0; i < 6; ++i) {
+      const std::string name = "q" + std::to_string(i);
+      promised[name] = plan::forecast(state, job_of(state, name), kSceneNow).start_ms;
+    }
+    // The plan starts exactly those that are promised now.
+    for (const auto& placement : plan::make_plan(state, kSceneNow).placements) {
+      INFO(text);
+      CHECK(promised.at(state.jobs.at(placement.job).name) == kSceneNow);
+      promised.erase(state.jobs.at(placement.job).name);
+    }
+    for (const auto& [name, start_ms] : promised) {
+      INFO(text << name);
+      CHECK(start_ms > kSceneNow);
+      CHECK(start_ms < kSceneNow + 1'000 * kMinute);
+    }
+  }
+}

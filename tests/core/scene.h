@@ -1,0 +1,26 @@
+// A cluster, its jobs and what the plan makes of them as one text, for table tests of placement rules:
+//
+//   nodes 4
+//   runs a 2 since 10 limit 60      job a holds 2 nodes, for 10 minutes; time limit 60 minutes
+//   queued b 4 limit 60 high        in this order; without a limit: the one that every job has
+//   done c 1 took 20 run.sh         a job that succeeded; a last word is the job's script
+//   cut 1                           so many of the free nodes are unreachable
+//
+// starts(text) = names of the jobs that the plan starts, in its order, joined by blanks.
+#pragma once
+
+#include <string>
+
+#include "controller/plan/plan.h"
+
+namespace trainyard::test {
+
+inline constexpr TimeMs kSceneNow = 1'795'435'200'000;
+inline constexpr DurationMs kMinute = 60'000;
+
+core::State scene(const std::string& text);
+const core::Job& job_of(const core::State& state, const std::string& name);
+std::string starts(const core::State& state, const plan::Settings& settings = {});
+std::string starts(const std::string& text, const plan::Settings& settings = {});
+
+}  // namespace trainyard::test
