@@ -89,6 +89,34 @@ void read_container(Fields& properties, v1::JobSpec& spec) {
   container.finish();
 }
 
+// nodeCount whole nodes, or `resources`: {nodes, gpusPerNode}, or {gpus, maxPerNode}, which is spread evenly over as few
+// nodes as can be.
+void read_resources(Fields& properties, v1::JobSpec& spec) {
+  const bool given = properties.has("resources");
+  const auto count = properties.whole("nodeCount", 1, given ? Need::optional : Need::required);
+  if (count) spec.set_node_count(*count);
+  Fields resources = properties.object("resources");
+  const auto nodes = resources.whole("nodes", 1), each = resources.whole("gpusPerNode", 1);
+  const auto gpus = resources.whole("gpus", 1), most = resources.whole("maxPerNode", 1);
+  resources.finish();
+  if (!given) return;
+  const bool spread = gpus || most;
+  if (spread ? nodes || each || !gpus || !most : !nodes || !each) {
+    return properties.fail("resources", "must have nodes and gpusPerNode, or gpus and maxPerNode");
+  }
+  constexpr std::int32_t kMostGpus = 10'000'000;
+  if (spread && (*gpus > kMostGpus || *most > kMostGpus)) {
+    return properties.fail("resources", fmt::format("has more than {} GPUs", kMostGpus));
+  }
+  std::int32_t on = spread ? (*gpus + *most - 1) / *most : *nodes;
+  while (spread && *gpus % on != 0) ++on;
+  if (count && *count != on) {
+    return properties.fail("nodeCount", fmt::format("is {}, but resources make {} nodes: leave it out", *count, on));
+  }
+  spec.set_node_count(on);
+  spec.set_gpus_per_node(spread ? *gpus / on : *each);
+}
+
 // low, normal or high; in older files a number from -1000 to 1000.
 void read_priority(Fields& properties, v1::JobSpec& spec) {
   spec.set_scheduling_priority(properties.one_of(
@@ -150,7 +178,7 @@ Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions&
   top.finish();
 
   v1::JobSpec spec;
-  if (const auto count = properties.whole("nodeCount", 1, Need::required)) spec.set_node_count(*count);
+  read_resources(properties, spec);
   read_toolkit(properties, spec);
   spec.set_std_out_err_path_prefix(properties.text("stdOutErrPathPrefix", Need::required));
   read_mounts(properties.object("mountVolumes"), options.storage_account_name, *spec.mutable_azure_file_shares(),

@@ -129,6 +129,10 @@ void add_spec(const v1::Job& job, Json& out) {
   }
   out["mountVolumes"] = mounts_of(spec);
   out["nodeCount"] = spec.node_count();
+  out["resources"] = nullptr;
+  if (spec.gpus_per_node() > 0) {
+    out["resources"] = {{"gpusPerNode", spec.gpus_per_node()}, {"nodes", spec.node_count()}};
+  }
   out["outputDirectories"] = directories_out(spec);
   out["recovery"] = recovery_of(spec.recovery());
   out["schedulingPriority"] = priority_name(spec.scheduling_priority());

@@ -13,6 +13,7 @@ namespace trainyard {
 namespace {
 
 constexpr std::int32_t kMaxNodes = 10'000;
+constexpr std::int32_t kMaxGpusPerNode = 1'024;
 constexpr int kMaxItems = 1'000;  // of any list
 constexpr DurationMs kMaxDuration = 10LL * 365 * 24 * 3600 * 1000;
 
@@ -297,6 +298,11 @@ Status scalars_from_proto(const v1::JobSpec& message, JobSpec& spec) {
     return invalid("nodeCount", fmt::format("must be at most {}, got {}", kMaxNodes, message.node_count()));
   }
   spec.node_count = static_cast<std::uint32_t>(message.node_count());
+  if (message.gpus_per_node() < 0 || message.gpus_per_node() > kMaxGpusPerNode) {
+    return invalid("resources.gpusPerNode",
+                   fmt::format("must be 0 (whole nodes) to {}, got {}", kMaxGpusPerNode, message.gpus_per_node()));
+  }
+  spec.gpus_per_node = static_cast<std::uint32_t>(message.gpus_per_node());
   if (message.std_out_err_path_prefix().empty()) return invalid("stdOutErrPathPrefix", "is missing");
   const std::pair<const char*, const std::string*> texts[] = {
       {"stdOutErrPathPrefix", &message.std_out_err_path_prefix()},
@@ -400,6 +406,7 @@ Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::Workspa
 void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec& message) {
   message.set_cluster(cluster_id(cluster_path));
   message.set_node_count(static_cast<std::int32_t>(spec.node_count));
+  message.set_gpus_per_node(static_cast<std::int32_t>(spec.gpus_per_node));
   toolkit_to_proto(spec, message);
   message.set_std_out_err_path_prefix(spec.std_out_err_path_prefix);
   message.set_job_preparation_command_line(spec.preparation_command_line);

@@ -70,15 +70,24 @@ class Order {
 // Says of one job after the other, in the queue's order, when and where it starts.
 class Queue {
  public:
-  Queue(const State& state, const Cluster& cluster, const std::vector<NodeId>& free, TimeMs now_ms, Belief belief)
-      : x_state(state), x_cluster(cluster), x_now_ms(now_ms), x_belief(belief), x_future(now_ms) {
-    for (const NodeId node : free) {
-      const std::uint32_t whole = core::units_of(state.nodes.at(node));
-      x_future.add(node, whole, whole);
+  Queue(const State& state, const Cluster& cluster, TimeMs now_ms, Belief belief, const std::set<NodeId>& withdrawn)
+      : x_state(state),
+        x_cluster(cluster),
+        x_now_ms(now_ms),
+        x_belief(belief),
+        x_withdrawn(&withdrawn),
+        x_future(now_ms) {
+    if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
+      for (const NodeId node : free->second) {
+        const std::uint32_t whole = core::units_of(state.nodes.at(node));
+        if (!withdrawn.contains(node)) x_future.add(node, whole, whole);
+      }
     }
-    const auto shared = state.shared_nodes.find(cluster.id);
-    if (shared == state.shared_nodes.end()) return;
-    for (const auto& [node, units] : shared->second) x_future.add(node, core::units_of(state.nodes.at(node)), units);
+    if (const auto shared = state.shared_nodes.find(cluster.id); shared != state.shared_nodes.end()) {
+      for (const auto& [node, units] : shared->second) {
+        if (!withdrawn.contains(node)) x_future.add(node, core::units_of(state.nodes.at(node)), units);
+      }
+    }
   }
 
   // When and where the job starts if it keeps its place: from then on its nodes are taken. Never: nothing that is known
@@ -129,7 +138,7 @@ class Queue {
       const End end = end_of(x_state, x_state.jobs.at(id), x_now_ms, x_belief);
       for (const core::HoldingKey& key : held->second) {
         const core::Node& node = x_state.nodes.at(key.first);
-        if (!stays(x_cluster, node)) continue;
+        if (!stays(x_cluster, node) || x_withdrawn->contains(node.id)) continue;
         if (!x_future.contains(node.id)) x_future.add(node.id, core::units_of(node), 0);
         x_future.release(node.id, end.at_ms, core::units_of(x_state, x_state.holdings.at(key)), end.firm);
       }
@@ -140,15 +149,10 @@ class Queue {
   const Cluster& x_cluster;
   const TimeMs x_now_ms;
   const Belief x_belief;
+  const std::set<NodeId>* x_withdrawn;
   Future x_future;
   bool x_looks_ahead = false;
 };
-
-std::vector<NodeId> free_nodes_of(const State& state, ClusterId cluster) {
-  const auto free = state.free_nodes.find(cluster);
-  if (free == state.free_nodes.end()) return {};
-  return {free->second.begin(), free->second.end()};
-}
 
 }  // namespace
 
@@ -164,12 +168,12 @@ Shape shape_of(const Job& job) {
   return {job.spec->node_count, job.spec->gpus_per_node};
 }
 
-std::vector<core::Placement> fill(const State& state, const Cluster& cluster, const std::vector<NodeId>& free,
-                                  TimeMs now_ms, const Settings& settings, const Job* instead) {
+std::vector<core::Placement> fill(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
+                                  const std::set<NodeId>& withdrawn, const Job* instead) {
   std::vector<core::Placement> placements;
   const auto waiting = state.queues.find(cluster.id);
   if (waiting == state.queues.end()) return placements;
-  Queue queue(state, cluster, free, now_ms, Belief::plan);
+  Queue queue(state, cluster, now_ms, Belief::plan, withdrawn);
   Order order(state, waiting->second, instead);
   std::uint32_t promised = 0, looked_at = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
@@ -209,7 +213,8 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
   const auto waiting = state.queues.find(job.cluster);
   if (cluster == state.clusters.end() || waiting == state.queues.end()) return result;
   if (!possible(state, cluster->second, job)) return result;
-  Queue queue(state, cluster->second, free_nodes_of(state, job.cluster), now_ms, belief);
+  const std::set<NodeId> none;
+  Queue queue(state, cluster->second, now_ms, belief, none);
   std::vector<TimeMs> others;
   for (const core::QueueKey& key : waiting->second) {
     const Job& other = state.jobs.at(key.job);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "controller/core/placement.h"
@@ -41,10 +42,10 @@ Shape shape_of(const core::Job& job);
 // Whether the job could ever start with the cluster's scale settings and the kind of its nodes.
 bool possible(const core::State& state, const core::Cluster& cluster, const core::Job& job);
 
-// The placements of one cluster's queue on its `free` nodes. With `instead` as if the queued job of that id were this
-// one.
-std::vector<core::Placement> fill(const core::State& state, const core::Cluster& cluster,
-                                  const std::vector<NodeId>& free, TimeMs now_ms, const Settings& settings,
+// The placements of one cluster's queue, on its nodes but those that it gives back. With `instead` as if the queued job
+// of that id were this one.
+std::vector<core::Placement> fill(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,
+                                  const Settings& settings, const std::set<NodeId>& withdrawn = {},
                                   const core::Job* instead = nullptr);
 
 // When a queued job will start, if limits and estimates hold and nothing is submitted before it.

@@ -36,8 +36,7 @@ std::vector<NodeId> free_nodes_of(const State& state, ClusterId cluster) {
 
 // Where the plan would let the changed job start now.
 bool starts(const State& state, const Cluster& cluster, const Job& changed, TimeMs now_ms, const Settings& settings) {
-  for (const core::Placement& placement :
-       fill(state, cluster, free_nodes_of(state, cluster.id), now_ms, settings, &changed)) {
+  for (const core::Placement& placement : fill(state, cluster, now_ms, settings, {}, &changed)) {
     if (placement.job == changed.id) return true;
   }
   return false;

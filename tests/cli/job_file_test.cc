@@ -119,6 +119,34 @@ TEST_CASE("every supported field of a job file arrives") {
   CHECK(spec->recovery().grace().seconds() == 3);
 }
 
+TEST_CASE("parts of nodes: so many GPUs of so many nodes, or so many in all") {
+  const auto with = [](const std::string& resources) {
+    std::vector<std::string> warnings;
+    return read_job_file(R"({"properties": {"cluster": {"id": "c"}, "stdOutErrPathPrefix": "p",
+        "customToolkitSettings": {"commandLine": "true"}, )" +
+                             resources + "}}",
+                         JobFileOptions{"job.json", "", ""}, warnings);
+  };
+  const auto even = with(R"("resources": {"nodes": 2, "gpusPerNode": 4})");
+  REQUIRE((even ? "" : even.error().message) == "");
+  CHECK(even->node_count() == 2);
+  CHECK(even->gpus_per_node() == 4);
+  const auto spread = with(R"("resources": {"gpus": 12, "maxPerNode": 8})");
+  REQUIRE((spread ? "" : spread.error().message) == "");
+  CHECK(spread->node_count() == 2);
+  CHECK(spread->gpus_per_node() == 6);
+  const auto prime = with(R"("resources": {"gpus": 7, "maxPerNode": 4}, "nodeCount": 7)");
+  REQUIRE((prime ? "" : prime.error().message) == "");
+  CHECK(prime->gpus_per_node() == 1);
+  for (const char* wrong : {R"("resources": {"nodes": 2})", R"("resources": {"gpus": 2})", R"("resources": {})",
+                            R"("resources": {"gpus": 2, "maxPerNode": 1, "gpusPerNode": 1})"}) {
+    CHECK_THAT(with(wrong).error().message,
+               Catch::Contains("properties.resources: must have nodes and gpusPerNode, or gpus and maxPerNode"));
+  }
+  CHECK_THAT(with(R"("resources": {"nodes": 2, "gpusPerNode": 1}, "nodeCount": 3)").error().message,
+             Catch::Contains("properties.nodeCount: is 3, but resources make 2 nodes: leave it out"));
+}
+
 TEST_CASE("what is known and not supported is refused by its exact path, with the reason") {
   const auto refused = [](const std::string& more) { return error_of(custom_job_with(more)); };
   CHECK_THAT(refused(R"(, "secrets": [{"name": "A", "valueSecretReference": {"secretUrl": "u"}}])"),

@@ -1,6 +1,7 @@
 #include "tests/core/scene.h"
 
 #include <sstream>
+#include <tuple>
 
 #include "common/check.h"
 
@@ -9,17 +10,28 @@ namespace {
 
 using namespace trainyard::core;
 
+// "4" or "4x8"
+std::pair<std::uint32_t, std::uint32_t> counts(std::istringstream& words) {
+  std::string word;
+  words >> word;
+  const auto cross = word.find('x');
+  const auto number = [](const std::string& text) { return static_cast<std::uint32_t>(std::stoul(text)); };
+  return {number(word), cross == std::string::npos ? 0 : number(word.substr(cross + 1))};
+}
+
 struct Builder {
   State state;
   std::uint64_t next_id = 1'000;
-  std::uint64_t next_node = 100;  // that no job has
 
-  void add_nodes(int count) {
+  void add_nodes(int count, int gpus) {
     for (int i = 0; i < count; ++i) {
       Node node;
       node.id = {100 + static_cast<std::uint64_t>(i)};
       node.name = "n" + std::to_string(i + 1);
       node.inventory.flavour = "Standard_NC6";
+      for (int gpu = 0; gpu < gpus; ++gpu) {
+        node.inventory.gpus.push_back({node.name + "-gpu" + std::to_string(gpu), "K80", 12});
+      }
       node.cluster = ClusterId{4};
       node.state = NodeState::idle;
       node.live.seen = true;
@@ -28,24 +40,39 @@ struct Builder {
     state.clusters.at({4}).spec.target_node_count = static_cast<std::uint32_t>(count);
   }
 
+  std::uint32_t held_on(NodeId node) const {
+    std::uint32_t held = 0;
+    for (const auto& [key, holding] : state.holdings) held += key.first == node ? units_of(state, holding) : 0;
+    return held;
+  }
+
   void hold(Job& job) {
     job.attempt = 1;
-    for (std::uint32_t member = 0; member < job.spec->node_count; ++member) {
-      Node& node = state.nodes.at({next_node++});
+    const std::uint32_t part = job.spec->gpus_per_node;
+    for (auto& [id, node] : state.nodes) {
+      if (job.last_nodes.size() == job.spec->node_count) return;
+      const std::uint32_t held = held_on(id), wanted = part == 0 ? units_of(node) : part;
+      if (held + wanted > units_of(node)) continue;
       node.state = NodeState::running;
       Holding holding;
       holding.id = {job.id, 1};
-      holding.node = node.id;
-      holding.member = member;
+      holding.node = id;
+      holding.member = static_cast<std::uint32_t>(job.last_nodes.size());
+      holding.shared = part > 0;
+      for (std::uint32_t gpu = held; gpu < held + wanted && gpu < node.inventory.gpus.size(); ++gpu) {
+        holding.gpu_uuids.push_back(node.inventory.gpus[gpu].uuid);
+      }
       state.holdings[key_of(holding)] = holding;
       job.last_nodes.push_back(node.name);
     }
+    TY_CHECK(job.last_nodes.size() == job.spec->node_count);
   }
 
   void add_job(const std::string& kind, std::istringstream& words) {
     Job job;
     JobSpec spec;
-    words >> job.name >> spec.node_count;
+    words >> job.name;
+    std::tie(spec.node_count, spec.gpus_per_node) = counts(words);
     job.id = {next_id++};
     job.experiment = {3};
     job.cluster = {4};
@@ -89,8 +116,9 @@ State scene(const std::string& text) {
     std::string kind;
     if (!(words >> kind)) continue;
     int count = 0;
-    if (kind == "nodes" && words >> count) {
-      b.add_nodes(count);
+    if (kind == "nodes") {
+      const auto [nodes, gpus] = counts(words);
+      b.add_nodes(static_cast<int>(nodes), static_cast<int>(gpus));
     } else if (kind == "cut" && words >> count) {
       for (auto node = b.state.nodes.rbegin(); count > 0; ++node, --count) node->second.live.reachable = false;
     } else {
@@ -115,6 +143,18 @@ std::string starts(const State& state, const plan::Settings& settings) {
     names += (names.empty() ? "" : " ") + state.jobs.at(placement.job).name;
   }
   return names;
+}
+
+std::string places(const std::string& text, const plan::Settings& settings) {
+  const State state = scene(text);
+  std::string all;
+  for (const Placement& placement : plan::make_plan(state, kSceneNow, settings).placements) {
+    all += (all.empty() ? "" : " ") + state.jobs.at(placement.job).name;
+    for (std::size_t i = 0; i < placement.nodes.size(); ++i) {
+      all += (i == 0 ? ":" : ",") + state.nodes.at(placement.nodes[i]).name;
+    }
+  }
+  return all;
 }
 
 std::string starts(const std::string& text, const plan::Settings& settings) {

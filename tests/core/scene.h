@@ -1,12 +1,14 @@
 // A cluster, its jobs and what the plan makes of them as one text, for table tests of placement rules:
 //
-//   nodes 4
+//   nodes 4                         "nodes 4x8": of 8 GPUs each
 //   runs a 2 since 10 limit 60      job a holds 2 nodes, for 10 minutes; time limit 60 minutes
+//   runs d 2x4                      ... 4 GPUs of each of 2 nodes: the first ones that have so many
 //   queued b 4 limit 60 high        in this order; without a limit: the one that every job has
 //   done c 1 took 20 run.sh         a job that succeeded; a last word is the job's script
 //   cut 1                           so many of the free nodes are unreachable
 //
-// starts(text) = names of the jobs that the plan starts, in its order, joined by blanks.
+// starts(text) = names of the jobs that the plan starts, in its order, joined by blanks. places(text) = the same with
+// their nodes: "b:n1,n2 c:n1".
 #pragma once
 
 #include <string>
@@ -22,5 +24,6 @@ core::State scene(const std::string& text);
 const core::Job& job_of(const core::State& state, const std::string& name);
 std::string starts(const core::State& state, const plan::Settings& settings = {});
 std::string starts(const std::string& text, const plan::Settings& settings = {});
+std::string places(const std::string& text, const plan::Settings& settings = {});
 
 }  // namespace trainyard::test

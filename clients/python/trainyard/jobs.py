@@ -140,6 +140,11 @@ class Job:
         """Ends the job if needed and removes it; its files stay."""
         self._connection.call(self._stub.DeleteJob, jobs_pb2.DeleteJobRequest(request_id=new_request_id(), job=self.key))
 
+    def why(self) -> jobs_pb2.JobExplanation:
+        """Why a queued job waits, what would let it start now, and when it starts."""
+        explanation: jobs_pb2.JobExplanation = self._connection.call(self._stub.ExplainJob, self.key)
+        return explanation
+
     def timeline(self) -> list[jobs_pb2.TimelineLine]:
         """What happened to the job, oldest first."""
         return list(self._connection.call(self._stub.GetJobTimeline, self.key).lines)

@@ -297,6 +297,7 @@ void Oracle::check_new_holding(const core::Holding& holding, const core::Changes
        at != disk.holdings.end() && at->first.first == holding.node; ++at) {
     const auto& erased = changes.erased_holdings;
     const bool released = std::find(erased.begin(), erased.end(), at->first) != erased.end();
+    if (!released && holding.shared) x_world.hit("node shared by two jobs");
     if (!released && intersect(at->second.gpu_uuids, holding.gpu_uuids)) {
       x_world.fail(fmt::format("I4: {} was given a GPU that {} holds", text(id), text(at->second.id)));
     }

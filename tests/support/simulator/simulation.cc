@@ -14,6 +14,7 @@ constexpr DurationMs kKillTimeMs = 60'000;
 constexpr DurationMs kLivenessBoundMs = 4 * 3600 * 1000;
 constexpr const char* kSmall = "STANDARD_NC6";
 constexpr const char* kLarge = "STANDARD_NC24";
+constexpr std::uint32_t kLargeGpus = 4;
 
 NodeIndex index_of(const std::string& node_name) {
   return static_cast<NodeIndex>(std::stoul(node_name.substr(1)));
@@ -47,7 +48,7 @@ Inventory inventory_of(NodeIndex node) {
                       .memory_bytes = 1ULL << 34,
                       .agent_version = "simulated"};
   if (node % 5 == 1) inventory.file_server_software = "simulated";
-  for (int gpu = 0; gpu < (is_large(node) ? 4 : 1); ++gpu) {
+  for (std::uint32_t gpu = 0; gpu < (is_large(node) ? kLargeGpus : 1); ++gpu) {
     inventory.gpus.push_back({fmt::format("GPU-{}-{}", node, gpu), "pretend", 1ULL << 33, true});
   }
   return inventory;
@@ -61,7 +62,7 @@ std::vector<ClusterPlan> clusters_of(const Options& options) {
   const std::uint32_t small = options.nodes - large;
   return {{"c0", kSmall, std::max(1U, small / 2)},
           {"c1", kSmall, std::max(1U, small / 3), true, true},
-          {"c2", kLarge, std::max(1U, large)}};
+          {"c2", kLarge, std::max(1U, large), false, false, kLargeGpus}};
 }
 
 }  // namespace
@@ -287,6 +288,7 @@ const char* const kRequiredCoverage[] = {"fault agent crash",
                                          "file server succeeded -> deleting",
                                          "file server deleted",
                                          "file server forgotten",
+                                         "node shared by two jobs",
                                          "fault slow disk",
                                          "fault slow kill",
                                          "fault swizzle-clog",

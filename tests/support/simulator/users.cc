@@ -181,6 +181,10 @@ JobSpec Users::draw_spec(const ClusterPlan& cluster) {
   const bool single = x_random.chance(300);
   spec.node_count = single ? 1 : static_cast<std::uint32_t>(x_random.between(1, largest));
   if (x_random.chance(10)) spec.node_count = cluster.nodes + 1;  // waits for a resize that never comes
+  // Parts of the large machines, beside each other.
+  if (cluster.gpus > 1 && x_random.chance(500)) {
+    spec.gpus_per_node = static_cast<std::uint32_t>(x_random.between(1, cluster.gpus - 1));
+  }
   spec.toolkit = Toolkit::custom_mpi;
   spec.command_line = "train";
   spec.std_out_err_path_prefix = "$AZ_BATCHAI_MOUNT_ROOT/share";

@@ -17,6 +17,7 @@ struct ClusterPlan {
   std::string name, flavour;
   std::uint32_t nodes = 0;  // that it can have at most and has at the end
   bool sets_up = false, low_priority = false;
+  std::uint32_t gpus = 1;  // of each node
 };
 
 class Users {

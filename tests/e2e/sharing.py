@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+"""Jobs that take parts of nodes share them by their GPUs; short ones fill in before those that wait; why they wait."""
+from e2e import SHARE, Lab, World, check, main, wait_for_go
+
+def tell(name):
+    """Leaves the GPUs that it sees on the share, whole or not at all."""
+    return f"echo $CUDA_VISIBLE_DEVICES $AZ_BATCHAI_NUM_GPUS > {SHARE}/{name}.new && mv {SHARE}/{name}.new {SHARE}/{name}"
+
+
+def part(nodes, gpus):
+    return {"resources": {"nodes": nodes, "gpusPerNode": gpus}, "nodeCount": None}
+
+
+def minutes(count):
+    return {"constraints": {"maxWallClockTime": f"PT{count}M"}}
+
+
+def why(world, name):
+    return world.lab.cli("job", "why", *world.at(name), "-o", "json").json()
+
+
+def parts_of_one_node():
+    """Three jobs on one node at once, each with its own GPUs; a fourth waits until one ends; nothing is left."""
+    with Lab(nodes=1, gpus=4) as lab:
+        world = World(lab)
+        for name, gpus in (("a", 1), ("b", 2), ("c", 1)):
+            world.submit(name, command=f"{tell(name)}; {wait_for_go()}", **part(1, gpus))
+        for name in ("a", "b", "c"):
+            world.wait_for(name, "running")
+        world.submit("d", command=tell("d"), **part(1, 1))
+        told = why(world, "d")
+        check(told["possible"] and told["needs"] == 1 and told["position"] == 1, f"why d waits: {told}")
+        for name in ("a", "b", "c"):
+            world.wait_file(name)
+        seen = {name: world.read(name).split() for name in ("a", "b", "c")}
+        check([words[1] for words in seen.values()] == ["1", "2", "1"], f"the number of GPUs: {seen}")
+        uuids = [uuid for words in seen.values() for uuid in words[0].split(",")]
+        check(len(uuids) == 4 and len(set(uuids)) == 4, f"four GPUs, none twice: {seen}")
+        node = lab.cli("node", "show", "-n", "node1", "-o", "json").json()
+        check(len(node["running"]) == 3, f"three jobs on the node: {node['running']}")
+        world.touch("go")
+        for name in ("a", "b", "c", "d"):
+            world.succeed(name)
+        world.wait_idle(1)
+        check(not world.job_pids("node1"), "no process of a job")
+
+
+def ranks_beside_ranks():
+    """Two MPI jobs over the same two nodes, half of each: they do not meet."""
+    with Lab(nodes=2, gpus=2) as lab:
+        world = World(lab)
+        for name in ("a", "b"):
+            world.submit(name, mpi=True, processes=2, command=f"echo rank $OMPI_COMM_WORLD_RANK on $CUDA_VISIBLE_DEVICES; {wait_for_go()}",
+                         **part(2, 1))
+        for name in ("a", "b"):
+            world.wait_for(name, "running")
+        world.touch("go")
+        seen = []
+        for name in ("a", "b"):
+            world.succeed(name)
+            seen += [line.split()[-1] for line in world.output(name).splitlines() if line.startswith("rank")]
+        check(len(seen) == 4 and len(set(seen)) == 4, f"four ranks on four GPUs: {seen}")
+
+
+def whole_nodes_stay_alone():
+    """A job of whole nodes waits for a shared one; a short job fills in before it, a long one does not."""
+    with Lab(nodes=2, gpus=2) as lab:
+        world = World(lab)
+        world.submit("a", command=wait_for_go(), **part(1, 1), **minutes(60))
+        world.wait_for("a", "running")
+        world.submit("whole", nodes=2, mpi=True, command="true", **minutes(10))
+        world.submit("long", command="true", **part(1, 1), **minutes(90))
+        world.submit("short", command="true", **part(1, 1), **minutes(5))
+        world.succeed("short")
+        check(world.state("whole") == "queued" and world.state("long") == "queued", "the others wait")
+        told = why(world, "long")
+        check(any(found["kind"] == "shorterLimit" for found in told["relaxations"]), f"what would help: {told}")
+        check(told["latestStart"] and told["startBasis"], f"when it starts: {told}")
+        check("would help" in lab.cli("job", "why", *world.at("long"), "-o", "table").ok(), "the same as a table")
+        world.touch("go")
+        for name in ("a", "whole", "long"):
+            world.succeed(name)
+        lab.cli("job", "why", *world.at("long")).failed("does not wait")
+
+
+def what_cannot_be():
+    with Lab(nodes=1, gpus=2) as lab:
+        world = World(lab)
+        world.submit("never", command="true", **part(1, 3))
+        told = why(world, "never")
+        check(not told["possible"], f"three GPUs of nodes with two: {told}")
+        check("3" in world.job("never")["reason"], f"the reason: {world.job('never')['reason']}")
+        world.terminate("never").ok()
+
+
+if __name__ == "__main__":
+    main(globals())
