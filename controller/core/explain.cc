@@ -130,6 +130,11 @@ std::string nodes_text(const State& state, ClusterId id) {
       for (JobId job : jobs->second) names.push_back(state.jobs.at(job).name);
     }
     append(text, ", ", std::to_string(counts.running) + " running" + (names.empty() ? "" : " " + names_of(names)));
+    if (auto shared = state.shared_nodes.find(id); shared != state.shared_nodes.end()) {
+      std::uint32_t units = 0;
+      for (const auto& [node, free_units] : shared->second) units += free_units;
+      append(text, ", ", count_of(units, "GPU") + " free beside them");
+    }
   }
   if (counts.preparing != 0) append(text, ", ", std::to_string(counts.preparing) + " preparing");
   if (counts.leaving != 0) append(text, ", ", std::to_string(counts.leaving) + " leaving");
@@ -260,8 +265,14 @@ std::string why_queued(const State& state, const Job& job) {
            (cluster.spec.auto_scale ? "maximum" : "target") + " is " + std::to_string(target) +
            ": it can never start until the cluster is resized";
   }
-  std::string text =
-      "needs " + count_of(need, "idle node") + " of " + cluster.name + "; " + nodes_text(state, cluster.id);
+  const std::uint32_t part = job.spec->gpus_per_node;
+  if (const std::uint32_t most = part == 0 ? 0 : most_gpus(state, cluster.id).value_or(part); part > most) {
+    return "needs " + count_of(part, "GPU") + " of each node; the nodes of " + cluster.name + " have " +
+           std::to_string(most) + ": it can never start there";
+  }
+  const std::string wanted =
+      part == 0 ? count_of(need, "idle node") : count_of(part, "free GPU") + " on " + count_of(need, "node");
+  std::string text = "needs " + wanted + " of " + cluster.name + "; " + nodes_text(state, cluster.id);
   append(text, "; ", behind_text(state, job, target));
   if (node_count(state, cluster.id) < target_of(cluster)) append(text, "; ", allocation_reason(state, cluster));
   if (job.attempt > 0) append(text, "; ", "attempt " + std::to_string(job.attempt) + " ended: " + job.cause.message);

@@ -12,6 +12,14 @@ std::uint32_t units_of(const Node& node) {
   return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(node.inventory.gpus.size()));
 }
 
+std::optional<std::uint32_t> most_gpus(const State& state, ClusterId cluster) {
+  auto nodes = state.cluster_nodes.find(cluster);
+  if (nodes == state.cluster_nodes.end()) return std::nullopt;
+  std::size_t most = 0;
+  for (NodeId node : nodes->second) most = std::max(most, state.nodes.at(node).inventory.gpus.size());
+  return static_cast<std::uint32_t>(most);
+}
+
 std::uint32_t units_of(const State& state, const Holding& holding) {
   return holding.shared ? static_cast<std::uint32_t>(holding.gpu_uuids.size()) : units_of(state.nodes.at(holding.node));
 }

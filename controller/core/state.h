@@ -99,6 +99,8 @@ bool holds_nothing(const State& state, NodeId node);
 bool placeable(const State& state, const Node& node);  // reachable, seen, holding nothing, idle or in no cluster
 // What can be given away of a node: its GPUs, or 1 when it has none.
 std::uint32_t units_of(const Node& node);
+// GPUs of the cluster's node that has the most; nothing: it has no node, so nobody knows.
+std::optional<std::uint32_t> most_gpus(const State& state, ClusterId cluster);
 std::uint32_t units_of(const State& state, const Holding& holding);
 // Units that a job which takes parts of nodes may have of it now, beside the jobs that have parts of it.
 std::uint32_t shared_units(const State& state, const Node& node);

@@ -14,6 +14,8 @@ const char* name_of(Kind kind) {
   switch (kind) {
     case Kind::fewer_nodes:
       return "fewerNodes";
+    case Kind::fewer_gpus:
+      return "fewerGpus";
     case Kind::shorter_limit:
       return "shorterLimit";
     case Kind::higher_priority:
@@ -28,6 +30,7 @@ void to_proto(const plan::Relaxation& relaxation, v1::Relaxation& message) {
   message.set_kind(name_of(relaxation.kind));
   message.set_text(relaxation.text);
   message.set_node_count(relaxation.node_count);
+  message.set_gpus_per_node(relaxation.gpus_per_node);
   if (relaxation.kind == Kind::shorter_limit) set_duration(relaxation.limit_ms, *message.mutable_time_limit());
   if (relaxation.kind == Kind::higher_priority) {
     message.set_scheduling_priority(relaxation.priority == Priority::high ? v1::PRIORITY_HIGH : v1::PRIORITY_NORMAL);

@@ -79,13 +79,12 @@ class Queue {
         x_future(now_ms) {
     if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
       for (const NodeId node : free->second) {
-        const std::uint32_t whole = core::units_of(state.nodes.at(node));
-        if (!withdrawn.contains(node)) x_future.add(node, whole, whole);
+        if (!withdrawn.contains(node)) add(state.nodes.at(node), core::units_of(state.nodes.at(node)));
       }
     }
     if (const auto shared = state.shared_nodes.find(cluster.id); shared != state.shared_nodes.end()) {
       for (const auto& [node, units] : shared->second) {
-        if (!withdrawn.contains(node)) x_future.add(node, core::units_of(state.nodes.at(node)), units);
+        if (!withdrawn.contains(node)) add(state.nodes.at(node), units);
       }
     }
   }
@@ -127,6 +126,10 @@ class Queue {
     if (!expected.firm) x_future.distrust(slot.start_ms + expected.duration_ms);
   }
 
+  void add(const core::Node& node, std::uint32_t free) {
+    x_future.add(node.id, core::units_of(node), free, !node.inventory.gpus.empty());
+  }
+
   // What runs, and when it ends.
   void look_ahead() {
     if (std::exchange(x_looks_ahead, true)) return;
@@ -139,7 +142,7 @@ class Queue {
       for (const core::HoldingKey& key : held->second) {
         const core::Node& node = x_state.nodes.at(key.first);
         if (!stays(x_cluster, node) || x_withdrawn->contains(node.id)) continue;
-        if (!x_future.contains(node.id)) x_future.add(node.id, core::units_of(node), 0);
+        if (!x_future.contains(node.id)) add(node, 0);
         x_future.release(node.id, end.at_ms, core::units_of(x_state, x_state.holdings.at(key)), end.firm);
       }
     }
@@ -175,10 +178,11 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   if (waiting == state.queues.end()) return placements;
   Queue queue(state, cluster, now_ms, Belief::plan, withdrawn);
   Order order(state, waiting->second, instead);
+  const auto most_gpus = core::most_gpus(state, cluster.id);
   std::uint32_t promised = 0, looked_at = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
     if (!queue.future().anything_free() || looked_at == settings.depth) break;
-    if (!possible(state, cluster, *job)) continue;  // not before a resize: passed over
+    if (!possible(cluster, *job, most_gpus)) continue;  // not before a resize: passed over
     if (promised > 0) ++looked_at;
     std::vector<NodeId> nodes;
     if (promised < settings.reservations) {
@@ -197,13 +201,9 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   return placements;
 }
 
-bool possible(const State& state, const Cluster& cluster, const Job& job) {
-  if (job.spec->node_count > core::capacity_of(cluster.spec)) return false;
-  if (job.spec->gpus_per_node <= 1) return true;
-  const auto nodes = state.cluster_nodes.find(cluster.id);
-  return nodes == state.cluster_nodes.end() ||
-         std::any_of(nodes->second.begin(), nodes->second.end(),
-                     [&](NodeId node) { return core::units_of(state.nodes.at(node)) >= job.spec->gpus_per_node; });
+bool possible(const Cluster& cluster, const Job& job, std::optional<std::uint32_t> most_gpus) {
+  const std::uint32_t part = job.spec->gpus_per_node;
+  return job.spec->node_count <= core::capacity_of(cluster.spec) && most_gpus.value_or(part) >= part;
 }
 
 Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief) {
@@ -212,13 +212,14 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
   const auto cluster = state.clusters.find(job.cluster);
   const auto waiting = state.queues.find(job.cluster);
   if (cluster == state.clusters.end() || waiting == state.queues.end()) return result;
-  if (!possible(state, cluster->second, job)) return result;
+  const auto most_gpus = core::most_gpus(state, job.cluster);
+  if (!possible(cluster->second, job, most_gpus)) return result;
   const std::set<NodeId> none;
   Queue queue(state, cluster->second, now_ms, belief, none);
   std::vector<TimeMs> others;
   for (const core::QueueKey& key : waiting->second) {
     const Job& other = state.jobs.at(key.job);
-    if (!possible(state, cluster->second, other)) continue;
+    if (!possible(cluster->second, other, most_gpus)) continue;
     const TimeMs start_ms = queue.promise(other).start_ms;
     if (other.id == job.id) result.start_ms = start_ms;
     if (start_ms == Future::kNever || other.id == job.id) break;

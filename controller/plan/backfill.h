@@ -39,8 +39,8 @@ Expected expected_duration(const core::State& state, const core::Job& job, Belie
 // What it needs of the nodes.
 Shape shape_of(const core::Job& job);
 
-// Whether the job could ever start with the cluster's scale settings and the kind of its nodes.
-bool possible(const core::State& state, const core::Cluster& cluster, const core::Job& job);
+// Whether the job could ever start with the cluster's scale settings, and its nodes' GPUs (core::most_gpus).
+bool possible(const core::Cluster& cluster, const core::Job& job, std::optional<std::uint32_t> most_gpus);
 
 // The placements of one cluster's queue, on its nodes but those that it gives back. With `instead` as if the queued job
 // of that id were this one.

@@ -28,10 +28,18 @@ std::string clock(TimeMs time) {
   return iso8601(time).substr(11, 5);
 }
 
-std::vector<NodeId> free_nodes_of(const State& state, ClusterId cluster) {
-  const auto free = state.free_nodes.find(cluster);
-  if (free == state.free_nodes.end()) return {};
-  return {free->second.begin(), free->second.end()};
+// Nodes of which so much is free now, whoever it is promised to.
+std::uint32_t nodes_with_room(const State& state, const Cluster& cluster, Shape shape) {
+  std::uint32_t count = 0;
+  if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
+    for (const NodeId node : free->second) {
+      count += shape.units == 0 || state.nodes.at(node).inventory.gpus.size() >= shape.units ? 1 : 0;
+    }
+  }
+  const auto shared = state.shared_nodes.find(cluster.id);
+  if (shape.units == 0 || shared == state.shared_nodes.end()) return count;
+  for (const auto& [node, units] : shared->second) count += units >= shape.units ? 1 : 0;
+  return count;
 }
 
 // Where the plan would let the changed job start now.
@@ -111,8 +119,7 @@ std::vector<Obstacle> obstacles_of(const State& state, const Cluster& cluster, T
 // The most nodes with which it would start now, if it could do with fewer.
 void try_fewer_nodes(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,
                      const Settings& settings, Why& why) {
-  const std::uint32_t most = std::min<std::uint32_t>(
-      job.spec->node_count - 1, static_cast<std::uint32_t>(free_nodes_of(state, cluster.id).size()));
+  const std::uint32_t most = std::min(job.spec->node_count - 1, nodes_with_room(state, cluster, shape_of(job)));
   for (std::uint32_t count = most; count > 0; --count) {
     const Job smaller = changed(job, [&](JobSpec& spec) { spec.node_count = count; });
     if (!starts(state, cluster, smaller, now_ms, settings)) continue;
@@ -124,6 +131,38 @@ void try_fewer_nodes(const State& state, const Cluster& cluster, const Job& job,
     why.relaxations.push_back(std::move(found));
     return;
   }
+}
+
+// The most GPUs of each node with which it would start now.
+void try_fewer_gpus(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms, const Settings& settings,
+                    Why& why) {
+  for (std::uint32_t count = job.spec->gpus_per_node; count > 1; --count) {
+    const Job smaller = changed(job, [&](JobSpec& spec) { spec.gpus_per_node = count - 1; });
+    if (!starts(state, cluster, smaller, now_ms, settings)) continue;
+    Relaxation found;
+    found.kind = Relaxation::Kind::fewer_gpus;
+    found.gpus_per_node = count - 1;
+    found.text = "with " + number(count - 1) + " instead of " + number(job.spec->gpus_per_node) +
+                 " GPUs of each node it would start now";
+    why.relaxations.push_back(std::move(found));
+    return;
+  }
+}
+
+// Free nodes, and which of them are promised: on the rest the job would start if it needed no more.
+void count_fits(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms, const Settings& settings,
+                Why& why) {
+  const std::uint32_t free = nodes_with_room(state, cluster, shape_of(job));
+  std::uint32_t fits = std::min(free, job.spec->node_count);
+  while (fits > 0) {
+    const Job smaller = changed(job, [&](JobSpec& spec) { spec.node_count = fits; });
+    if (starts(state, cluster, smaller, now_ms, settings)) break;
+    --fits;
+  }
+  // Where it could have them all, how many more there are does not matter.
+  why.fits = fits == std::min(free, job.spec->node_count) ? free : fits;
+  if (why.fits == free) return;
+  why.obstacles.push_back({"promised", free - why.fits, are(free - why.fits) + "free but promised to jobs before it"});
 }
 
 // The longest time limit with which it fits in before those that were promised the nodes.
@@ -181,9 +220,8 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
     if (key <= core::queue_key(job)) ++result.position;
   }
   result.obstacles = obstacles_of(state, cluster, now_ms);
-  const auto free = static_cast<std::uint32_t>(free_nodes_of(state, cluster.id).size());
+  result.possible = possible(cluster, job, core::most_gpus(state, cluster.id));
   if (const std::uint32_t capacity = core::capacity_of(cluster.spec); result.needs > capacity) {
-    result.possible = false;
     Relaxation larger;
     larger.kind = Relaxation::Kind::larger_cluster;
     larger.node_count = result.needs;
@@ -191,22 +229,13 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
                   ") it could start";
     result.relaxations.push_back(std::move(larger));
   }
+  try_fewer_gpus(state, cluster, job, now_ms, settings, result);
   try_fewer_nodes(state, cluster, job, now_ms, settings, result);
   if (result.possible) {
     try_shorter_limit(state, cluster, job, now_ms, settings, result);
     try_higher_priority(state, cluster, job, now_ms, settings, result);
   }
-  // What others are promised: free nodes with which even a job of one node and its limit would not start.
-  const Job any = changed(job, [&](JobSpec& spec) { spec.node_count = std::min(spec.node_count, std::max(free, 1U)); });
-  result.fits = free;
-  if (free > 0 && !starts(state, cluster, any, now_ms, settings)) {
-    std::uint32_t fewer = 0;
-    for (const Relaxation& relaxation : result.relaxations) {
-      if (relaxation.kind == Relaxation::Kind::fewer_nodes) fewer = relaxation.node_count;
-    }
-    result.fits = fewer;
-    result.obstacles.push_back({"promised", free - fewer, are(free - fewer) + "free but promised to jobs before it"});
-  }
+  count_fits(state, cluster, job, now_ms, settings, result);
   result.best = forecast(state, job, now_ms, Belief::best);
   result.worst = forecast(state, job, now_ms, Belief::worst);
   result.forecast_basis = "from what jobs of the same program took to what all their time limits allow";

@@ -18,9 +18,10 @@ struct Obstacle {
 };
 
 struct Relaxation {
-  enum class Kind { fewer_nodes, shorter_limit, higher_priority, larger_cluster };
+  enum class Kind { fewer_nodes, fewer_gpus, shorter_limit, higher_priority, larger_cluster };
   Kind kind = Kind::fewer_nodes;
   std::uint32_t node_count = 0;          // fewer_nodes: of the job; larger_cluster: of the cluster, at least
+  std::uint32_t gpus_per_node = 0;       // fewer_gpus
   DurationMs limit_ms = 0;               // shorter_limit
   Priority priority = Priority::normal;  // higher_priority
   std::string text;

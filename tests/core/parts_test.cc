@@ -64,6 +64,7 @@ TEST_CASE("a gang of parts gets its GPUs on different nodes, all or none") {
 TEST_CASE("a part that no node has is passed over") {
   CHECK(places("nodes 2x4\nqueued a 1x5\nqueued b 1x4") == "b:n1");
   CHECK(places("nodes 2\nqueued a 1x2\nqueued b 1") == "b:n1");
+  CHECK(places("nodes 2\nqueued a 1x1\nqueued b 1") == "b:n1");  // they have no GPU
 }
 
 TEST_CASE("each job has its own GPUs, near one memory where that can be") {

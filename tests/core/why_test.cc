@@ -29,6 +29,7 @@ core::State applied(core::State state, const std::string& name, const Relaxation
   core::Job& job = state.jobs.at(job_of(state, name).id);
   JobSpec spec = *job.spec;
   if (relaxation.kind == Relaxation::Kind::fewer_nodes) spec.node_count = relaxation.node_count;
+  if (relaxation.kind == Relaxation::Kind::fewer_gpus) spec.gpus_per_node = relaxation.gpus_per_node;
   if (relaxation.kind == Relaxation::Kind::shorter_limit) spec.max_wall_clock_ms = relaxation.limit_ms;
   if (relaxation.kind == Relaxation::Kind::higher_priority) spec.priority = relaxation.priority;
   job.spec = std::make_shared<const JobSpec>(spec);
@@ -96,18 +97,20 @@ TEST_CASE("a job that is changed as suggested is in the next plan, in thousands 
   std::map<Relaxation::Kind, int> tried;
   for (int round = 0; round < 3'000; ++round) {
     const int nodes = 1 + static_cast<int>(random() % 10);
-    std::string text = "nodes " + std::to_string(nodes) + "\ndone x 2 took 20 t.sh\n";
+    const bool shared = random() % 2 == 0;
+    const auto part = [&] { return shared && random() % 3 != 0 ? "x" + draw(1, 4) : std::string(); };
+    std::string text = "nodes " + std::to_string(nodes) + "x4\ndone x 2 took 20 t.sh\n";
     int left = nodes;
     for (int i = 0; i < 4 && left > 0; ++i) {
       const int held = 1 + static_cast<int>(random() % static_cast<unsigned>(left));
       if (random() % 4 == 0) break;
       left -= held;
-      text += "runs r" + std::to_string(i) + " " + std::to_string(held) + " since " + draw(0, 30) +
+      text += "runs r" + std::to_string(i) + " " + std::to_string(held) + part() + " since " + draw(0, 30) +
               (random() % 2 ? " limit " + draw(20, 90) : std::string()) + (random() % 2 ? " t.sh" : "") + "\n";
     }
     if (left > 0 && random() % 3 == 0) text += "cut 1\n";
     for (int i = 0; i < 7; ++i) {
-      text += "queued q" + std::to_string(i) + " " + draw(1, 11) +
+      text += "queued q" + std::to_string(i) + " " + draw(1, 11) + part() +
               (random() % 3 ? " limit " + draw(1, 90) : std::string()) + priorities[random() % 3] +
               (random() % 2 ? " t.sh" : "") + "\n";
     }
@@ -125,6 +128,7 @@ TEST_CASE("a job that is changed as suggested is in the next plan, in thousands 
     }
   }
   CHECK(tried[Relaxation::Kind::fewer_nodes] > 100);
+  CHECK(tried[Relaxation::Kind::fewer_gpus] > 100);
   CHECK(tried[Relaxation::Kind::shorter_limit] > 100);
   CHECK(tried[Relaxation::Kind::higher_priority] > 100);
 }
