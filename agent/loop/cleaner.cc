@@ -81,8 +81,8 @@ bool Cleaner::has_part(const std::string& what) const {
 }
 
 void Cleaner::tell_stuck(const std::string& what) {
-  if (!what.empty()) x_say(what);
   if (what == x_told_stuck) return;
+  if (!what.empty()) x_say(what);
   x_told_stuck = what;
   if (x_stuck) x_stuck(what);
 }

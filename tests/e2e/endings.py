@@ -30,11 +30,11 @@ KINDS = {
 
 
 class DeadMount:
-    """A share that stops answering on the first node. The abort is armed: its server ends with us, or after two minutes."""
+    """A file system that stops answering, on the first node. The abort is armed: its server ends after two minutes."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, place):
         self.host = lab.network.hosts[lab.nodes[0]]
-        self.place = os.path.join(lab.storage, "a", "dead")
+        self.place = place
         os.makedirs(self.place, exist_ok=True)
         argv = ["/usr/bin/python3", os.path.join(CHECKOUT, "tests", "support", "isolation", "silent_fuse.py"), self.place, "120"]
         self.server = self.host.start(argv, stdout=subprocess.PIPE, text=True)
@@ -43,9 +43,16 @@ class DeadMount:
     def wait_asked(self):
         check(self.server.stdout.readline() == "asked\n", "a process that hangs on it")
 
-    def end(self):
-        self.server.kill()
+    def end_server(self):
+        """With it the connection ends."""
+        for pid in self.host.pids():
+            with open(f"/proc/{pid}/cmdline") as file:
+                if f"silent_fuse.py\0{self.place}\0" in file.read() and program(pid).startswith("python"):
+                    os.kill(pid, signal.SIGKILL)
         self.server.wait()
+
+    def end(self):
+        self.end_server()
         self.host.run(["umount", "-l", self.place])
 
 
@@ -136,7 +143,7 @@ def endings():
         def submit(number):
             kind = kinds[number % len(kinds)]
             if kind == "dead-mount":
-                dead[number] = DeadMount(lab)
+                dead[number] = DeadMount(lab, os.path.join(lab.storage, "a", "dead"))
             _submit(world, number, kind)
 
         submit(0)
@@ -171,18 +178,13 @@ def stuck():
     hung = "python3 -c 'import os; os.open(\"{}\", os.O_RDONLY)'"
     with Lab(nodes=2) as lab:
         world = World(lab)
-        lab.cli("storage", "share", "create", "-n", "dead", "--account-name", "a").ok()
         # Not below the job's place: nothing of the job's may be aborted for it.
-        node = lab.nodes[0]
-        outside = "/mnt"
-        host = lab.network.hosts[node]
-        argv = ["/usr/bin/python3", os.path.join(CHECKOUT, "tests", "support", "isolation", "silent_fuse.py"), outside, "120"]
-        server = host.start(argv, stdout=subprocess.PIPE, text=True)
-        check(server.stdout.readline() == "mounted\n", "a FUSE mount")
+        node, outside = lab.nodes[0], "/mnt"
+        dead = DeadMount(lab, outside)
         try:
             world.submit("j", nodes=2, mpi=True, command=f"[ $TRAINYARD_NODE != {node} ] || {hung.format(outside + '/hang')}; sleep 1000")
-            check(server.stdout.readline() == "asked\n", "a process that hangs")
-            world.terminate("j").ok()
+            dead.wait_asked()
+            world.terminate("j", "--no-wait").ok()
             wait_until(lambda: "ALARM" in (world.job("j")["reason"] or ""), 30, "an alarm in job show")
             reason = world.job("j")["reason"]
             check(node in reason and "python3" in reason and "state D" in reason and "request_wait_answer" in reason, f"which process, and in what: {reason}")
@@ -195,10 +197,8 @@ def stuck():
             world.succeed("next")
             check(world.state("j") == "terminating", "the job to wait for its node")
         finally:
-            server.kill()
-            server.wait()
+            dead.end()
         world.wait_end("j", 30)
-        host.run(["umount", "-l", outside])
         world.submit("last", nodes=2, mpi=True, command="true")
         world.succeed("last")
 
