@@ -45,6 +45,7 @@ void apply(const std::string& key, const json& value, Config& config) {
   if (key == "memory_limit_mb") return value.get_to(config.memory_limit_mb), void();
   if (key == "process_limit") return value.get_to(config.process_limit), void();
   if (key == "log_limit_mb") return value.get_to(config.log_limit_mb), void();
+  if (key == "isolation") return value.get_to(config.isolation), void();
   if (key == "insecure_lab") return value.get_to(config.insecure_lab), void();
   if (key == "heartbeat_ms") return value.get_to(config.heartbeat_ms), void();
   if (key == "reconnect_max_ms") return value.get_to(config.reconnect_max_ms), void();
@@ -112,6 +113,9 @@ Status check_config(const Config& config) {
   if (config.memory_limit_mb < -1 || config.process_limit < -1 || config.log_limit_mb < -1) {
     return bad(
         "memory_limit_mb, process_limit and log_limit_mb must be numbers above 0; 0 is no limit, -1 the default");
+  }
+  if (config.isolation != "full" && config.isolation != "user" && config.isolation != "none") {
+    return bad("isolation '" + config.isolation + "' must be full, user or none");
   }
   if (config.heartbeat_ms < 100 || config.reconnect_max_ms < 100) {
     return bad("heartbeat_ms and reconnect_max_ms must be at least 100");

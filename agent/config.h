@@ -35,6 +35,9 @@ struct Config {
   // which are the system's. Processes: three quarters of the kernel's highest process id. Both only with v2's
   // controllers. Log: of each output of a process.
   std::int64_t memory_limit_mb = -1, process_limit = -1, log_limit_mb = 1024;
+  // How jobs are kept from the machine and from each other: "full" (namespaces of their own, few capabilities), "user"
+  // (where namespaces are not permitted) or "none". Whom they run as is the controller's word in any case.
+  std::string isolation = "full";
   TlsFiles tls;
   bool insecure_lab = false;
   DurationMs heartbeat_ms = 5'000;

@@ -65,6 +65,8 @@ void add_options(CLI::App& app, Config& config) {
   app.add_option("--tls-certificate", config.tls.certificate, "PEM file of this node's certificate");
   app.add_option("--tls-key", config.tls.key, "PEM file of its key");
   app.add_option("--tls-ca", config.tls.ca, "PEM file of the operator's CA");
+  app.add_option("--isolation", config.isolation, "of jobs from the machine: full, user or none")
+      ->capture_default_str();
   app.add_flag("--insecure-lab", config.insecure_lab, "no TLS although the controller is not on this machine");
   app.add_option("--heartbeat-ms", config.heartbeat_ms, "a report at least so often")->capture_default_str();
   app.add_option("--reconnect-max-ms", config.reconnect_max_ms, "longest pause between two dials")
@@ -172,6 +174,12 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   context.tasks_program = *programs + "/trainyard-tasks";
   context.gpus_program = *programs + "/trainyard-gpus";
   context.helper_argv = {*programs + "/trainyard-helper"};
+  context.isolation = config.isolation == "full"   ? Isolation::full
+                      : config.isolation == "user" ? Isolation::user
+                                                   : Isolation::none;
+  for (const std::string& path : {config.file_server_directory, config.tls.key}) {
+    if (!path.empty()) context.hidden.push_back(path);
+  }
   if (!path_exists(context.helper_argv.front())) context.helper_argv = {*programs + "/trainyard-agent", "helper"};
   for (const std::string& program : small_programs(*programs)) {
     if (!path_exists(program)) {
@@ -275,6 +283,7 @@ int examine(const Config& config, bool as_json) {
                                                .work_dir = config.work_dir,
                                                .run_dir = config.run_dir,
                                                .tls_key = config.tls.key,
+                                               .isolation = config.isolation,
                                                .programs = small_programs(*programs)}));
   std::fputs((as_json ? findings_json(findings) : findings_table(findings)).c_str(), stdout);
   return doctor_exit_code(findings);

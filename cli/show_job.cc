@@ -94,9 +94,15 @@ Json directories_out(const v1::JobSpec& spec) {
 Json receipts_of(const v1::Job& job) {
   Json out = Json::array();
   for (const auto& item : job.receipts()) {
+    Json parts = Json::array();
+    for (const auto& part : item.parts()) {
+      parts.push_back(
+          {{"count", part.count()}, {"tookMs", TimeUtil::DurationToMilliseconds(part.took())}, {"what", part.what()}});
+    }
     out.push_back({{"directoriesRemoved", item.directories_removed()},
                    {"mountsRemoved", item.mounts_removed()},
                    {"node", item.node()},
+                   {"parts", parts},
                    {"processesKilled", item.processes_killed()},
                    {"tookMs", TimeUtil::DurationToMilliseconds(item.took())}});
   }
@@ -169,6 +175,7 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["reason"] = or_null(item.reason());
   out["rerunOf"] = or_null(item.rerun_of());
   out["requeues"] = item.requeues();
+  out["runAs"] = or_null(item.run_as());
   out["resourceGroup"] = item.resource_group();
   out["toolType"] = item.tool_type();
   out["type"] = "Microsoft.BatchAI/workspaces/experiments/jobs";

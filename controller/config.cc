@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include <charconv>
@@ -125,6 +126,53 @@ Status read_images(const json& list, Config& config) {
   return {};
 }
 
+constexpr std::int64_t kFirstUser = 1000;          // below are the system's
+constexpr std::int64_t kLastUser = 4'294'967'293;  // the two above mean "none"
+
+Status read_user(ObjectReader& reader, const std::string& where, bool system_users, RunAs& user) {
+  std::int64_t uid = -1, gid = -1;
+  std::vector<std::int64_t> groups;
+  reader.value("uid", uid);
+  gid = uid;
+  reader.value("gid", gid);
+  reader.value("groups", groups);
+  if (const Status status = reader.finish(); !status) return status;
+  if (uid < 0 || uid > kLastUser) return wrong(where + ".uid", "must be a user id, e.g. 20000");
+  const auto refused = [&](const char* key, std::int64_t id, const char* what) {
+    return wrong(where + "." + key, fmt::format("{} is {}: set \"allow_system_users\": true to allow it", id, what));
+  };
+  if (uid < kFirstUser && !system_users) return refused("uid", uid, "a user of the system (below 1000)");
+  if (gid < 0 || gid > kLastUser) return wrong(where + ".gid", "must be a group id");
+  if (gid == 0 && !system_users) return refused("gid", gid, "root's group");
+  for (const std::int64_t group : groups) {
+    if (group < 0 || group > kLastUser) return wrong(where + ".groups", "must be a list of group ids");
+    if (group == 0 && !system_users) return refused("groups", group, "root's group");
+    user.groups.push_back(static_cast<std::uint32_t>(group));
+  }
+  user.uid = static_cast<std::uint32_t>(uid);
+  user.gid = static_cast<std::uint32_t>(gid);
+  return {};
+}
+
+Status read_users(const json& list, Config& config) {
+  if (!list.is_array()) return wrong("users", "must be a list");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    UserEntry entry;
+    const std::string where = fmt::format("users[{}]", i);
+    ObjectReader reader(list[i], where);
+    reader.value("workspace", entry.workspace);
+    if (const Status read = read_user(reader, where, config.allow_system_users, entry.run_as); !read) return read;
+    const auto slash = entry.workspace.find('/');
+    const bool one_slash = slash != std::string::npos && slash != 0 && slash + 1 != entry.workspace.size() &&
+                           entry.workspace.find('/', slash + 1) == std::string::npos;
+    if (!one_slash && entry.workspace != "*") {
+      return wrong(where + ".workspace", "must be \"group/workspace\", \"group/*\", or \"*\" for all others");
+    }
+    config.users.push_back(std::move(entry));
+  }
+  return {};
+}
+
 Status read_pools(const json& pools, Config& config) {
   if (!pools.is_object()) return wrong("pools", "must be an object");
   for (const auto& [name, body] : pools.items()) {
@@ -184,11 +232,12 @@ Result<Config> parse_config(const std::string& json_text) {
   reader.value("secrets_key_file", config.secrets_key_file);
   reader.value("listen", config.listen);
   reader.value("insecure_lab", config.insecure_lab);
+  reader.value("allow_system_users", config.allow_system_users);
   reader.value("free_space_floor_mb", config.free_space_floor_mb);
   using Part = std::pair<const char*, Status (*)(const json&, Config&)>;
-  for (const auto& [key, read] :
-       {Part{"tls", read_tls}, Part{"storage", read_storage}, Part{"file_servers", read_exports},
-        Part{"images", read_images}, Part{"pools", read_pools}, Part{"timing", read_timing}}) {
+  for (const auto& [key, read] : {Part{"tls", read_tls}, Part{"storage", read_storage},
+                                  Part{"file_servers", read_exports}, Part{"images", read_images},
+                                  Part{"users", read_users}, Part{"pools", read_pools}, Part{"timing", read_timing}}) {
     const json* found = reader.find(key);
     if (found == nullptr) continue;
     if (const Status status = read(*found, config); !status) return status.error();
@@ -284,6 +333,15 @@ std::optional<ExportEntry> export_of(const Config& config, const std::string& fi
   }
   if (any == nullptr) return std::nullopt;
   return ExportEntry{any->name, any->address, any->path + "/" + file_server};
+}
+
+std::optional<RunAs> user_of(const Config& config, const std::string& group, const std::string& workspace) {
+  for (const std::string& asked : {group + "/" + workspace, group + "/*", std::string("*")}) {
+    for (const UserEntry& entry : config.users) {
+      if (::strcasecmp(entry.workspace.c_str(), asked.c_str()) == 0) return entry.run_as;
+    }
+  }
+  return std::nullopt;
 }
 
 Result<ImageMapping> mapping_of(const Config& config, const std::string& image) {

@@ -37,6 +37,13 @@ struct ImageEntry {
   ImageMapping mapping;
 };
 
+// Whom the jobs of a workspace run as on the nodes. `workspace`: "group/workspace", "group/*" or "*"; the most exact
+// entry holds. Workspaces without one have a user id of their own (core: user_of).
+struct UserEntry {
+  std::string workspace;
+  RunAs run_as;
+};
+
 struct PoolEntry {
   std::vector<std::string> fence_command;  // run with the node's name appended; exit 0 = the machine is off
 };
@@ -50,6 +57,8 @@ struct Config {
   std::vector<StorageEntry> storage;
   std::vector<ExportEntry> exports;
   std::vector<ImageEntry> images;
+  std::vector<UserEntry> users;
+  bool allow_system_users = false;  // `users` may name user ids below 1000, root too
   std::map<std::string, PoolEntry> pools;
   core::Settings timing;
   DurationMs heartbeat_ms = 5'000;  // what agents are told to use in the sample configuration; shown only
@@ -77,5 +86,8 @@ Result<std::string> place_of(const Config& config, const std::string& account);
 std::optional<ExportEntry> export_of(const Config& config, const std::string& file_server);
 // FAILED_PRECONDITION with the advice for the operator when the image is not mapped. "" (no image): the host as it is.
 Result<ImageMapping> mapping_of(const Config& config, const std::string& image);
+
+// Whom jobs of the workspace run as by the table; none: it has no entry for it.
+std::optional<RunAs> user_of(const Config& config, const std::string& group, const std::string& workspace);
 
 }  // namespace trainyard::controller

@@ -460,9 +460,16 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     out.set_mounts_removed(receipt.mounts_removed);
     out.set_directories_removed(receipt.directories_removed);
     set_duration(receipt.took_ms, *out.mutable_took());
+    for (const CleanupPart& part : receipt.parts) {
+      auto& piece = *out.add_parts();
+      piece.set_what(part.what);
+      piece.set_count(part.count);
+      set_duration(part.took_ms, *piece.mutable_took());
+    }
   }
   for (const std::string& warning : row.warnings) message.add_warnings(warning);
   message.set_rerun_of(row.rerun_of);
+  if (row.run_as.uid != 0) message.set_run_as(fmt::format("{}:{}", row.run_as.uid, row.run_as.gid));
 }
 
 void to_proto(const FileShareMount& mount, v1::AzureFileShare& message) {

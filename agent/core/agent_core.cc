@@ -332,9 +332,17 @@ void AgentCore::on(const LimitExceeded& input) {
   settle(*held, HoldingState::failed, input.error);
 }
 
+void AgentCore::on(const Stuck& input) {
+  HeldAttempt* held = find(input.id);
+  if (held == nullptr || held->state != HoldingState::stopping || held->stuck == input.what) return;
+  held->stuck = input.what;
+  x_changed = true;
+}
+
 void AgentCore::on(const Cleaned& input) {
   HeldAttempt* held = find(input.id);
   if (held == nullptr || held->state != HoldingState::stopping) return;
+  held->stuck.clear();
   held->state = HoldingState::clean;
   held->receipt = input.receipt;
   x_changed = true;
@@ -386,8 +394,12 @@ void AgentCore::report_if_due() {
                 .sequence = sequence,
                 .inventory = x_inventory};
   for (const auto& [id, held] : x_holdings) {
-    report.holdings.push_back(
-        {.id = id, .state = held.state, .exit_code = held.exit_code, .error = held.error, .receipt = held.receipt});
+    report.holdings.push_back({.id = id,
+                               .state = held.state,
+                               .exit_code = held.exit_code,
+                               .error = held.error,
+                               .receipt = held.receipt,
+                               .stuck = held.stuck});
   }
   if (x_setup) report.setup = SetupReport{x_setup->run, x_setup->state, x_setup->error};
   for (const auto& [id, held] : x_file_servers) {

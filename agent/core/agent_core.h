@@ -61,6 +61,11 @@ struct LimitExceeded {
   AttemptId id;
   NodeError error;
 };
+// While Stop goes on: what cannot be ended; empty: that is over
+struct Stuck {
+  AttemptId id;
+  std::string what;
+};
 // Outcome of Stop: nothing is left
 struct Cleaned {
   AttemptId id;
@@ -98,8 +103,8 @@ struct Tick {};
 struct Input {
   TimeMs now_ms = 0;
   std::variant<OrdersArrived, ReportAcknowledged, LinkUp, LinkDown, Prepared, HeadStarted, HeadEnded, PeerLost,
-               LimitExceeded, Cleaned, SetUpEnded, SetupTakenDown, FileServerUp, FileServerDown, FileServerRemoved,
-               InventoryChanged, Tick>
+               LimitExceeded, Stuck, Cleaned, SetUpEnded, SetupTakenDown, FileServerUp, FileServerDown,
+               FileServerRemoved, InventoryChanged, Tick>
       body;
 };
 
@@ -180,6 +185,7 @@ struct HeldAttempt {
   CleanupReceipt receipt;
   bool head_start_requested = false;  // StartHead was issued: never issued twice for an attempt
   bool run_ordered = false;           // phase run was seen
+  std::string stuck = {};             // not spooled: who goes on stopping finds out again
 };
 
 // The same of a cluster's set-up.
@@ -248,6 +254,7 @@ class AgentCore {
   void on(const HeadEnded& input);
   void on(const PeerLost& input);
   void on(const LimitExceeded& input);
+  void on(const Stuck& input);
   void on(const Cleaned& input);
   void on(const SetUpEnded& input);
   void on(const SetupTakenDown& input);

@@ -15,6 +15,7 @@ struct DoctorRequest {
   std::string node_name, address, network_cidr, controller;
   std::string spool_dir, work_dir, run_dir;
   std::string tls_key;                // empty: no TLS
+  std::string isolation = "full";     // of jobs, as configured
   std::vector<std::string> programs;  // absolute paths, which must be there
 };
 
@@ -45,6 +46,7 @@ struct MachineFacts {
   std::string mpi, python, bash;  // first line of --version
   std::vector<std::string> missing_programs;
   bool tls_key_private = true;
+  std::string isolation = "full", namespaces_error;  // error empty: namespaces can be made
   bool nvidia_driver = false, nvml = false, nouveau = false, container_toolkit = false;
   std::vector<std::string> infiniband;
   bool fuse = false, nfs_client = false;

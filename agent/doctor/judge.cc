@@ -24,6 +24,17 @@ Finding finding(const char* check, bool good, State otherwise, std::string found
 
 // ---- What the agent itself needs ----
 
+Finding judge_isolation(const MachineFacts& facts) {
+  if (facts.isolation == "full") {
+    const bool possible = facts.namespaces_error.empty();
+    return finding("isolation", possible, State::broken,
+                   possible ? "full" : "full, but namespaces are not permitted: " + facts.namespaces_error,
+                   "jobs cannot be prepared: run the agent with CAP_SYS_ADMIN, or set \"isolation\": \"user\"");
+  }
+  return finding("isolation", false, State::trouble, facts.isolation,
+                 "jobs see each other's processes and temporary files: set \"isolation\": \"full\"");
+}
+
 void judge_agent(const MachineFacts& facts, std::vector<Finding>& out) {
   out.push_back(finding("user", facts.root, State::broken, facts.root ? "root" : "not root",
                         "run the agent as root: it mounts volumes and makes cgroups"));
@@ -39,6 +50,7 @@ void judge_agent(const MachineFacts& facts, std::vector<Finding>& out) {
                           facts.pids_controller.empty() ? "none" : facts.pids_controller),
               "without these controllers a job can take all memory or processes of the node: boot with "
               "systemd.unified_cgroup_hierarchy=1, or mount the controllers of v1"));
+  out.push_back(judge_isolation(facts));
   std::string missing;
   for (const std::string& program : facts.missing_programs) missing += (missing.empty() ? "" : ", ") + program;
   out.push_back(finding("programs", missing.empty(), State::broken,

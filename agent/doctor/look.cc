@@ -6,12 +6,15 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timex.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -147,6 +150,21 @@ void look_at_programs(const DoctorRequest& request, MachineFacts& facts) {
       request.tls_key.empty() || (::stat(request.tls_key.c_str(), &key) == 0 && (key.st_mode & 077) == 0);
 }
 
+// In a child: what it makes ends with it.
+std::string try_namespaces() {
+  const pid_t child = ::fork();
+  if (child < 0) return std::strerror(errno);
+  if (child == 0) {
+    const bool made = ::unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC) == 0 &&
+                      ::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0;
+    ::_exit(made ? 0 : errno);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status == 0 ? std::string() : std::strerror(WEXITSTATUS(status));
+}
+
 void look_at_devices(MachineFacts& facts) {
   facts.nvidia_driver = exists("/proc/driver/nvidia/version");
   facts.nouveau = exists("/sys/module/nouveau");
@@ -167,6 +185,8 @@ MachineFacts look_at_machine(const DoctorRequest& request) {
   MachineFacts facts;
   facts.root = ::geteuid() == 0;
   facts.node_name = request.node_name;
+  facts.isolation = request.isolation;
+  facts.namespaces_error = try_namespaces();
   look_at_cgroups(facts);
   look_at_network(request, facts);
   look_at_limits(facts);

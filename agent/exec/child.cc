@@ -9,27 +9,42 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <vector>
 
+#include "agent/exec/confine.h"
 #include "agent/exec/files.h"
+#include "agent/exec/sandbox.h"
 
 namespace trainyard::agent {
 namespace {
 
-void drop_to(std::uint32_t uid, std::uint32_t gid) {
-  if (uid == 0 && gid == 0) return;
-  const gid_t groups[] = {gid};
-  if (::setgroups(1, groups) != 0 || ::setresgid(gid, gid, gid) != 0 || ::setresuid(uid, uid, uid) != 0) {
+// The job's user, verified: a process that could go back would be worse than none.
+void become_user(const ShimSpec& spec) {
+  if (spec.uid == 0 && spec.gid == 0 && spec.groups.empty() && !spec.confine) return;
+  const std::vector<gid_t> groups(spec.groups.begin(), spec.groups.end());
+  if (::setgroups(groups.size(), groups.data()) != 0 || ::setresgid(spec.gid, spec.gid, spec.gid) != 0 ||
+      ::setresuid(spec.uid, spec.uid, spec.uid) != 0) {
     fail_child("cannot change to the job's user");
   }
   uid_t real = 0, effective = 0, saved = 0;
-  if (::getresuid(&real, &effective, &saved) != 0 || real != uid || effective != uid || saved != uid ||
-      (uid != 0 && ::setuid(0) == 0)) {
+  gid_t groups_real = 0, groups_effective = 0, groups_saved = 0;
+  const bool is_user = ::getresuid(&real, &effective, &saved) == 0 && real == spec.uid && effective == spec.uid &&
+                       saved == spec.uid && ::getresgid(&groups_real, &groups_effective, &groups_saved) == 0 &&
+                       groups_real == spec.gid && groups_effective == spec.gid && groups_saved == spec.gid;
+  if (!is_user || (spec.uid != 0 && ::setuid(0) == 0)) {
     errno = EPERM;
     fail_child("still privileged after changing to the job's user");
   }
+}
+
+void set_oom_score(const ShimSpec& spec) {
+  const UniqueFd score(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+  // When memory is short, a job's process goes before the system's.
+  const std::string value = spec.confine ? "300" : "0";
+  if (score.valid()) write_fully(score.get(), value.data(), value.size());
 }
 
 }  // namespace
@@ -51,20 +66,41 @@ void join_cgroup(const std::string& cgroup, int report) {
   fail_child(("cannot join cgroup " + cgroup).c_str());
 }
 
+void keep_for_program(int report, const UniqueFd& sandbox) {
+  ::dup3(report, kReportFd, O_CLOEXEC);
+  if (sandbox.valid()) ::dup3(sandbox.get(), kSandboxFd, O_CLOEXEC);
+  ::close_range(sandbox.valid() ? kSandboxFd + 1 : kSandboxFd, UINT_MAX, 0);
+}
+
+Result<UniqueFd> prepare_sandbox(const ShimSpec& spec) {
+  if (spec.sandbox.empty()) return UniqueFd();
+  auto sandbox = open_sandbox(spec.sandbox);
+  if (!sandbox) return sandbox.error();
+  UniqueFd lifted(above_four(sandbox->release()));
+  if (auto entered = enter_pid_namespace(lifted.get()); !entered) return entered.error();
+  return lifted;
+}
+
 void run_program(const ShimSpec& spec) {
   ::umask(022);
-  if (const UniqueFd score(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)); score.valid()) {
-    write_fully(score.get(), "0", 1);
-  }
-  if (!spec.working_directory.empty() && ::chdir(spec.working_directory.c_str()) != 0) {
-    fail_child(("cannot enter " + spec.working_directory).c_str());
-  }
+  set_oom_score(spec);
   for (const std::string& group : spec.limit_groups) {
     const UniqueFd procs(::open((group + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
     if (!procs.valid() || ::write(procs.get(), "0", 1) != 1) fail_child(("cannot join cgroup " + group).c_str());
   }
-  drop_to(spec.uid, spec.gid);
+  if (!spec.sandbox.empty() && !enter_namespaces(kSandboxFd)) fail_child("cannot enter the job's sandbox");
+  const std::uint64_t kept = spec.uid == 0 ? capabilities_of_root() : 0;
+  if (spec.confine) {
+    set_resource_limits();
+    if (!bound_capabilities(kept)) fail_child("cannot bound the job's capabilities");
+  }
+  become_user(spec);
+  if (!spec.working_directory.empty() && ::chdir(spec.working_directory.c_str()) != 0) {
+    fail_child(("cannot enter " + spec.working_directory).c_str());
+  }
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail_child("cannot give up new privileges");
+  if (spec.confine && !give_up_capabilities(kept)) fail_child("cannot give up capabilities");
+  if (!spec.sandbox.empty() && !refuse_dangerous_calls()) fail_child("cannot refuse system calls");
 
   std::vector<std::string> variables;
   for (const auto& variable : spec.environment) variables.push_back(variable.name + "=" + variable.value);

@@ -10,6 +10,7 @@
 namespace trainyard::agent {
 
 inline constexpr int kReportFd = 3;
+inline constexpr int kSandboxFd = 4;
 
 // Says what failed, with errno, and ends.
 [[noreturn]] void fail_child(const char* what);
@@ -17,9 +18,16 @@ inline constexpr int kReportFd = 3;
 // The calling process becomes a member; `report` is where the parent listens as long as descriptor 3 is not.
 void join_cgroup(const std::string& cgroup, int report);
 
-// With descriptors 0, 1, 2 in place and a session of its own: directory, user, no new privileges, default signals; then
-// the program. Uses argv, environment, working_directory, uid and gid of `spec`.
+// `report` and `sandbox` (none: not valid; both above 4) come to where run_program looks for them, and all other
+// descriptors above 2 are closed.
+void keep_for_program(int report, const UniqueFd& sandbox);
+
+// With descriptors 0, 1, 2 in place, keep_for_program and a session of its own: limits, sandbox, user, privileges,
+// directory, default signals; then the program. Of `spec` it uses neither outputs nor cgroup.
 [[noreturn]] void run_program(const ShimSpec& spec);
+
+// For the parent, before it forks: the sandbox of `spec` (not valid: it has none), with its pid namespace entered.
+Result<UniqueFd> prepare_sandbox(const ShimSpec& spec);
 
 // A descriptor above 4: nothing is overwritten when 0 to 4 are put in place.
 int above_four(int fd);

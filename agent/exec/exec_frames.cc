@@ -50,6 +50,9 @@ std::string to_text(const ExecSpec& spec) {
                              {"limit_groups", spec.process.limit_groups},
                              {"uid", spec.process.uid},
                              {"gid", spec.process.gid},
+                             {"groups", spec.process.groups},
+                             {"sandbox", spec.process.sandbox},
+                             {"confine", spec.process.confine},
                              {"terminal", spec.terminal},
                              {"rows", spec.rows},
                              {"columns", spec.columns}};
@@ -71,6 +74,9 @@ Result<ExecSpec> exec_spec_from(const std::string& text) {
     value.at("limit_groups").get_to(spec.process.limit_groups);
     spec.process.uid = value.at("uid").get<std::uint32_t>();
     spec.process.gid = value.at("gid").get<std::uint32_t>();
+    value.at("groups").get_to(spec.process.groups);
+    value.at("sandbox").get_to(spec.process.sandbox);
+    value.at("confine").get_to(spec.process.confine);
     spec.terminal = value.at("terminal").get<bool>();
     spec.rows = value.at("rows").get<unsigned>();
     spec.columns = value.at("columns").get<unsigned>();

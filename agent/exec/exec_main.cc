@@ -99,24 +99,29 @@ bool open_ends(Supervisor& supervisor, Ends& ends) {
                           ? open_terminal(supervisor, ends)
                           : make_pipe(ends.in, supervisor.input) && make_pipe(supervisor.outputs[0], ends.out) &&
                                 make_pipe(supervisor.outputs[1], ends.err);
+  const ShimSpec& process = supervisor.spec.process;
+  for (const UniqueFd* fd : {&ends.in, &ends.out, &ends.err}) {
+    if (fd->valid() && ::fchown(fd->get(), process.uid, process.gid) != 0) return false;
+  }
   for (const UniqueFd* fd : {&supervisor.input, &supervisor.outputs[0], &supervisor.outputs[1]}) {
     if (fd->valid()) ::fcntl(fd->get(), F_SETFL, ::fcntl(fd->get(), F_GETFL) | O_NONBLOCK);
   }
   return opened;
 }
 
-[[noreturn]] void run_child(const Supervisor& supervisor, const Ends& ends, bool in_cgroup, int report, pid_t parent) {
+[[noreturn]] void run_child(const Supervisor& supervisor, const Ends& ends, bool in_cgroup, int report,
+                            const UniqueFd& sandbox, pid_t parent) {
   // Where it is not born in its cgroup, it dies with us until it is there.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(127);
+  // A parent outside of the pid namespace has no number.
+  if (::getppid() != (sandbox.valid() ? 0 : parent)) ::_exit(127);
   if (!in_cgroup) join_cgroup(supervisor.spec.process.cgroup, report);
   ::setsid();
   if (supervisor.spec.terminal) ::ioctl(ends.in.get(), TIOCSCTTY, 0);
   ::dup2(ends.in.get(), 0);
   ::dup2(ends.out.valid() ? ends.out.get() : ends.in.get(), 1);
   ::dup2(ends.err.valid() ? ends.err.get() : ends.in.get(), 2);
-  ::dup3(report, kReportFd, O_CLOEXEC);
-  ::close_range(4, UINT_MAX, 0);
+  keep_for_program(report, sandbox);
   run_program(supervisor.spec.process);
 }
 
@@ -127,10 +132,12 @@ std::string start(Supervisor& supervisor) {
   if (!open_ends(supervisor, ends) || !make_pipe(report_read, report_write)) {
     return std::string("cannot make a terminal or pipe: ") + std::strerror(errno);
   }
+  const auto sandbox = prepare_sandbox(supervisor.spec.process);
+  if (!sandbox) return sandbox.error().message;
   const pid_t parent = ::getpid();
   const Forked forked = fork_into(supervisor.spec.process.cgroup);
   if (forked.pid < 0) return std::string("cannot fork: ") + std::strerror(errno);
-  if (forked.pid == 0) run_child(supervisor, ends, forked.in_cgroup, report_write.get(), parent);
+  if (forked.pid == 0) run_child(supervisor, ends, forked.in_cgroup, report_write.get(), *sandbox, parent);
   supervisor.child = forked.pid;
   ends = {};
   report_write.reset();

@@ -52,6 +52,20 @@ Error system_error(const std::string& what, int error_number) {
   return Error{code, what + ": " + std::strerror(error_number)};
 }
 
+int open_guarded(const std::string& path, int flags) {
+  const auto mark = path.find("//");
+  if (mark == std::string::npos) return ::open(path.c_str(), flags | O_CLOEXEC);
+  UniqueFd directory(::open(path.substr(0, mark).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  std::size_t start = mark + 2;
+  for (std::size_t end; (end = path.find('/', start)) != std::string::npos; start = end + 1) {
+    const std::string part = path.substr(start, end - start);
+    if (!directory.valid()) return -1;
+    directory.reset(::openat(directory.get(), part.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  }
+  if (!directory.valid()) return -1;
+  return ::openat(directory.get(), path.c_str() + start, flags | O_NOFOLLOW | O_CLOEXEC);
+}
+
 Result<std::string> read_whole_file(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return system_error("cannot open " + path, errno);

@@ -35,6 +35,10 @@ class UniqueFd {
 // Error of a failed system call, from errno: "cannot open /a/b: No such file or directory", with the code that fits.
 Error system_error(const std::string& what, int error_number);
 
+// Opens a file. With "//" in its path: what comes before is ours, and what comes after is never reached through a link,
+// as a job's user may have put one there. -1 and errno as open(2).
+int open_guarded(const std::string& path, int flags);
+
 Result<std::string> read_whole_file(const std::string& path);
 
 // Replaces `path` by `text` with a temporary file beside it and a rename: readers, and a crash of ours, see old or new.

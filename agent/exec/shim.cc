@@ -128,7 +128,10 @@ Status write_shim_spec(const std::string& directory, const ShimSpec& spec) {
                    {"lease_path", spec.lease_path},
                    {"lease_ms", spec.lease_ms},
                    {"uid", spec.uid},
-                   {"gid", spec.gid}};
+                   {"gid", spec.gid},
+                   {"groups", spec.groups},
+                   {"sandbox", spec.sandbox},
+                   {"confine", spec.confine}};
   // A user's text need not be UTF-8; what is not is replaced, in arguments as in values.
   return write_file_atomically(directory + "/spec.json", value.dump(-1, ' ', false, json::error_handler_t::replace),
                                0600);
@@ -153,6 +156,9 @@ Result<ShimSpec> read_shim_spec(const std::string& directory) {
     spec.lease_ms = value.value("lease_ms", kForever);
     spec.uid = value.value("uid", 0U);
     spec.gid = value.value("gid", 0U);
+    spec.groups = value.value("groups", std::vector<std::uint32_t>());
+    spec.sandbox = value.value("sandbox", std::string());
+    spec.confine = value.value("confine", false);
     if (spec.argv.empty()) return Error{Code::invalid_argument, directory + "/spec.json: argv is empty"};
     if (spec.stdout_path.empty()) spec.stdout_path = directory + "/stdout";
     if (spec.stderr_path.empty()) spec.stderr_path = directory + "/stderr";
@@ -168,7 +174,14 @@ Status write_secrets(const std::string& path, const std::vector<NamedValue>& sec
 
 Status add_secrets(ShimSpec& spec) {
   if (spec.secrets_path.empty()) return {};
-  const auto text = read_whole_file(spec.secrets_path);
+  // In a directory that the job's user may change: what lies there must still be what root wrote.
+  const UniqueFd file(::open(spec.secrets_path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat about {};
+  if (!file.valid() || ::fstat(file.get(), &about) != 0) return system_error("cannot open " + spec.secrets_path, errno);
+  if (about.st_uid != 0 || !S_ISREG(about.st_mode)) {
+    return Error{Code::permission_denied, spec.secrets_path + " is not what the agent wrote"};
+  }
+  const auto text = read_whole_file("/proc/self/fd/" + std::to_string(file.get()));
   if (!text) return text.error();
   const json value = json::parse(*text, nullptr, false);
   if (!value.is_array()) return Error{Code::data_loss, spec.secrets_path + " cannot be read"};

@@ -43,7 +43,12 @@ struct ShimSpec {
   // is left out; what writes on is slowed down. 0: all is kept.
   std::uint64_t log_limit_bytes = 0;
   std::string stdout_path, stderr_path;  // absolute, appended; the same path twice merges them; empty: in the directory
-  std::uint32_t uid = 0, gid = 0;        // 0: stay root (lab); jobs get uids with a later issue
+  std::uint32_t uid = 0, gid = 0;        // 0: stays root
+  std::vector<std::uint32_t> groups;     // supplementary
+  // The directory of the sandbox (sandbox.h) that the payload enters; "": it sees the machine as it is. What brings
+  // isolation of its own (a container engine) has none, and is not confined.
+  std::string sandbox;
+  bool confine = false;  // few capabilities, limits of resources, first to go when memory is short
   // When CLOCK_BOOTTIME passes what `lease_path` says (lease_file.h) + lease_ms, the shim kills the payload by itself:
   // the agent, which does the same, may be gone. lease_ms kForever: never.
   std::string lease_path;

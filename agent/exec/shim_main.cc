@@ -22,6 +22,7 @@
 #include "agent/exec/files.h"
 #include "agent/exec/fork_into.h"
 #include "agent/exec/lease_file.h"
+#include "agent/exec/sandbox.h"
 #include "agent/exec/shim.h"
 
 extern char** environ;
@@ -96,15 +97,15 @@ void end_with_error(Shim& shim, const std::string& message) {
 
 // ---- The child, between fork and exec ----
 
-[[noreturn]] void run_child(const ShimSpec& spec, bool in_cgroup, int out, int err, int report) {
+[[noreturn]] void run_child(const ShimSpec& spec, bool in_cgroup, int out, int err, int report,
+                            const UniqueFd& sandbox) {
   if (!in_cgroup) join_cgroup(spec.cgroup, report);
   // All three are above 4: nothing is overwritten before it is moved.
   const int null = ::open("/dev/null", O_RDONLY);
   ::dup2(null, 0);
   ::dup2(out, 1);
   ::dup2(err, 2);
-  ::dup3(report, kReportFd, O_CLOEXEC);
-  ::close_range(4, UINT_MAX, 0);
+  keep_for_program(report, sandbox);
   ::setsid();
   run_program(spec);
 }
@@ -122,12 +123,17 @@ std::string start_child(Shim& shim) {
     if (!make_pipe(shim.outputs[i].pipe, writers[i])) return std::string("cannot make a pipe: ") + std::strerror(errno);
     ::fcntl(shim.outputs[i].pipe.get(), F_SETPIPE_SZ, 256 * 1024);  // fewer turns for a busy writer; as allowed
     ::fcntl(shim.outputs[i].pipe.get(), F_SETFL, O_NONBLOCK);
+    // "echo > /dev/stderr" opens it again, as the job's user.
+    if (::fchown(writers[i].get(), shim.spec.uid, shim.spec.gid) != 0) return std::string("cannot give a pipe away");
   }
   if (!make_pipe(report_read, report_write)) return std::string("cannot make a pipe: ") + std::strerror(errno);
+  const auto sandbox = prepare_sandbox(shim.spec);
+  if (!sandbox) return sandbox.error().message;
   const Forked forked = fork_into(shim.spec.cgroup);
   const pid_t pid = forked.pid;
   if (pid < 0) return std::string("cannot fork: ") + std::strerror(errno);
-  if (pid == 0) run_child(shim.spec, forked.in_cgroup, writers[0].get(), writers[1].get(), report_write.get());
+  if (pid == 0)
+    run_child(shim.spec, forked.in_cgroup, writers[0].get(), writers[1].get(), report_write.get(), *sandbox);
   report_write.reset();
   const std::string complaint = read_complaint(report_read.get());
   if (!complaint.empty()) {
@@ -331,6 +337,9 @@ int begin(const std::string& directory) {
 }  // namespace trainyard::agent
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "sandbox") == 0 && ::fcntl(4, F_GETFD) >= 0) {
+    return trainyard::agent::run_sandbox();
+  }
   if (argc != 2 || ::fcntl(3, F_GETFD) < 0 || ::fcntl(4, F_GETFD) < 0) {
     std::fprintf(stderr,
                  "trainyard-shim is started by trainyard-agent, once per process of a job; it has no use by hand.\n");

@@ -66,8 +66,10 @@ Variables base_variables(const Launch& launch, const HoldingPaths& paths) {
   Variables variables;
   variables.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
   variables.set("HOME", paths.home);
-  variables.set("USER", "root");
-  variables.set("LOGNAME", "root");
+  // The user id need not have a name on the node.
+  const char* user = launch.run_as.uid == 0 ? "root" : "job";
+  variables.set("USER", user);
+  variables.set("LOGNAME", user);
   variables.set("SHELL", "/bin/bash");
   variables.set("LANG", "C.UTF-8");
   variables.set("TMPDIR", paths.job_temp);

@@ -281,6 +281,7 @@ std::shared_ptr<Executor> AgentLoop::executor_of(AttemptId id) {
   events.head_started = [this](HeadStarted outcome) { feed(std::move(outcome)); };
   events.head_ended = [this](HeadEnded outcome) { feed(std::move(outcome)); };
   events.limit_exceeded = [this](LimitExceeded outcome) { feed(std::move(outcome)); };
+  events.stuck = [this](Stuck outcome) { feed(std::move(outcome)); };
   events.cleaned = [this](Cleaned outcome) {
     x_relay.close(outcome.id);
     feed(std::move(outcome));

@@ -13,12 +13,15 @@
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
 #include "agent/exec/shim.h"
+#include "agent/loop/remains.h"
+#include "agent/volumes/fuse_abort.h"
 #include "agent/volumes/helper.h"
 
 namespace trainyard::agent {
 namespace {
 
-constexpr DurationMs kKillPatienceMs = 30'000;
+constexpr DurationMs kKillPatienceMs = 5'000;     // then something hangs in the kernel
+constexpr DurationMs kRemovePatienceMs = 30'000;  // then it is worth a line
 constexpr DurationMs kShimPatienceMs = 5'000;
 constexpr DurationMs kShipPatienceMs = 60'000;
 constexpr DurationMs kUnmountDeadlineMs = 30'000;
@@ -37,10 +40,11 @@ std::vector<std::string> shim_directories(const std::string& spool) {
   return found;
 }
 
-// "removed 12" -> 12
-std::uint32_t number_after_word(const std::string& text) {
-  const auto blank = text.find(' ');
-  return blank == std::string::npos ? 0 : static_cast<std::uint32_t>(std::strtoul(text.c_str() + blank, nullptr, 10));
+// Of "removed 12" and "files 7"; 0 where the line is missing.
+std::uint32_t number_after(const std::string& text, const std::string& word) {
+  const auto at = text.find(word + " ");
+  if (at == std::string::npos) return 0;
+  return static_cast<std::uint32_t>(std::strtoul(text.c_str() + at + word.size(), nullptr, 10));
 }
 
 }  // namespace
@@ -58,12 +62,40 @@ Cleaner::Cleaner(ExecutorContext& context, Place place, std::vector<Volume> volu
   x_receipt.node_name = context.node_name;
 }
 
+void Cleaner::of_attempt(const RunAs& user, std::uint32_t first_port, std::function<void(const std::string&)> stuck) {
+  x_user = user;
+  x_first_port = first_port;
+  x_stuck = std::move(stuck);
+}
+
+// One after the other: each ends where the next begins.
+void Cleaner::end_part(const char* what, std::uint64_t count) {
+  const TimeMs now = boottime_ms();
+  x_receipt.parts.push_back({what, count, now - x_part_started_ms});
+  x_part_started_ms = now;
+}
+
+bool Cleaner::has_part(const std::string& what) const {
+  return std::any_of(x_receipt.parts.begin(), x_receipt.parts.end(),
+                     [&](const CleanupPart& part) { return part.what == what; });
+}
+
+void Cleaner::tell_stuck(const std::string& what) {
+  if (what == x_told_stuck) return;
+  if (!what.empty()) x_say(what);
+  x_told_stuck = what;
+  if (x_stuck) x_stuck(what);
+}
+
 void Cleaner::start(DurationMs grace_ms) {
-  x_started_ms = boottime_ms();
+  x_started_ms = x_part_started_ms = boottime_ms();
+  x_shared_memory = shared_memory_in(x_place.sandbox());
+  if (x_first_port != 0) x_ports = ports_listened_at(x_first_port, kTaskPorts);
   const Cgroup cgroup(x_place.job_cgroup());
   x_receipt.processes_killed = static_cast<std::uint32_t>(cgroup.pids().size());
   if (grace_ms <= 0 || x_receipt.processes_killed == 0) return kill_all();
   cgroup.signal_all(SIGTERM);
+  cgroup.signal_all(SIGCONT);  // who is stopped hears nothing else
   x_in_grace = true;
   x_grace_ends_ms = x_started_ms + grace_ms;
   wait_empty(x_context.io, cgroup, grace_ms, when_still_in_grace(&Cleaner::kill_all));
@@ -90,13 +122,22 @@ void Cleaner::kill_all() {
   if (cgroup.exists()) cgroup.kill();
   wait_empty(x_context.io, cgroup, kKillPatienceMs, [self = shared_from_this()](bool empty) {
     if (empty) return self->end_shims();
-    self->x_say("processes do not die: " + std::to_string(Cgroup(self->x_place.job_cgroup()).pids().size()) +
-                " left; killing again");
+    self->processes_left();
     self->kill_all();
   });
 }
 
+// Who waits for a FUSE server that is silent is freed by ending the connection: the attempt needs it no more. What is
+// left after that is the kernel's, and people must know.
+void Cleaner::processes_left() {
+  const auto aborted = abort_fuse_under(x_place.job);
+  for (const std::string& mount : aborted) x_say("processes do not die: aborted the FUSE mount " + mount);
+  if (std::exchange(x_aborted, true) || aborted.empty()) tell_stuck(unkillable_in(x_place.cgroup, x_place.job));
+}
+
 void Cleaner::end_shims() {
+  // With the process that keeps it, the sandbox and everything in it goes.
+  if (const Cgroup sandbox(x_place.sandbox_cgroup()); sandbox.exists()) sandbox.kill();
   const auto directories = shim_directories(x_place.spool);
   if (directories.empty()) return make_sure_of_empty();
   const auto left = std::make_shared<std::size_t>(directories.size());
@@ -111,14 +152,23 @@ void Cleaner::end_shims() {
 // now, with every shim gone, empty means empty.
 void Cleaner::make_sure_of_empty() {
   const Cgroup all(x_place.cgroup);
-  if (!all.exists() || !all.populated()) return ship_logs();
+  if (!all.exists() || !all.populated()) return processes_gone();
   const auto found = static_cast<std::uint32_t>(Cgroup(x_place.job_cgroup()).pids().size());
   x_receipt.processes_killed = std::max(x_receipt.processes_killed, found);
   all.kill();
   wait_empty(x_context.io, all, kKillPatienceMs, [self = shared_from_this()](bool empty) {
-    if (!empty) self->x_say("processes do not die; killing again");
+    if (!empty) self->processes_left();
     self->make_sure_of_empty();
   });
+}
+
+void Cleaner::processes_gone() {
+  tell_stuck({});
+  end_part("processes", x_receipt.processes_killed);
+  if (x_context.isolation != Isolation::full) x_shared_memory = remove_shared_memory(x_user.uid);
+  end_part("sharedMemory", x_shared_memory);
+  if (x_first_port != 0) end_part("ports", x_ports);
+  ship_logs();
 }
 
 void Cleaner::ship_logs() {
@@ -143,9 +193,10 @@ void Cleaner::remove_shared_temp() {
 }
 
 void Cleaner::unmount() {
+  x_part_started_ms = boottime_ms();  // bringing the last lines is no clean-up
   const auto mounts = mounts_under(x_place.job);
   x_receipt.mounts_removed = std::max(x_receipt.mounts_removed, static_cast<std::uint32_t>(mounts.size()));
-  if (mounts.empty()) return remove_directories();
+  if (mounts.empty()) return unmount_rest();
   unmount_volume(x_volumes.size());
 }
 
@@ -162,26 +213,40 @@ void Cleaner::unmount_volume(std::size_t left) {
 // What is not of the job's volumes (a job may mount things itself), and the proof that nothing is left.
 void Cleaner::unmount_rest() {
   const auto mounts = mounts_under(x_place.job);
-  if (mounts.empty()) return remove_directories();
+  if (mounts.empty()) {
+    tell_stuck({});
+    if (!has_part("mounts")) end_part("mounts", x_receipt.mounts_removed);
+    return remove_directories();
+  }
   std::vector<std::string> words{"unmount"};
   words.insert(words.end(), mounts.begin(), mounts.end());
   run_helper(x_context.io, helper_command(x_context, words), {}, kUnmountDeadlineMs,
              [self = shared_from_this()](HelperResult result) {
-               if (mounts_under(self->x_place.job).empty()) return self->remove_directories();
-               self->x_say("mounts are left under " + self->x_place.job + ": " + result.error + "; trying again");
+               if (mounts_under(self->x_place.job).empty()) return self->unmount_rest();
+               self->tell_stuck("mounts are left under " + self->x_place.job + ": " + result.error);
                self->again_in(kRetryMs, &Cleaner::unmount_rest);
              });
 }
 
 void Cleaner::remove_directories() {
-  if (!path_exists(x_place.job) && !path_exists(x_place.run)) return remove_cgroup();
+  if (!path_exists(x_place.job) && !path_exists(x_place.run)) return directories_gone();
   run_helper(x_context.io, helper_command(x_context, {"remove", x_place.job, x_place.run}), {}, kRemoveDeadlineMs,
              [self = shared_from_this()](HelperResult result) {
-               self->x_receipt.directories_removed += number_after_word(result.output);
-               if (result.exit_code == 0) return self->remove_cgroup();
+               self->x_receipt.directories_removed += number_after(result.output, "removed");
+               self->x_files += number_after(result.output, "files");
+               if (result.exit_code == 0) return self->directories_gone();
                self->x_say("cannot remove " + self->x_place.job + ": " + result.error + "; trying again");
                self->again_in(kRetryMs, &Cleaner::unmount_rest);
              });
+}
+
+// One walk removes both.
+void Cleaner::directories_gone() {
+  const TimeMs started = x_part_started_ms;
+  end_part("temporaryFiles", x_files);
+  x_part_started_ms = started;
+  end_part("directories", x_receipt.directories_removed);
+  remove_cgroup();
 }
 
 void Cleaner::remove_cgroup() {
@@ -189,12 +254,12 @@ void Cleaner::remove_cgroup() {
   if (cgroup.exists()) {
     // A process that just died keeps its cgroup busy until its parent has collected it.
     if (const auto removed = cgroup.remove(); !removed) {
-      if (boottime_ms() - x_started_ms > kKillPatienceMs) x_say(removed.error().message);
+      if (boottime_ms() - x_started_ms > kRemovePatienceMs) x_say(removed.error().message);
       return again_in(20, cgroup.populated() ? &Cleaner::make_sure_of_empty : &Cleaner::remove_cgroup);
     }
   }
   if (const auto removed = limits_of(x_context, x_place).remove(); !removed) {
-    if (boottime_ms() - x_started_ms > kKillPatienceMs) x_say(removed.error().message);
+    if (boottime_ms() - x_started_ms > kRemovePatienceMs) x_say(removed.error().message);
     return again_in(20, &Cleaner::remove_cgroup);
   }
   x_receipt.took_ms = boottime_ms() - x_started_ms;

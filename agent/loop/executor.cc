@@ -15,6 +15,7 @@
 #include "agent/exec/mpirun.h"
 #include "agent/exec/ports.h"
 #include "agent/exec/tasks.h"
+#include "agent/loop/isolation.h"
 #include "agent/loop/node_files.h"
 #include "agent/volumes/helper.h"
 #include "agent/volumes/helper_main.h"
@@ -103,18 +104,19 @@ void Executor::prepare() {
 }
 
 Status Executor::make_place() {
-  auto made = make_local_directories({x_place.spool, x_place.spool + "/logs", x_place.job, x_place.run,
-                                      x_paths.job_mount_root, x_paths.job_temp, x_paths.home, x_paths.shared_job_temp});
+  auto made = make_local_directories(
+      {x_place.spool, x_place.spool + "/logs", x_place.job, x_place.run, x_paths.job_mount_root});
   if (!made) return made;
+  std::vector<std::string> of_user{x_place.run, x_paths.job_temp, x_paths.home, x_paths.shared_job_temp};
   if (runs_under_mpi(*x_launch)) {
     // Before mpirun makes them: what ships logs can watch a directory only once it is there.
     const RankLayout layout = rank_layout(*x_launch);
-    made = make_local_directories({x_paths.rank_logs, x_paths.rank_logs + "/1"});
+    of_user.insert(of_user.end(), {x_paths.rank_logs, x_paths.rank_logs + "/1"});
     for (const std::uint32_t rank : logged_ranks(layout, x_member)) {
-      if (made) made = make_local_directories({rank_log_directory(layout, x_paths, rank)});
+      of_user.push_back(rank_log_directory(layout, x_paths, rank));
     }
-    if (!made) return made;
   }
+  if (made = make_user_directories(x_place, of_user, x_launch->run_as); !made) return made;
   if (auto written = write_text(x_paths.hostfile, hostfile_text(*x_launch)); !written) return written;
   if (starts_tasks(x_launch->spec) && x_member == 0) {
     if (auto written = write_text(x_paths.tasks_file, tasks_text(*x_launch)); !written) return written;
@@ -191,7 +193,8 @@ void Executor::make_output_directories() {
 
 void Executor::make_next_directories() {
   const auto next = x_left_directories.begin();
-  std::vector<std::string> words{"mkdir", next->first};
+  std::vector<std::string> words = mkdir_words(x_launch->run_as);
+  words.push_back(next->first);
   words.insert(words.end(), next->second.begin(), next->second.end());
   x_left_directories.erase(next);
   run_helper(x_context.io, helper_command(x_context, words), {}, kDirectoryDeadlineMs,
@@ -216,6 +219,9 @@ void Executor::output_directory_failed(const HelperResult& result) {
 }
 
 void Executor::start_preparation() {
+  if (const auto made = make_sandbox(x_context, x_place, x_gpu_uuids); !made) {
+    return fail_preparation(setup_failed(made.error().message));
+  }
   const std::string script = preparation_script(*x_launch);
   if (script.empty()) {
     say("ready");
@@ -286,6 +292,7 @@ ShimSpec Executor::process(const std::string& script) const {
   spec.log_limit_bytes = x_context.log_limit_bytes;
   spec.lease_path = lease_path(x_context);
   spec.lease_ms = x_lease_ms;
+  isolate(x_context, x_place, x_launch->run_as, spec);
   return spec;
 }
 
@@ -416,7 +423,8 @@ std::vector<LogShipper::File> Executor::log_files() const {
   if (runs_under_mpi(*x_launch)) {
     const RankLayout layout = rank_layout(*x_launch);
     for (const std::uint32_t rank : logged_ranks(layout, x_member)) {
-      const std::string written = rank_log_directory(layout, x_paths, rank), number = std::to_string(rank);
+      const std::string written = guarded(x_paths.rank_logs, rank_log_directory(layout, x_paths, rank));
+      const std::string number = std::to_string(rank);
       const std::uint64_t most = x_context.log_limit_bytes;
       files.push_back({written + "/stdout", base + "ranks/stdout-" + number + ".txt", true, most});
       files.push_back({written + "/stderr", base + "ranks/stderr-" + number + ".txt", true, most});
@@ -473,6 +481,9 @@ void Executor::begin_clean() {
         self->x_cleaner = nullptr;
         self->x_events.cleaned({self->x_id, receipt});
       });
+  x_cleaner->of_attempt(x_launch->run_as, x_launch->first_port, [self = shared_from_this()](const std::string& what) {
+    self->x_events.stuck({self->x_id, what});
+  });
   x_cleaner->start(x_grace_ms);
 }
 

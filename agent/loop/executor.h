@@ -26,6 +26,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
     std::function<void(HeadStarted)> head_started;
     std::function<void(HeadEnded)> head_ended;
     std::function<void(LimitExceeded)> limit_exceeded;
+    std::function<void(Stuck)> stuck;
     std::function<void(Cleaned)> cleaned;
   };
 
@@ -42,6 +43,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
 
   const Place& place() const { return x_place; }
   const HoldingPaths& paths() const { return x_paths; }
+  const RunAs& user() const { return x_launch->run_as; }
   // What a process of this attempt gets: environment, cgroup, work directory, bash -c `script`.
   ShimSpec process(const std::string& script) const;
   // A task of the launch's own list, asked for by the head; an error says why it is not started here.

@@ -56,8 +56,9 @@ LaunchRelay::LaunchRelay(ExecutorContext& context, Hooks hooks)
 void LaunchRelay::open(AttemptId id) {
   const auto executor = x_hooks.executor(id);
   if (!executor || x_sockets.contains(id)) return;
-  auto socket = LaunchSocket::open(x_context.io, executor->paths().socket, Cgroup(executor->place().job_cgroup()), 0,
-                                   [this, id](const LaunchRequest& request) { on_request(id, request); });
+  auto socket =
+      LaunchSocket::open(x_context.io, executor->paths().socket, Cgroup(executor->place().job_cgroup()),
+                         executor->user().uid, [this, id](const LaunchRequest& request) { on_request(id, request); });
   if (socket) {
     x_sockets.emplace(id, std::move(socket).value());
   } else {

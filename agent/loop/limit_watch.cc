@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "agent/exec/mpirun.h"
+#include "agent/loop/isolation.h"
 #include "agent/loop/node_files.h"
 
 namespace trainyard::agent {
@@ -69,7 +70,8 @@ void LimitWatch::bound_rank_logs() const {
   const RankLayout layout = rank_layout(*x_launch);
   for (const std::uint32_t rank : logged_ranks(layout, x_member)) {
     for (const char* name : {"/stdout", "/stderr"}) {
-      give_back_beyond(rank_log_directory(layout, x_paths, rank) + name, x_context.log_limit_bytes);
+      const std::string path = rank_log_directory(layout, x_paths, rank) + name;
+      give_back_beyond(guarded(x_paths.rank_logs, path), x_context.log_limit_bytes);
     }
   }
 }

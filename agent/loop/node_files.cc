@@ -113,10 +113,10 @@ Result<std::string> unseal_credential(const ExecutorContext& context, const std:
 }
 
 void give_back_beyond(const std::string& path, std::uint64_t most) {
+  const UniqueFd file(open_guarded(path, O_WRONLY | O_NONBLOCK));
   struct stat about {};
-  if (::stat(path.c_str(), &about) != 0 || static_cast<std::uint64_t>(about.st_size) <= most) return;
-  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!file.valid()) return;
+  if (!file.valid() || ::fstat(file.get(), &about) != 0 || !S_ISREG(about.st_mode)) return;
+  if (static_cast<std::uint64_t>(about.st_size) <= most) return;
   const auto from = static_cast<off_t>(most);
   ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, about.st_size - from);
 }

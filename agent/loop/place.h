@@ -15,6 +15,13 @@
 
 namespace trainyard::agent {
 
+// How far jobs are kept from the machine and from each other. Their user is the job's in any case.
+enum class Isolation {
+  full,  // namespaces of the holding's own, few capabilities
+  user,  // few capabilities only: for machines where namespaces are not permitted
+  none,
+};
+
 // What every executor needs of the agent. Owned by the loop; outlives the executors.
 struct ExecutorContext {
   boost::asio::io_context& io;
@@ -28,8 +35,10 @@ struct ExecutorContext {
   std::string address, file_server_directory, ganesha_program;
   std::uint32_t file_server_port = 2049;
   Controllers controllers;
-  LimitSettings limits;                   // of each job
-  std::uint64_t log_limit_bytes = 0;      // of each output of a process; 0: none
+  LimitSettings limits;               // of each job
+  std::uint64_t log_limit_bytes = 0;  // of each output of a process; 0: none
+  Isolation isolation = Isolation::full;
+  std::vector<std::string> hidden;        // what jobs must not see, beside the agent's directories
   const secrets::NodeKey* key = nullptr;  // to which secrets for this node are sealed
   Mounter* mounter = nullptr;
 };
@@ -44,9 +53,13 @@ struct Place {
   std::string spool;   // shims, logs on their way, markers
   std::string job;     // mounts, temp, home, ...
   std::string run;     // launcher's socket, MPI's session files
-  std::string cgroup;  // holds job/ (the payload) and shim/
+  std::string cgroup;  // holds job/ (the payload), shim/ and sandbox/
 
   std::string job_cgroup() const { return cgroup + "/job"; }
+  std::string sandbox_cgroup() const { return cgroup + "/sandbox"; }  // of the process that keeps the sandbox
+  std::string sandbox() const { return spool + "/sandbox"; }
+  std::string tmp() const { return job + "/private/tmp"; }  // /tmp and /var/tmp in the sandbox
+  std::string var_tmp() const { return job + "/private/var-tmp"; }
   std::string secrets() const { return run + "/secrets"; }
   std::string log(const std::string& which) const { return spool + "/logs/" + which; }
   std::string marker(const std::string& which) const { return spool + "/" + which + ".done"; }

@@ -76,11 +76,12 @@ Status make_share_directory(const std::string& path) {
   if (auto there = check_share_place(path); !there) return Error{Code::not_found, there.error().message};
   const std::string account = path.substr(0, path.find_last_of('/'));
   if (::access(account.c_str(), F_OK) != 0) {
-    if (::mkdir(account.c_str(), 0755) != 0 && errno != EEXIST) return system_error("cannot create " + account, errno);
-    ::chmod(account.c_str(), 0755);
+    // Jobs see the shares that are mounted for them, and come to no other by its path on the node.
+    if (::mkdir(account.c_str(), 0700) != 0 && errno != EEXIST) return system_error("cannot create " + account, errno);
+    ::chmod(account.c_str(), 0700);
   }
-  if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return system_error("cannot create " + path, errno);
-  ::chmod(path.c_str(), 0755);
+  if (::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) return system_error("cannot create " + path, errno);
+  ::chmod(path.c_str(), 0777);
   return {};
 }
 

@@ -39,8 +39,9 @@ class Beneath {
   UniqueFd x_root;
 };
 
-// Makes the directory of a share when it is missing, and the one above it (its account's). What lies above those is the
-// operator's place: when that is missing, something is not mounted, and nothing is made.
+// Makes the directory of a share when it is missing (0777, as Batch AI's directoryMode: jobs run as users of their
+// own), and the one above it (its account's, 0700). What lies above those is the operator's place: when that is
+// missing, something is not mounted, and nothing is made.
 Status make_share_directory(const std::string& path);
 // For who only looks: an error when that place is missing, so that a share that is not mounted does not look empty.
 Status check_share_place(const std::string& path);

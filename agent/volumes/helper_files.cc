@@ -1,6 +1,8 @@
 // Verbs on files of a share: directories, listing, upload, deletion, keeping the logs of earlier attempts.
 #include <dirent.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -63,11 +65,36 @@ Result<std::uint64_t> copy_frames(int fd) {
 
 }  // namespace
 
+namespace {
+
+Result<bool> make_as_user(const Beneath& root, const Arguments& arguments, const std::string& path, mode_t mode) {
+  const gid_t gid = *arguments.gid;
+  const uid_t uid = *arguments.uid;
+  // Of this thread only, and with the capabilities of root taken off for file systems.
+  if (::setgroups(1, &gid) != 0) return system_error("cannot become the job's user", errno);
+  ::setfsgid(gid);
+  ::setfsuid(uid);
+  auto made = root.make_directories(path, mode);
+  ::setfsuid(0);
+  ::setfsgid(0);
+  if (made || made.error().code != Code::permission_denied) return made;
+  // The share itself need not be the user's. Elsewhere on the node, who may write is the operator's word.
+  if (arguments.words[0] != "/") return root.make_directories(path, mode);
+  return Error{Code::permission_denied, made.error().message + " (the job runs as user " + std::to_string(uid) +
+                                            ": make a directory on the node where it may write, or use a share)"};
+}
+
+}  // namespace
+
 Status make_directories(const Arguments& arguments) {
   const auto root = Beneath::open(arguments.words[0]);
   if (!root) return root.error();
+  const mode_t usual = arguments.words[0] == "/" ? 0755 : 0777;
+  const mode_t mode = arguments.mode != 0 ? arguments.mode : usual;
   for (std::size_t i = 1; i < arguments.words.size(); ++i) {
-    const auto made = root->make_directories(arguments.words[i], arguments.mode != 0 ? arguments.mode : 0755);
+    const std::string& path = arguments.words[i];
+    const auto made = arguments.uid.value_or(0) != 0 ? make_as_user(*root, arguments, path, mode)
+                                                     : root->make_directories(path, mode);
     if (!made) return made.error();
     std::puts(*made ? "created" : "exists");
   }
@@ -115,7 +142,7 @@ Status write(const Arguments& arguments) {
   const auto finish = [&]() -> Result<std::uint64_t> {
     auto size = copy_frames(fd.get());
     if (!size) return size.error();
-    if (::fchmod(fd.get(), arguments.mode != 0 ? arguments.mode : 0644) != 0 || ::fsync(fd.get()) != 0 ||
+    if (::fchmod(fd.get(), arguments.mode != 0 ? arguments.mode : 0666) != 0 || ::fsync(fd.get()) != 0 ||
         ::renameat(directory, temporary.c_str(), directory, place->name.c_str()) != 0) {
       return system_error("cannot write " + arguments.words[1], errno);
     }

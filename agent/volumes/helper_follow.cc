@@ -177,8 +177,9 @@ struct Shipment {
 };
 
 bool has_bytes(const std::string& path) {
+  const UniqueFd file(open_guarded(path, O_PATH | O_NOFOLLOW));
   struct stat about {};
-  return ::stat(path.c_str(), &about) == 0 && about.st_size > 0;
+  return file.valid() && ::fstat(file.get(), &about) == 0 && about.st_size > 0;
 }
 
 // Opens what can be opened by now.
@@ -197,8 +198,12 @@ Status open_ends(Shipment& shipment, const Beneath& root) {
     shipment.destination = std::move(fd).value();
   }
   if (!shipment.source.valid()) {
-    shipment.source = UniqueFd(::open(shipment.from.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    shipment.source = UniqueFd(open_guarded(shipment.from, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
     if (!shipment.source.valid() && errno != ENOENT) return system_error("cannot open " + shipment.from, errno);
+    struct stat about {};
+    if (shipment.source.valid() && (::fstat(shipment.source.get(), &about) != 0 || !S_ISREG(about.st_mode))) {
+      shipment.source.reset();  // not ours to read: a pipe, a device
+    }
   }
   return {};
 }

@@ -81,6 +81,11 @@ bool parse(int argc, char** argv, helper::Arguments& arguments) {
     const char* value = argv[++index];
     if (option == "--mode") {
       arguments.mode = static_cast<unsigned>(std::strtoul(value, &end, 8));
+    } else if (option == "--as") {
+      arguments.uid = static_cast<std::uint32_t>(std::strtoul(value, &end, 10));
+      if (*end != ':') return false;
+      value = end + 1;
+      arguments.gid = static_cast<std::uint32_t>(std::strtoul(value, &end, 10));
     } else if (option == "--offset") {
       arguments.offset = std::strtoull(value, &end, 10);
     } else if (option == "--limit") {

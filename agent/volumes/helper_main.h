@@ -9,8 +9,10 @@
 //   once;
 //                                fine when that is mounted there already
 //   unmount TARGET...            detaches everything mounted at TARGET, lazily; fine when nothing is; prints "unmounted
-//   N" mkdir [--mode OCTAL] ROOT PATH...   with parents (0755, whatever the umask); prints "created" or "exists" for
-//   each list ROOT PATH               a line of JSON per entry, by name: {"name","is_directory","size","modified_ms"}
+//   N" mkdir [--mode OCTAL] ROOT PATH...   with parents (0777, as Batch AI's directoryMode; below "/" 0755); prints
+//                                "created" or "exists" for each. --as UID:GID: by that user where it is allowed to; on
+//                                a share else by root, and below "/" not at all
+//   list ROOT PATH               a line of JSON per entry, by name: {"name","is_directory","size","modified_ms"}
 //   read [--offset N] [--follow] ROOT PATH    raw bytes to stdout. --follow: waits for the file to appear and to grow
 //   (and
 //                                goes on with a new file of that name) until "finish\n" comes on stdin, then stops at
@@ -22,6 +24,7 @@
 //   remove DIRECTORY...          a whole tree of the agent's own (job temp); never follows links or enters mounts,
 //   fails
 //                                when something is mounted below; fine when absent; prints "removed N" (directories)
+//                                and "files N"
 //   remove-beneath ROOT PATH     the same of a directory on a share, and the one above it when that is empty then
 //   remove-share [--limit MS] ROOT   all that is in ROOT, and ROOT; links are removed, never followed, and mounts below
 //                                are refused. Prints "removed N", and "more" when the time was over before the end

@@ -118,7 +118,7 @@ bool is_at(int directory, const std::string& path) {
          there.st_ino == now.st_ino;
 }
 
-Status remove_one(const std::string& path, std::uint64_t& removed) {
+Status remove_one(const std::string& path, std::uint64_t& removed, std::uint64_t& files) {
   if (path.size() < 2 || path[0] != '/') return Error{Code::invalid_argument, "not an absolute directory: " + path};
   if (const auto mounts = mounts_under(path); !mounts.empty()) {
     return Error{Code::failed_precondition, mounts.front() + " is still mounted: " + path + " is not removed"};
@@ -130,17 +130,19 @@ Status remove_one(const std::string& path, std::uint64_t& removed) {
   if (auto emptied = emptier.empty(std::move(fd), path); !emptied) return emptied;
   if (::rmdir(path.c_str()) != 0 && errno != ENOENT) return system_error("cannot remove " + path, errno);
   removed += emptier.directories() + 1;
+  files += emptier.others();
   return {};
 }
 
 }  // namespace
 
 Status remove(const Arguments& arguments) {
-  std::uint64_t removed = 0;
+  std::uint64_t removed = 0, files = 0;
   for (const auto& word : arguments.words) {
-    if (auto done = remove_one(resolved(word), removed); !done) return done;
+    if (auto done = remove_one(resolved(word), removed, files); !done) return done;
   }
-  std::printf("removed %llu\n", static_cast<unsigned long long>(removed));
+  std::printf("removed %llu\nfiles %llu\n", static_cast<unsigned long long>(removed),
+              static_cast<unsigned long long>(files));
   return {};
 }
 

@@ -1,6 +1,7 @@
 // The verbs of a helper, one function each; helper_main.h describes them. They block.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,9 @@ struct Arguments {
   unsigned mode = 0;               // of --mode; 0: the verb's default
   std::uint64_t offset = 0;
   bool follow = false;
-  std::int64_t limit_ms = 0;  // stop before the end after that long; 0: never
-  bool share = false;         // words[0] is a share: its place must be there, and verbs that put something in make it
+  std::int64_t limit_ms = 0;              // stop before the end after that long; 0: never
+  std::optional<std::uint32_t> uid, gid;  // of --as: who should be able to write to what is made
+  bool share = false;  // words[0] is a share: its place must be there, and verbs that put something in make it
 };
 
 // helper_mounts.cc

@@ -85,7 +85,8 @@ struct SubmitJob {
   ClusterRef cluster;
   JobSpec spec;
   ImageMapping mapping;
-  std::string unique;  // uuid drawn by the edge: last part of the job's path segment
+  std::string unique;                          // uuid drawn by the edge: last part of the job's path segment
+  std::optional<RunAs> run_as = std::nullopt;  // by the operator's table; none: the workspace's own user
 };
 struct TerminateJob {
   JobRef ref;
@@ -97,6 +98,7 @@ struct DeleteJob {
 struct RerunJob {
   JobRef ref;
   std::string new_name, unique;  // unique: as in SubmitJob
+  std::optional<RunAs> run_as = std::nullopt;
 };
 struct CreateAccount {
   std::string group, name, location, sku, place;

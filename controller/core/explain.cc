@@ -208,6 +208,9 @@ std::string why_stopping(const State& state, const Job& job) {
   if (job.verdict == Verdict::requeue) append(text, "; ", "will be queued again");
   const std::string nodes = waiting_nodes(state, job);
   append(text, "; ", nodes.empty() ? "nothing is left of it" : "waiting for clean-up of " + nodes);
+  for (const auto& [key, what] : state.stuck) {
+    if (key.second.job == job.id) append(text, "; ", "ALARM: node " + state.nodes.at(key.first).name + ": " + what);
+  }
   return text;
 }
 
@@ -339,6 +342,10 @@ NodeView view(const State& state, const Node& node, TimeMs now_ms) {
   }
   if (node.live.strays) append(out.note, "; ", "still runs something that was fenced or is of another database");
   if (!node.live.fence_state.empty()) append(out.note, "; ", "fence command " + node.live.fence_state);
+  for (auto it = state.stuck.lower_bound({node.id, AttemptId{}}); it != state.stuck.end() && it->first.first == node.id;
+       ++it) {
+    append(out.note, "; ", "ALARM: job " + state.holdings.at(it->first).job_name + ": " + it->second);
+  }
   append(out.note, "; ", node.reason);
   if (const std::string& software = node.inventory.file_server_software; !software.empty()) {
     append(out.note, "; ",

@@ -378,6 +378,13 @@ std::vector<std::string> warnings_for(const JobSpec& spec, const Cluster& cluste
   return warnings;
 }
 
+// A user id of the workspace's own: its jobs share files, others do not meet them.
+RunAs user_of(const Workspace& workspace) {
+  constexpr std::uint64_t kFirst = 20'000, kCount = 40'000;
+  const auto uid = static_cast<std::uint32_t>(kFirst + workspace.id.value % kCount);
+  return {uid, uid, {}};
+}
+
 Error being_deleted(const std::string& what) {
   return {Code::failed_precondition, what + " is being deleted"};
 }
@@ -412,6 +419,7 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
   const Workspace& workspace = state.workspaces.at(state.experiments.at(*experiment).workspace);
   job.segment = "trainyard/" + state.groups.at(workspace.group).name + "/workspaces/" + workspace.name +
                 "/experiments/" + state.experiments.at(*experiment).name + "/jobs/" + job.name + "/" + c.unique;
+  job.run_as = c.run_as.value_or(user_of(workspace));
   job.warnings = warnings_for(c.spec, cluster);
   job.created_ms = job.state_changed_ms = e.now;
   const JobId id = job.id;
@@ -452,7 +460,7 @@ Result<Subject> apply(Engine& e, const RerunJob& c) {
     return Error{Code::failed_precondition,
                  "job " + job.name + " has not ended: wait for its end, or terminate it first"};
   }
-  SubmitJob again{c.ref, {}, *job.spec, job.mapping, c.unique};
+  SubmitJob again{c.ref, {}, *job.spec, job.mapping, c.unique, c.run_as};
   again.ref.job = c.new_name.empty() ? next_name(e.state, c.ref, job) : c.new_name;
   if (e.state.job_by_path.contains(path_key({c.ref.group, c.ref.workspace, c.ref.experiment, again.ref.job}))) {
     return Error{Code::already_exists, "job " + again.ref.job + " exists already; choose another name"};

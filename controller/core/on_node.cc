@@ -48,6 +48,7 @@ void release(Engine& e, HoldingKey key, const CleanupReceipt* receipt) {
     kept.node_name = e.state.nodes.at(key.first).name;
     e.edit(job_id).receipts.push_back(std::move(kept));
   }
+  e.state.stuck.erase(key);
   e.erase_holding(key);
   e.bump(key.first);
   check_gone(e, job_id);
@@ -162,9 +163,29 @@ void take_running(Engine& e, const HoldingKey& key, const HoldingReport& report)
   }
 }
 
+// An alarm, once: the holding's GPUs stay taken until it is over, the node goes on with all else.
+void take_stuck(Engine& e, const HoldingKey& key, const std::string& what) {
+  const auto known = e.state.stuck.find(key);
+  if (what == (known == e.state.stuck.end() ? std::string() : known->second)) return;
+  const Node& node = e.state.nodes.at(key.first);
+  const std::string& job_name = e.state.holdings.at(key).job_name;
+  const std::string line = what.empty() ? "the clean-up goes on" : "ALARM: cannot be cleaned up";
+  e.note(subject_of(node), job_name + ": " + line, what);
+  const auto job = e.state.jobs.find(key.second.job);
+  if (job != e.state.jobs.end()) e.note(subject_of(e.state, job->second), line + " on " + node.name, what);
+  if (what.empty()) {
+    e.state.stuck.erase(key);
+  } else {
+    e.state.stuck[key] = what;
+  }
+  e.touched_nodes.insert(key.first);
+  e.touched_jobs.insert(key.second.job);
+}
+
 void take_holding(Engine& e, const HoldingKey& key, const HoldingReport& report) {
   const Holding& before = e.state.holdings.at(key);
   if (rank_of(report.state) < rank_of(before.reported)) return;  // older than what we know
+  take_stuck(e, key, report.stuck);
   if (before.reported != report.state) {
     e.edit(key).reported = report.state;
     auto job = e.state.jobs.find(key.second.job);

@@ -42,6 +42,8 @@ struct State {
   std::map<ShareId, Share> shares;
   std::map<FileServerId, FileServer> file_servers;
   std::map<std::string, RequestRecord> requests;
+  // What nodes cannot end of holdings that are stopping, as their newest reports say; not stored.
+  std::map<HoldingKey, std::string> stuck;
 
   // Derived, rebuilt at start; kept true by core.
   std::map<std::string, GroupId> group_by_path;

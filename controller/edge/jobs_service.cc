@@ -44,6 +44,7 @@ Body submit_from(const v1::CreateJobRequest& request, const Context& context) {
   seal_values(context.vault, workspace_of(request), request.spec().secrets(), submit.spec.secrets);
   submit.mapping = std::move(mapping).value();
   submit.unique = random_uuid();
+  submit.run_as = user_of(context.config, request.resource_group(), request.workspace());
   return core::CommandBody(std::move(submit));
 }
 
@@ -91,7 +92,9 @@ grpc::ServerUnaryReactor* JobsService::RerunJob(grpc::CallbackServerContext* con
     if (!request->new_name().empty()) {
       if (const Status ok = check_name("newName", request->new_name()); !ok) return ok.error();
     }
-    return core::CommandBody(core::RerunJob{job_of(request->job()), request->new_name(), random_uuid()});
+    const core::JobRef job = job_of(request->job());
+    auto run_as = user_of(x_context.config, job.group, job.workspace);
+    return core::CommandBody(core::RerunJob{job, request->new_name(), random_uuid(), std::move(run_as)});
   };
   return x_context.command(context, request, Context::Work::adds, body(), fill<JobId>(response));
 }

@@ -58,6 +58,8 @@ const Rule kRules[] = {
     {"user", State::broken, "as root", [](auto& f) { f.root = false; }},
     {"cgroup v2", State::broken, "mount -t cgroup2", [](auto& f) { f.cgroup2_root.clear(); }},
     {"cgroup.kill", State::note, "5.14", [](auto& f) { f.cgroup_kill = false; }},
+    {"isolation", State::broken, "CAP_SYS_ADMIN", [](auto& f) { f.namespaces_error = "Operation not permitted"; }},
+    {"isolation", State::trouble, "full", [](auto& f) { f.isolation = "user"; }},
     {"limits", State::trouble, "controllers", [](auto& f) { f.memory_controller.clear(); }},
     {"limits", State::trouble, "controllers", [](auto& f) { f.pids_controller.clear(); }},
     {"programs", State::broken, "install", [](auto& f) { f.missing_programs = {"trainyard-shim"}; }},

@@ -1,4 +1,5 @@
 // The life of a job: placement, phases, verdicts, clean-up, receipts.
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "tests/core/world.h"
@@ -216,6 +217,43 @@ TEST_CASE("a failed preparation stops it everywhere; the machines' fault is requ
     REQUIRE(w.job("j").errors.size() == 1);
     CHECK(w.job("j").errors[0].message == "node n2: exit code 3");
   }
+}
+
+TEST_CASE("what a node cannot end is an alarm of the job and the node until it is over; its GPUs stay taken") {
+  World w;
+  w.running_job(2);
+  CHECK(w.orders("n1").holdings[0].launch->run_as.uid >= 20'000);  // of the workspace's own
+  CHECK(w.orders("n1").holdings[0].launch->run_as == w.job("j").run_as);
+  w.agents.at("n1").cleans = false;
+  REQUIRE(w.terminate("j").ok());
+  w.settle();
+  const std::string what = "process 77 (python3) does not end: state D";
+  const auto say = [&w](const std::string& text) {
+    w.agents.at("n1").holdings.begin()->second.stuck = text;
+    w.report("n1");
+    w.report("n1");  // said once
+  };
+  const auto alarms = [&w] {
+    return std::count_if(w.timeline.begin(), w.timeline.end(), [](const TimelineLine& line) {
+      return line.subject.starts_with("job:") && line.what.starts_with("ALARM");
+    });
+  };
+  say(what);
+  CHECK(w.reason("j").find("ALARM: node n1: " + what) != std::string::npos);
+  CHECK(view(w.state(), w.node("n1"), w.now).note.find(what) != std::string::npos);
+  CHECK(alarms() == 1);
+  CHECK(w.held("n1") == 1);
+  CHECK(w.held("n2") == 0);
+  CHECK(w.job("j").state == JobState::stopping);
+  say("");
+  CHECK(w.reason("j").find("ALARM") == std::string::npos);
+  say(what);
+  CHECK(alarms() == 2);
+  w.agents.at("n1").cleans = true;
+  w.settle();
+  CHECK(w.job("j").state == JobState::failed);
+  CHECK(w.held("n1") == 0);
+  CHECK(w.state().stuck.empty());
 }
 
 TEST_CASE("the first verdict wins, except that a cancel replaces a requeue") {

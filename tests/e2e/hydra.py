@@ -11,7 +11,7 @@ def ranks():
     check(program, "mpiexec.hydra of the package mpich to be here: deploy/install-packages")
     with Lab(nodes=3) as lab:
         world = World(lab)
-        own = os.path.join(lab.root, "hydra")
+        own = os.path.join(lab.root, "bin", "hydra")  # where jobs see it
         os.mkdir(own)
         shutil.copy(program, os.path.join(own, "mpirun"))
         shutil.copy(os.path.join(os.path.dirname(program), "hydra_pmi_proxy"), own)

@@ -1,8 +1,13 @@
 #!/usr/bin/python3
 """kill -9 of an agent: the job goes on under its shims and is re-adopted; exit code and every log byte are right."""
-from e2e import Lab, World, check, main, wait_for_go, wait_until
+import sys
+
+from e2e import SHARE, Lab, World, check, main, wait_for_go, wait_until
 
 LINES = 20000
+# `kill_agent.py restarts 200` makes so many.
+COUNT = next((int(word) for word in sys.argv[1:] if word.isdigit()), 20)
+sys.argv[1:] = [word for word in sys.argv[1:] if not word.isdigit()]
 EXPECTED = "".join(f"line {i} of the output\n" for i in range(1, LINES + 1))
 TALK = f"for i in $(seq {LINES}); do echo line $i of the output; done; echo and an error >&2; exit 9"
 
@@ -71,6 +76,32 @@ def peer_of_a_gang():
         job = world.succeed("j")
         check(job["attempt"] == 1, "the first attempt")
         check(sorted(world.output("j").splitlines()) == ["rank 0", "rank 1", "rank 2"], f"three ranks: {world.output('j')}")
+
+
+def restarts():
+    """kill -9 of the agents, turn by turn, during one job of two nodes: no rank notices, no line is missing or there twice."""
+    talk = f"i=0; while [ ! -e {SHARE}/go ]; do i=$((i + 1)); echo line $i; sleep 0.02; done; echo total $i"
+    with Lab(nodes=2) as lab:
+        world = World(lab)
+        world.submit("j", nodes=2, mpi=True,
+                     command=f"touch {SHARE}/started.$OMPI_COMM_WORLD_RANK; if [ $OMPI_COMM_WORLD_RANK = 0 ]; then {talk}; else while [ ! -e {SHARE}/go ]; do sleep 0.1; done; fi")
+        for rank in range(2):
+            world.wait_file(f"started.{rank}")
+        before = {node: sorted(world.job_pids(node)) for node in lab.nodes}
+        for number in range(COUNT):
+            node = lab.nodes[number % 2]
+            lab.kill_agent(node)
+            lab.start_agent(node)
+        check(world.job("j")["attempt"] == 1 and world.state("j") == "running", "the job to run on")
+        for node in lab.nodes:
+            check({p for p in before[node] if p in world.job_pids(node)} >= set(before[node][:2]), f"the same processes on {node}")
+        world.touch("go")
+        job = world.succeed("j")
+        lines = world.output("j").splitlines()
+        total = int(lines[-1].split()[1])
+        check(lines[:-1] == [f"line {i}" for i in range(1, total + 1)], f"every line once, of {total}: {len(lines)}")
+        check(job["attempt"] == 1 and job["requeues"] == 0, "one attempt")
+        print(f"    {COUNT} restarts of agents, {total} lines")
 
 
 if __name__ == "__main__":

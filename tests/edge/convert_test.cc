@@ -383,6 +383,32 @@ TEST_CASE("configuration: what it says, and each mistake with its key") {
   }
 }
 
+TEST_CASE("whom jobs run as: the most exact entry holds, and users of the system need the operator's word") {
+  const auto config = parse_config(R"({"listen":"127.0.0.1:0","users":[{"workspace":"*","uid":30000},
+    {"workspace":"g/*","uid":30001},{"workspace":"g/w","uid":30002,"gid":100,"groups":[44]}]})");
+  REQUIRE(config.ok());
+  CHECK(user_of(*config, "G", "W") == RunAs{30'002, 100, {44}});
+  CHECK(user_of(*config, "g", "other") == RunAs{30'001, 30'001, {}});
+  CHECK(user_of(*config, "h", "w") == RunAs{30'000, 30'000, {}});
+  CHECK_FALSE(user_of(Config(), "g", "w").has_value());
+  const auto refused = [](const std::string& entry) {
+    const auto bad = parse_config(R"({"listen":"127.0.0.1:0","users":[)" + entry + "]}");
+    REQUIRE_FALSE(bad.ok());
+    return bad.error().message;
+  };
+  CHECK(refused(R"({"workspace":"*","uid":999})") ==
+        "configuration: users[0].uid: 999 is a user of the system (below 1000): set \"allow_system_users\": true to "
+        "allow it");
+  CHECK(refused(R"({"workspace":"*","uid":2000,"gid":0})").starts_with("configuration: users[0].gid: 0 is root's"));
+  CHECK(refused(R"({"workspace":"*","uid":2000,"groups":[0]})").starts_with("configuration: users[0].groups: 0 is"));
+  CHECK(refused(R"({"workspace":"w","uid":2000})").starts_with("configuration: users[0].workspace: must be"));
+  CHECK(refused(R"({"workspace":"*"})").starts_with("configuration: users[0].uid: must be a user id"));
+  const auto root =
+      parse_config(R"({"listen":"127.0.0.1:0","allow_system_users":true,"users":[{"workspace":"*","uid":0}]})");
+  REQUIRE(root.ok());
+  CHECK(user_of(*root, "g", "w") == RunAs{});
+}
+
 TEST_CASE("an address that others can reach needs TLS or the word for a lab") {
   Config config;
   for (const char* listen : {"127.0.0.1:1", "[::1]:1", "localhost:0"}) {

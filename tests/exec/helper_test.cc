@@ -158,7 +158,7 @@ TEST_CASE("a tree is removed without following links, and never while something 
     CHECK(helper({"unmount", place / "job/a/b"}).output == "unmounted 0\n");
     CHECK(mounts_under(place.path()).empty());
   }
-  CHECK(helper({"remove", place / "job", place / "none"}).output == "removed 4\n");
+  CHECK(helper({"remove", place / "job", place / "none"}).output == "removed 4\nfiles 2\n");
   CHECK_FALSE(std::filesystem::exists(place / "job"));
   CHECK(read_text(outside / "keep") == "k");
   CHECK(code_of(helper({"remove", "relative"})) == Code::invalid_argument);

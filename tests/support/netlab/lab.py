@@ -76,7 +76,8 @@ class Lab:
             self.root = self.network.root
             # The hosts have a /tmp of their own; a copy is seen by all, and a rebuild does not change a running lab.
             self._copy_programs(bin_dir or os.path.join(build_directory(), "bin"))
-            shutil.copy(os.path.join(CHECKOUT, "examples", "data", "digits.csv"), self.root)
+            # Beside the programs: jobs see that directory wherever the lab is, but nothing else of /tmp and /var/tmp.
+            shutil.copy(os.path.join(CHECKOUT, "examples", "data", "digits.csv"), os.path.join(self.root, "bin"))
             self.network.add(["head", *self.nodes], head="head")
             self._write_config(fence, images, config or {})
             if nvml_gpus is not None:
@@ -114,7 +115,7 @@ class Lab:
             "state_dir": self.state_dir, "listen": self.controller, "insecure_lab": True,
             "storage": [{"account": "*", "local": self.storage}],
             "images": images or [{"image": TUTORIAL_IMAGE, "run": "host", "interpreter": "/usr/bin/python3",
-                                  "preparation": f'cp {self.root}/digits.csv "$AZ_BATCHAI_JOB_TEMP/"'}],
+                                  "preparation": f'cp {self.root}/bin/digits.csv "$AZ_BATCHAI_JOB_TEMP/"'}],
             "timing": self.timing,
         }
         if fence:
