@@ -142,7 +142,7 @@ Status write(const Arguments& arguments) {
   const auto finish = [&]() -> Result<std::uint64_t> {
     auto size = copy_frames(fd.get());
     if (!size) return size.error();
-    if (::fchmod(fd.get(), arguments.mode != 0 ? arguments.mode : 0666) != 0 || ::fsync(fd.get()) != 0 ||
+    if (::fchmod(fd.get(), arguments.mode != 0 ? arguments.mode : 0777) != 0 || ::fsync(fd.get()) != 0 ||
         ::renameat(directory, temporary.c_str(), directory, place->name.c_str()) != 0) {
       return system_error("cannot write " + arguments.words[1], errno);
     }

@@ -17,8 +17,8 @@
 //   (and
 //                                goes on with a new file of that name) until "finish\n" comes on stdin, then stops at
 //                                the end; the end of stdin without it stops at once
-//   write [--mode OCTAL] ROOT PATH   stdin is framed (write_frame, kFinishFrame): becomes PATH, atomically and durably,
-//   at the
+//   write [--mode OCTAL] ROOT PATH   stdin is framed (write_frame, kFinishFrame): becomes PATH (0777), atomically and
+//   durably, at the
 //                                finish frame; without one nothing is changed. Prints the size
 //   delete ROOT PATH             a file, link or empty directory
 //   remove DIRECTORY...          a whole tree of the agent's own (job temp); never follows links or enters mounts,

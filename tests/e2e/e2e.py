@@ -27,6 +27,7 @@ class World:
     """A lab with group g, workspace w, experiment x, cluster c, account a and share s."""
 
     def __init__(self, lab, target=None):
+        os.umask(0)  # what a test puts on the share, jobs may change: they run as a user of their own
         self.lab = lab
         self.target = len(lab.nodes) if target is None else target
         cli = lab.cli
