@@ -226,7 +226,7 @@ void place(Engine& e, const Placement& placement) {
     const Node& node = e.state.nodes.at(id);
     TY_CHECK(node.cluster == job.cluster && placeable(e.state, node));
     Holding holding{{job.id, job.attempt}, id, job.name, node.epoch, member++};
-    for (const Gpu& gpu : node.inventory.gpus) holding.gpu_uuids.push_back(gpu.uuid);
+    holding.gpu_uuids = gpus_to_give(node.inventory);
     holding.lease_ms = job.spec->recovery.lease_ms;
     holding.since_ms = e.now;
     job.last_nodes.push_back(node.name);

@@ -105,7 +105,7 @@ bool holds_nothing(const State& state, NodeId node) {
 bool placeable(const State& state, const Node& node) {
   const bool wanted = node.cluster ? node.state == NodeState::idle : node.state == NodeState::unassigned;
   if (!node.cluster && node.live.setup) return false;  // of the cluster it left: still being taken away
-  return wanted && node.live.reachable && node.live.seen && !node.live.strays &&
+  return wanted && in_service(node) && node.live.reachable && node.live.seen && !node.live.strays &&
          node.live.echoed_revision >= node.awaited_revision && node.live.fence_state != "running" &&
          holds_nothing(state, node.id);
 }

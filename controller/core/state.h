@@ -86,7 +86,12 @@ Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most)
 
 // Derived facts of one row, by the same rules as the indexes. Pure.
 bool holds_nothing(const State& state, NodeId node);
-bool placeable(const State& state, const Node& node);  // reachable, seen, holding nothing, idle or in no cluster
+bool placeable(const State& state, const Node& node);  // in service, seen, holding nothing, idle or in no cluster
+// Why nothing new is given to the node though it is there: it is drained, or a GPU of it is faulty (jobs take whole
+// nodes). Empty: it is in service.
+std::string out_of_service(const Node& node);
+bool in_service(const Node& node);
+std::vector<std::string> gpus_to_give(const Inventory& inventory);  // uuids
 bool current(const State& state,
              const Holding& holding);  // of its job's running attempt; otherwise an orphan or ending
 std::string path_of(const State& state, const Group& group);  // names as created, joined with "/"
