@@ -176,7 +176,8 @@ void assign(Engine&, const Assignment&);
 void advance(Engine&, NodeId);  // preparing -> idle, running -> idle, leaving -> unassigned, when they are due
 void retarget(Engine&, const Retarget&);
 void delete_cluster(Engine&, ClusterId, const std::string& why);
-void update_allocation(Engine&, ClusterId);  // resizing or steady; a deleted cluster without nodes vanishes
+std::vector<JobId> jobs_on(const State&, NodeId);  // whose present attempt is on it
+void update_allocation(Engine&, ClusterId);        // resizing or steady; a deleted cluster without nodes vanishes
 std::string subject_of(const State&, const Cluster&);
 
 // on_setup.cc: what clusters make of their nodes
@@ -185,6 +186,11 @@ void take_setup(Engine&, NodeId, const Report&);            // what a node says 
 bool is_set_up(const Node&);                                // the present run is done, or there is none
 void consider_setup(Engine&, NodeId);                       // failed: the node is unusable for a while
 void retry_setup(Engine&, NodeId, const std::string& why);  // REQUIRES: it is unusable
+
+// on_service.cc: nodes that are drained, and GPUs that are out of service
+void take_inventory(Engine&, NodeId, const Inventory& reported);
+void forget_missing_gpus(Engine&, NodeId);
+void drain(Engine&, NodeId, const std::string& why);
 
 // on_resource.cc: groups, workspaces, experiments vanish when they are deleted and empty
 void vanish_if_empty(Engine&, GroupId);
@@ -239,6 +245,9 @@ Result<Subject> apply(Engine&, const UpdateWorkspace&);
 Result<Subject> apply(Engine&, const CreateFileServer&);
 Result<Subject> apply(Engine&, const DeleteFileServer&);
 Result<Subject> apply(Engine&, const RepairNode&);
+Result<Subject> apply(Engine&, const DrainNode&);
+Result<Subject> apply(Engine&, const UndrainNode&);
+Result<Subject> apply(Engine&, const RecordNodeHealth&);
 
 // lookup.cc: names to ids; an error names what is missing and where.
 Result<GroupId> find_group(const State&, const std::string& name);

@@ -137,12 +137,27 @@ struct FenceNode {
 struct RepairNode {
   std::string node;
 };
+// Nothing new is placed on it until it is undrained. `requeue`: its jobs are stopped and queued again.
+struct DrainNode {
+  std::string node, why;
+  bool requeue = false;
+};
+struct UndrainNode {
+  std::string node;
+};
+// What a health check found. A node that failed it is drained.
+struct RecordNodeHealth {
+  std::string node;
+  bool passed = false;
+  std::string summary;
+  std::vector<NamedValue> figures;
+};
 
-using CommandBody =
-    std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment, DeleteExperiment,
-                 CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster, SubmitJob, TerminateJob, DeleteJob,
-                 CreateAccount, CreateShare, FenceNode, RepairNode, UpdateGroup, UpdateWorkspace, CreateFileServer,
-                 DeleteFileServer, DeleteShare, ForgetShare, NoteExec, RerunJob>;
+using CommandBody = std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment,
+                                 DeleteExperiment, CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster,
+                                 SubmitJob, TerminateJob, DeleteJob, CreateAccount, CreateShare, FenceNode, RepairNode,
+                                 UpdateGroup, UpdateWorkspace, CreateFileServer, DeleteFileServer, DeleteShare,
+                                 ForgetShare, NoteExec, RerunJob, DrainNode, UndrainNode, RecordNodeHealth>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 

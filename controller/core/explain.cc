@@ -47,7 +47,7 @@ std::size_t node_count(const State& state, ClusterId id) {
 std::string inventory_text(const State& state, const Cluster& cluster) {
   const std::string& vm_size = cluster.spec.vm_size;
   const std::string wanted = lower(vm_size);
-  std::size_t free = 0, unreachable = 0, held = 0, other = 0, taken = 0, coming = 0;
+  std::size_t free = 0, unreachable = 0, held = 0, other = 0, taken = 0, coming = 0, aside_count = 0;
   if (auto found = state.free_flavours.find(wanted); found != state.free_flavours.end()) free = found->second.size();
   for (const auto& [id, node] : state.nodes) {
     if (node.cluster) {
@@ -61,11 +61,14 @@ std::string inventory_text(const State& state, const Cluster& cluster) {
       ++unreachable;
     } else if (!holds_nothing(state, id) || node.live.setup) {
       ++held;
+    } else if (!in_service(node)) {
+      ++aside_count;
     }
   }
   std::string aside;
   if (unreachable != 0) append(aside, ", ", std::to_string(unreachable) + " unreachable");
   if (held != 0) append(aside, ", ", std::to_string(held) + " still cleaning up");
+  if (aside_count != 0) append(aside, ", ", std::to_string(aside_count) + " drained or with faulty GPUs");
   if (coming != 0) append(aside, ", ", std::to_string(coming) + " leaving other clusters");
   if (taken != 0) append(aside, ", ", std::to_string(taken) + " in other clusters");
   if (other != 0) append(aside, ", ", std::to_string(other) + " of other sizes");
@@ -116,14 +119,45 @@ std::string allocation_reason(const State& state, const Cluster& cluster) {
   return text;
 }
 
+// "2 drained: new memory modules", "n3 out of service: 1 of 4 GPUs: XID 79: ..."
+std::string out_of_service_text(const State& state, ClusterId id) {
+  std::size_t drained = 0, faulty = 0;
+  std::string why_drained, why_faulty;
+  for (NodeId member : state.cluster_nodes.at(id)) {
+    const Node& node = state.nodes.at(member);
+    if (node.state != NodeState::idle || !node.live.reachable || in_service(node)) continue;
+    if (node.drain) {
+      if (drained++ == 0) why_drained = node.drain->why;
+    } else if (faulty++ == 0) {
+      why_faulty = node.name + ": " + out_of_service(node);
+    }
+  }
+  std::string text;
+  if (drained != 0) text = std::to_string(drained) + " drained: " + why_drained;
+  if (faulty != 0) append(text, ", ", std::to_string(faulty) + " with faulty GPUs: " + why_faulty);
+  return text;
+}
+
+std::size_t out_of_service_count(const State& state, ClusterId id) {
+  const std::set<NodeId>& nodes = state.cluster_nodes.at(id);
+  return static_cast<std::size_t>(std::count_if(nodes.begin(), nodes.end(), [&](NodeId member) {
+    const Node& node = state.nodes.at(member);
+    return node.state == NodeState::idle && node.live.reachable && !in_service(node);
+  }));
+}
+
 // "2 idle, 1 running cifar_1, 1 preparing"
 std::string nodes_text(const State& state, ClusterId id) {
   const NodeCounts counts = counts_of(state, id);
   auto free = state.free_nodes.find(id);
   const std::size_t free_count = free == state.free_nodes.end() ? 0 : free->second.size();
   std::string text = std::to_string(free_count) + " idle";
-  if (counts.idle > free_count)
-    append(text, ", ", std::to_string(counts.idle - free_count) + " idle but not usable yet");
+  if (counts.idle > free_count) {
+    const std::size_t aside = out_of_service_count(state, id);
+    const std::size_t not_yet = counts.idle - std::min<std::size_t>(counts.idle, free_count + aside);
+    if (not_yet != 0) append(text, ", ", std::to_string(not_yet) + " idle but not usable yet");
+    append(text, ", ", out_of_service_text(state, id));
+  }
   if (counts.running != 0) {
     std::vector<std::string> names;
     if (auto jobs = state.active_jobs.find(id); jobs != state.active_jobs.end()) {
@@ -340,6 +374,7 @@ NodeView view(const State& state, const Node& node, TimeMs now_ms) {
   } else if (!node.live.seen) {
     out.note = "has not reported since the controller started";
   }
+  append(out.note, "; ", out_of_service(node));
   if (node.live.strays) append(out.note, "; ", "still runs something that was fenced or is of another database");
   if (!node.live.fence_state.empty()) append(out.note, "; ", "fence command " + node.live.fence_state);
   for (auto it = state.stuck.lower_bound({node.id, AttemptId{}}); it != state.stuck.end() && it->first.first == node.id;

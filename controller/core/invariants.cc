@@ -28,6 +28,8 @@ void check_holding(const State& state, const HoldingKey& key, const Holding& hol
   auto node = state.nodes.find(key.first);
   must(node != state.nodes.end(), "a holding's node exists", about);
   must(holding.node_epoch == node->second.epoch, "a holding belongs to the node's present epoch", about);
+  const std::optional<Drain>& drain = node->second.drain;
+  must(!drain || holding.since_ms <= drain->since_ms, "nothing is placed on a drained node", about);
   auto index = state.job_holdings.find(holding.id.job);
   must(index != state.job_holdings.end() && index->second.contains(key), "job_holdings lists every holding", about);
   auto job = state.jobs.find(holding.id.job);
@@ -72,6 +74,7 @@ void check_node(const State& state, const Node& node) {
   auto by_name = state.node_by_name.find(node.name);
   must(by_name != state.node_by_name.end() && by_name->second == node.id, "node_by_name", about);
   const bool free = placeable(state, node);
+  must(!node.drain || !node.drain->why.empty(), "a drained node says why", about);
   must(state.free_inventory.contains(node.id) == (free && !node.cluster), "free_inventory", about);
   if (!node.cluster) return;
   must(state.clusters.contains(*node.cluster), "a node's cluster exists", about);

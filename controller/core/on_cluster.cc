@@ -8,8 +8,6 @@ std::string subject_of(const State& state, const Cluster& cluster) {
   return "cluster:" + std::to_string(cluster.id.value) + " " + path_of(state, cluster);
 }
 
-namespace {
-
 std::vector<JobId> jobs_on(const State& state, NodeId id) {
   std::vector<JobId> jobs;
   for (auto it = state.holdings.lower_bound({id, AttemptId{}}); it != state.holdings.end() && it->first.first == id;
@@ -18,6 +16,8 @@ std::vector<JobId> jobs_on(const State& state, NodeId id) {
   }
   return jobs;
 }
+
+namespace {
 
 // Ends the attempts that a leaving node runs, as the cluster's option says.
 void end_jobs_on(Engine& e, NodeId id, const Cluster& cluster) {

@@ -230,10 +230,7 @@ void place(Engine& e, const Placement& placement) {
              (placeable(e.state, node) || (part > 0 && shared_units(e.state, node) >= part)));
     Holding holding{{job.id, job.attempt}, id, job.name, node.epoch, member++};
     holding.shared = part > 0;
-    if (holding.shared) holding.gpu_uuids = choose_gpus(e.state, node, part);
-    for (const Gpu& gpu : node.inventory.gpus) {
-      if (!holding.shared) holding.gpu_uuids.push_back(gpu.uuid);
-    }
+    holding.gpu_uuids = holding.shared ? choose_gpus(e.state, node, part) : gpus_to_give(node.inventory);
     holding.lease_ms = job.spec->recovery.lease_ms;
     holding.since_ms = e.now;
     job.last_nodes.push_back(node.name);

@@ -103,6 +103,7 @@ void new_epoch(Engine& e, NodeId id, const std::string& epoch) {
   node.live.echoed_revision = 0;
   node.live.setup.reset();
   node.live.sequence = 0;
+  forget_missing_gpus(e, id);
   fence(e, id, "rebooted");
   const std::uint64_t revision = e.bump(id);
   if (node.cluster) {
@@ -262,11 +263,7 @@ void on_report(Engine& e, const Report& report) {
   }
   heard_from(e, id);
   e.say(Acknowledge{report.node_name, report.epoch, report.sequence});
-  if (!(e.state.nodes.at(id).inventory == report.inventory)) {
-    e.edit(id).inventory = report.inventory;
-    e.note(subject_of(e.state.nodes.at(id)), "inventory changed", "");
-    e.wake_plan = true;
-  }
+  take_inventory(e, id, report.inventory);
   const Node& node = e.state.nodes.at(id);
   const bool foreign = !report.store_generation.empty() && report.store_generation != e.state.meta.store_generation;
   if (foreign || report.orders_revision > node.revision) {

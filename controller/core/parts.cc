@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "common/check.h"
 #include "controller/core/engine.h"
@@ -9,15 +10,15 @@
 namespace trainyard::core {
 
 std::uint32_t units_of(const Node& node) {
-  return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(node.inventory.gpus.size()));
+  return std::max<std::uint32_t>(1, count_to_give(node.inventory));
 }
 
 std::optional<std::uint32_t> most_gpus(const State& state, ClusterId cluster) {
   auto nodes = state.cluster_nodes.find(cluster);
   if (nodes == state.cluster_nodes.end()) return std::nullopt;
-  std::size_t most = 0;
-  for (NodeId node : nodes->second) most = std::max(most, state.nodes.at(node).inventory.gpus.size());
-  return static_cast<std::uint32_t>(most);
+  std::uint32_t most = 0;
+  for (NodeId node : nodes->second) most = std::max(most, count_to_give(state.nodes.at(node).inventory));
+  return most;
 }
 
 std::uint32_t units_of(const State& state, const Holding& holding) {
@@ -25,14 +26,17 @@ std::uint32_t units_of(const State& state, const Holding& holding) {
 }
 
 std::uint32_t shared_units(const State& state, const Node& node) {
-  if (!node.cluster || node.state != NodeState::running || !in_service(node)) return 0;
-  std::uint32_t held = 0;
+  const bool in_parts =
+      node.state == NodeState::running || (node.state == NodeState::idle && !in_service(node));  // a GPU is faulty
+  if (!node.cluster || node.drain || !in_parts || !answers(node)) return 0;
+  std::set<std::string> free;
+  for (std::string& uuid : gpus_to_give(node.inventory)) free.insert(std::move(uuid));
   for (auto it = state.holdings.lower_bound({node.id, AttemptId{}});
        it != state.holdings.end() && it->first.first == node.id; ++it) {
     if (!it->second.shared) return 0;
-    held += units_of(state, it->second);
+    for (const std::string& uuid : it->second.gpu_uuids) free.erase(uuid);
   }
-  return held < units_of(node) ? units_of(node) - held : 0;
+  return static_cast<std::uint32_t>(free.size());
 }
 
 namespace {
@@ -50,9 +54,13 @@ std::set<std::string> held_gpus(const State& state, NodeId node) {
 
 std::vector<std::string> choose_gpus(const State& state, const Node& node, std::uint32_t count) {
   const std::set<std::string> held = held_gpus(state, node.id);
+  const std::vector<std::string> give = gpus_to_give(node.inventory);
+  const auto is_free = [&](const Gpu& gpu) {
+    return !held.contains(gpu.uuid) && std::find(give.begin(), give.end(), gpu.uuid) != give.end();
+  };
   std::map<std::int32_t, std::vector<std::string>> near;  // what is free, by NUMA node
   for (const Gpu& gpu : node.inventory.gpus) {
-    if (!held.contains(gpu.uuid)) near[gpu.numa_node].push_back(gpu.uuid);
+    if (is_free(gpu)) near[gpu.numa_node].push_back(gpu.uuid);
   }
   // All near one memory, if that can be: there where the fewest are left over.
   const std::vector<std::string>* best = nullptr;
@@ -63,7 +71,7 @@ std::vector<std::string> choose_gpus(const State& state, const Node& node, std::
   if (best != nullptr) chosen.assign(best->begin(), best->begin() + count);
   for (const Gpu& gpu : node.inventory.gpus) {
     if (chosen.size() == count) break;
-    if (!held.contains(gpu.uuid)) chosen.push_back(gpu.uuid);
+    if (is_free(gpu)) chosen.push_back(gpu.uuid);
   }
   TY_CHECK(chosen.size() == count);
   return chosen;

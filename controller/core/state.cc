@@ -102,7 +102,7 @@ bool holds_nothing(const State& state, NodeId node) {
   return it == state.holdings.end() || it->first.first != node;
 }
 
-bool in_service(const Node& node) {
+bool answers(const Node& node) {
   return node.live.reachable && node.live.seen && !node.live.strays &&
          node.live.echoed_revision >= node.awaited_revision && node.live.fence_state != "running";
 }
@@ -110,7 +110,7 @@ bool in_service(const Node& node) {
 bool placeable(const State& state, const Node& node) {
   const bool wanted = node.cluster ? node.state == NodeState::idle : node.state == NodeState::unassigned;
   if (!node.cluster && node.live.setup) return false;  // of the cluster it left: still being taken away
-  return wanted && in_service(node) && holds_nothing(state, node.id);
+  return wanted && answers(node) && in_service(node) && holds_nothing(state, node.id);
 }
 
 std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& cluster) {

@@ -57,7 +57,7 @@ struct State {
   std::map<std::string, FileServerId> file_server_by_path;
   std::map<std::string, std::set<FileServerId>> node_file_servers;  // made by Trainyard, by the node's name
   std::map<ClusterId, std::set<NodeId>> cluster_nodes;
-  std::map<ClusterId, std::set<NodeId>> free_nodes;         // idle, reachable, seen, holding nothing: placeable now
+  std::map<ClusterId, std::set<NodeId>> free_nodes;  // idle, reachable, seen, holding nothing: placeable now
   // Running nodes of which jobs have parts only: units that are free of each.
   std::map<ClusterId, std::map<NodeId, std::uint32_t>> shared_nodes;
   std::set<NodeId> free_inventory;                          // in no cluster, reachable, seen, holding nothing
@@ -98,15 +98,23 @@ Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most)
 
 // Derived facts of one row, by the same rules as the indexes. Pure.
 bool holds_nothing(const State& state, NodeId node);
-bool placeable(const State& state, const Node& node);  // reachable, seen, holding nothing, idle or in no cluster
-// What can be given away of a node: its GPUs, or 1 when it has none.
+bool answers(const Node& node);  // it is there, and knows what is its
+// In service, answering, holding nothing, idle or in no cluster: for a job of whole nodes.
+bool placeable(const State& state, const Node& node);
+// Why nothing new is given to the node though it is there: it is drained, or a GPU of it is faulty (jobs of whole nodes
+// do without it then; those of parts get its other GPUs). Empty: it is in service.
+std::string out_of_service(const Node& node);
+bool in_service(const Node& node);
+std::vector<std::string> gpus_to_give(const Inventory& inventory);  // uuids
+std::uint32_t count_to_give(const Inventory& inventory);            // of them
+// What can be given away of a node: its GPUs that are to give, or 1 when there are none.
 std::uint32_t units_of(const Node& node);
-// GPUs of the cluster's node that has the most; nothing: it has no node, so nobody knows.
+// GPUs of the cluster's node that has the most to give; nothing: it has no node, so nobody knows.
 std::optional<std::uint32_t> most_gpus(const State& state, ClusterId cluster);
 std::uint32_t units_of(const State& state, const Holding& holding);
-// Units that a job which takes parts of nodes may have of it now, beside the jobs that have parts of it.
+// Units that a job which takes parts of nodes may have of it now, beside the jobs that have parts of it. Not of a node
+// that is free as a whole: see placeable.
 std::uint32_t shared_units(const State& state, const Node& node);
-bool in_service(const Node& node);  // may be given anything new at all
 bool current(const State& state,
              const Holding& holding);  // of its job's running attempt; otherwise an orphan or ending
 std::string path_of(const State& state, const Group& group);  // names as created, joined with "/"

@@ -33,9 +33,9 @@ End end_of(const State& state, const Job& job, TimeMs now_ms, Belief belief) {
   return {job.started_ms + total_ms, expected.firm};
 }
 
-// Nodes that leave the cluster, or cannot be reached, do not come free for it.
+// Nodes that leave the cluster, are drained or cannot be reached do not come free for it.
 bool stays(const Cluster& cluster, const core::Node& node) {
-  return node.cluster == cluster.id && node.live.reachable &&
+  return node.cluster == cluster.id && node.live.reachable && !node.drain &&
          (node.state == core::NodeState::running || node.state == core::NodeState::idle);
 }
 
@@ -127,7 +127,10 @@ class Queue {
   }
 
   void add(const core::Node& node, std::uint32_t free) {
-    x_future.add(node.id, core::units_of(node), free, !node.inventory.gpus.empty());
+    const auto given = core::count_to_give(node.inventory) == 0 ? Future::Given::whole_only
+                       : core::in_service(node)                 ? Future::Given::both
+                                                                : Future::Given::parts_only;
+    x_future.add(node.id, core::units_of(node), free, given);
   }
 
   // What runs, and when it ends.
@@ -177,12 +180,13 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   const auto waiting = state.queues.find(cluster.id);
   if (waiting == state.queues.end()) return placements;
   Queue queue(state, cluster, now_ms, Belief::plan, withdrawn);
+  if (!queue.future().anything_free()) return placements;
   Order order(state, waiting->second, instead);
-  const auto most_gpus = core::most_gpus(state, cluster.id);
+  const Supply supply = supply_of(state, cluster);
   std::uint32_t promised = 0, looked_at = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
     if (!queue.future().anything_free() || looked_at == settings.depth) break;
-    if (!possible(cluster, *job, most_gpus)) continue;  // not before a resize: passed over
+    if (!possible(supply, *job)) continue;  // not before a resize: passed over
     if (promised > 0) ++looked_at;
     std::vector<NodeId> nodes;
     if (promised < settings.reservations) {
@@ -201,9 +205,26 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   return placements;
 }
 
-bool possible(const Cluster& cluster, const Job& job, std::optional<std::uint32_t> most_gpus) {
+Supply supply_of(const State& state, const Cluster& cluster) {
+  std::uint32_t drained = 0, faulty = 0;
+  if (const auto nodes = state.cluster_nodes.find(cluster.id); nodes != state.cluster_nodes.end()) {
+    for (const NodeId id : nodes->second) {
+      const core::Node& node = state.nodes.at(id);
+      if (node.drain) {
+        ++drained;
+      } else if (!core::in_service(node)) {
+        ++faulty;
+      }
+    }
+  }
+  const auto without = [](std::uint32_t all, std::uint32_t some) { return all - std::min(all, some); };
+  const std::uint32_t capacity = core::capacity_of(cluster.spec);
+  return {without(capacity, drained + faulty), without(capacity, drained), core::most_gpus(state, cluster.id)};
+}
+
+bool possible(const Supply& supply, const Job& job) {
   const std::uint32_t part = job.spec->gpus_per_node;
-  return job.spec->node_count <= core::capacity_of(cluster.spec) && most_gpus.value_or(part) >= part;
+  return job.spec->node_count <= (part == 0 ? supply.whole : supply.shared) && supply.most_gpus.value_or(part) >= part;
 }
 
 Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief) {
@@ -212,14 +233,14 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
   const auto cluster = state.clusters.find(job.cluster);
   const auto waiting = state.queues.find(job.cluster);
   if (cluster == state.clusters.end() || waiting == state.queues.end()) return result;
-  const auto most_gpus = core::most_gpus(state, job.cluster);
-  if (!possible(cluster->second, job, most_gpus)) return result;
+  const Supply supply = supply_of(state, cluster->second);
+  if (!possible(supply, job)) return result;
   const std::set<NodeId> none;
   Queue queue(state, cluster->second, now_ms, belief, none);
   std::vector<TimeMs> others;
   for (const core::QueueKey& key : waiting->second) {
     const Job& other = state.jobs.at(key.job);
-    if (!possible(cluster->second, other, most_gpus)) continue;
+    if (!possible(supply, other)) continue;
     const TimeMs start_ms = queue.promise(other).start_ms;
     if (other.id == job.id) result.start_ms = start_ms;
     if (start_ms == Future::kNever || other.id == job.id) break;

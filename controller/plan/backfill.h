@@ -39,8 +39,14 @@ Expected expected_duration(const core::State& state, const core::Job& job, Belie
 // What it needs of the nodes.
 Shape shape_of(const core::Job& job);
 
-// Whether the job could ever start with the cluster's scale settings, and its nodes' GPUs (core::most_gpus).
-bool possible(const core::Cluster& cluster, const core::Job& job, std::optional<std::uint32_t> most_gpus);
+// What the cluster could have at most, however long one waits.
+struct Supply {
+  std::uint32_t whole = 0, shared = 0;  // nodes for jobs of whole nodes, and of parts: without those out of service
+  std::optional<std::uint32_t> most_gpus;
+};
+Supply supply_of(const core::State& state, const core::Cluster& cluster);
+// Whether the job can start before the cluster is resized, or a node is put back into service.
+bool possible(const Supply& supply, const core::Job& job);
 
 // The placements of one cluster's queue, on its nodes but those that it gives back. With `instead` as if the queued job
 // of that id were this one.

@@ -16,11 +16,11 @@ TimeMs end_of(TimeMs from_ms, DurationMs duration_ms) {
 
 }  // namespace
 
-void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, bool parts) {
+void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, Given given) {
   TY_CHECK(free <= whole);
   TY_CHECK(!contains(node));
   x_lines.insert(x_lines.begin() + static_cast<std::ptrdiff_t>(index_of(node)),
-                 Line{node, whole, parts, {{x_now_ms, free}}});
+                 Line{node, whole, given, {{x_now_ms, free}}});
   if (free > 0) x_open.insert({free, node});
 }
 

@@ -37,8 +37,10 @@ class Future {
 
   explicit Future(TimeMs now_ms) : x_now_ms(now_ms) {}
 
-  // Without `parts` it is given whole or not at all. REQUIRES: the node is new and `free` <= `whole`
-  void add(NodeId node, std::uint32_t whole, std::uint32_t free, bool parts = true);
+  // How a node may be given.
+  enum class Given { both, whole_only, parts_only };
+  // REQUIRES: the node is new and `free` <= `whole`
+  void add(NodeId node, std::uint32_t whole, std::uint32_t free, Given given = Given::both);
   bool contains(NodeId node) const;
   // So much more of it is free from then on; before now counts as now. Not `firm`: nobody said how long it takes, and
   // `at_ms` is only the limit that everything has.
@@ -67,7 +69,7 @@ class Future {
   struct Line {
     NodeId node;
     std::uint32_t whole = 1;
-    bool parts = true;
+    Given given = Given::both;
     std::vector<Step> steps;
   };
   // A shape and time that did not fit now: neither does anything that asks for as much.
@@ -81,8 +83,9 @@ class Future {
   const Line& line_of(NodeId node) const;
   // What the shape takes of the node; more than it has where that cannot be.
   static std::uint32_t units_on(const Line& line, Shape shape) {
-    if (shape.units == 0) return line.whole;
-    return line.parts ? shape.units : line.whole + 1;
+    const bool wrong = line.given == (shape.units == 0 ? Given::parts_only : Given::whole_only);
+    if (wrong) return line.whole + 1;
+    return shape.units == 0 ? line.whole : shape.units;
   }
   // From when on, not before `from_ms`, the line has that much for so long.
   static TimeMs earliest_on(const Line& line, std::uint32_t units, TimeMs from_ms, DurationMs duration_ms);

@@ -19,8 +19,9 @@ std::string lower(std::string text) {
   return text;
 }
 
+// It is of no use to a job that waits.
 bool is_broken(const Node& node) {
-  return !node.live.reachable || node.state == NodeState::unusable;
+  return !node.live.reachable || node.state == NodeState::unusable || !core::in_service(node);
 }
 
 // What withdrawing a node costs: nothing, or a gang, cheapest first.

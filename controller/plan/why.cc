@@ -63,6 +63,7 @@ Job changed(const Job& job, Change change) {
 
 const char* kind_of(const State& state, const Node& node) {
   if (!node.live.reachable || !node.live.seen) return "unreachable";
+  if (node.drain) return "drained";
   switch (node.state) {
     case NodeState::running:
       return "busy";
@@ -74,7 +75,8 @@ const char* kind_of(const State& state, const Node& node) {
       return "unusable";
     case NodeState::idle:
     case NodeState::unassigned:
-      return core::placeable(state, node) ? "" : "cleaning";
+      if (core::placeable(state, node)) return "";
+      return core::in_service(node) ? "cleaning" : "faulty";
   }
   return "";
 }
@@ -93,7 +95,8 @@ std::string until_text(const State& state, const Cluster& cluster, TimeMs now_ms
 }
 
 std::vector<Obstacle> obstacles_of(const State& state, const Cluster& cluster, TimeMs now_ms) {
-  constexpr const char* kKinds[] = {"busy", "cleaning", "preparing", "leaving", "unusable", "unreachable"};
+  constexpr const char* kKinds[] = {"busy",     "cleaning", "preparing", "leaving",
+                                    "unusable", "drained",  "faulty",    "unreachable"};
   std::map<std::string, std::uint32_t> counts;
   std::uint32_t all = 0;
   if (const auto nodes = state.cluster_nodes.find(cluster.id); nodes != state.cluster_nodes.end()) {
@@ -104,7 +107,9 @@ std::vector<Obstacle> obstacles_of(const State& state, const Cluster& cluster, T
   for (const char* kind : kKinds) {
     const auto count = counts.find(kind);
     if (count == counts.end()) continue;
-    std::string text = are(count->second) + (std::string(kind) == "cleaning" ? "being cleaned up" : kind);
+    std::string text = are(count->second) + (std::string(kind) == "cleaning" ? "being cleaned up"
+                                             : std::string(kind) == "faulty" ? "without one of their GPUs"
+                                                                             : kind);
     if (std::string(kind) == "busy") text += until_text(state, cluster, now_ms);
     obstacles.push_back({kind, count->second, std::move(text)});
   }
@@ -220,7 +225,7 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
     if (key <= core::queue_key(job)) ++result.position;
   }
   result.obstacles = obstacles_of(state, cluster, now_ms);
-  result.possible = possible(cluster, job, core::most_gpus(state, cluster.id));
+  result.possible = possible(supply_of(state, cluster), job);
   if (const std::uint32_t capacity = core::capacity_of(cluster.spec); result.needs > capacity) {
     Relaxation larger;
     larger.kind = Relaxation::Kind::larger_cluster;

@@ -12,7 +12,7 @@ namespace trainyard::plan {
 
 // So many nodes of the cluster do not help the job now, because of this.
 struct Obstacle {
-  std::string code;  // busy, preparing, leaving, unusable, unreachable, cleaning, promised, missing
+  std::string code;  // busy, cleaning, preparing, leaving, unusable, drained, faulty, unreachable, missing, promised
   std::uint32_t nodes = 0;
   std::string text;  // "3 are busy until about 14:20"
 };

@@ -61,6 +61,14 @@ TEST_CASE("a gang of parts gets its GPUs on different nodes, all or none") {
   CHECK(places("nodes 2x4\nqueued a 1x3\nqueued b 2x2\nqueued c 1x1 limit 5") == "a:n1 c:n1");
 }
 
+TEST_CASE("a node with a faulty GPU is no whole node, but its other GPUs are given; a drained one is not") {
+  CHECK(places("nodes 2x4\nfaulty 1\nqueued a 1\nqueued b 1\nqueued c 1x3\nqueued d 1x1") == "a:n1 c:n2");
+  CHECK(places("nodes 2x4\ndrained 1\nqueued a 1\nqueued b 1x1") == "a:n1");
+  // Who needs what is out of service does not hold up the others.
+  CHECK(places("nodes 2x4\ndrained 1\nqueued a 2\nqueued b 1") == "b:n1");
+  CHECK(places("nodes 2x4\nfaulty 1\nqueued a 1x4\nqueued b 1x4\nqueued c 1x3") == "a:n1 c:n2");
+}
+
 TEST_CASE("a part that no node has is passed over") {
   CHECK(places("nodes 2x4\nqueued a 1x5\nqueued b 1x4") == "b:n1");
   CHECK(places("nodes 2\nqueued a 1x2\nqueued b 1") == "b:n1");

@@ -119,8 +119,12 @@ State scene(const std::string& text) {
     if (kind == "nodes") {
       const auto [nodes, gpus] = counts(words);
       b.add_nodes(static_cast<int>(nodes), static_cast<int>(gpus));
-    } else if (kind == "cut" && words >> count) {
-      for (auto node = b.state.nodes.rbegin(); count > 0; ++node, --count) node->second.live.reachable = false;
+    } else if ((kind == "cut" || kind == "drained" || kind == "faulty") && words >> count) {
+      for (auto node = b.state.nodes.rbegin(); count > 0; ++node, --count) {
+        if (kind == "cut") node->second.live.reachable = false;
+        if (kind == "drained") node->second.drain = Drain{"disks", "carol", kSceneNow};
+        if (kind == "faulty") node->second.inventory.gpus.at(0).fault = "XID 79";
+      }
     } else {
       TY_CHECK(kind == "runs" || kind == "queued" || kind == "done");
       b.add_job(kind, words);

@@ -6,6 +6,8 @@
 //   queued b 4 limit 60 high        in this order; without a limit: the one that every job has
 //   done c 1 took 20 run.sh         a job that succeeded; a last word is the job's script
 //   cut 1                           so many of the free nodes are unreachable
+//   drained 1                       ... are drained
+//   faulty 1                        ... have one faulty GPU
 //
 // starts(text) = names of the jobs that the plan starts, in its order, joined by blanks. places(text) = the same with
 // their nodes: "b:n1,n2 c:n1".

@@ -138,6 +138,17 @@ void Users::one_thing() {
   }
   if (draw < 890) return share_comes_and_goes();
   if (draw < 895) return ask(core::NoteExec{some_job(), "n0001", "ls"});
+  if (draw < 915) return drain_or_undrain();
+}
+
+// Few at a time: the clusters must go on.
+void Users::drain_or_undrain() {
+  const std::string node = fmt::format("n{:04}", x_random.below(x_world.options.nodes));
+  if (x_random.chance(200)) return ask(core::RecordNodeHealth{node, x_random.chance(500), "checked", {}});
+  if (x_random.chance(400)) return ask(core::DrainNode{node, "to be looked at", x_random.chance(500)});
+  for (const auto& [id, row] : x_controller.disk().nodes) {
+    if (row.drain && x_random.chance(700)) ask(core::UndrainNode{row.name});
+  }
 }
 
 // A share that jobs mount now and then. Its delete goes in two steps; who removes the files may die in between.
@@ -260,6 +271,9 @@ void Users::come_to_an_end() {
   // Not before the last of what they asked is answered: a termination must not overtake its job.
   if (x_unanswered > 0) return x_world.after(500, [this] { come_to_an_end(); });
   x_ended = true;
+  for (const auto& [id, row] : x_controller.disk().nodes) {
+    if (row.drain) ask(core::UndrainNode{row.name});
+  }
   for (const ClusterPlan& plan : x_clusters) {
     ask(core::ResizeCluster{ref_of(plan), plan.nodes, core::DeallocationOption::requeue});
   }

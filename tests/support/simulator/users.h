@@ -51,6 +51,7 @@ class Users {
   void submit();
   void rerun();
   void something_impossible();
+  void drain_or_undrain();
   void something_again();
   core::JobRef some_job();
   void rescale();
