@@ -94,9 +94,15 @@ Json directories_out(const v1::JobSpec& spec) {
 Json receipts_of(const v1::Job& job) {
   Json out = Json::array();
   for (const auto& item : job.receipts()) {
+    Json parts = Json::array();
+    for (const auto& part : item.parts()) {
+      parts.push_back(
+          {{"count", part.count()}, {"tookMs", TimeUtil::DurationToMilliseconds(part.took())}, {"what", part.what()}});
+    }
     out.push_back({{"directoriesRemoved", item.directories_removed()},
                    {"mountsRemoved", item.mounts_removed()},
                    {"node", item.node()},
+                   {"parts", parts},
                    {"processesKilled", item.processes_killed()},
                    {"tookMs", TimeUtil::DurationToMilliseconds(item.took())}});
   }
@@ -155,6 +161,7 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["id"] = item.id().empty() ? arm_id(item.resource_group(), item.workspace()) + "/experiments/" +
                                       item.experiment() + "/jobs/" + item.name()
                                 : item.id();
+  out["imageDigest"] = or_null(item.image_digest());
   out["jobOutputDirectoryPathSegment"] = or_null(item.job_output_directory_path_segment());
   out["name"] = item.name();
   out["nodes"] = Json(std::vector<std::string>(item.nodes().begin(), item.nodes().end()));

@@ -140,7 +140,8 @@ Status container_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   const std::pair<std::string, const std::string*> texts[] = {
       {registry + "image", &message.image()},
       {registry + "serverUrl", &message.image_server_url()},
-      {registry + "credentials.username", &message.image_user_name()}};
+      {registry + "credentials.username", &message.image_user_name()},
+      {registry + "credentials.password", &message.image_password()}};
   for (const auto& [field, text] : texts) {
     if (const Status status = check_text(field, *text); !status) return status;
     if (!text->empty() && message.image().empty()) return invalid(registry + "image", "is missing");
@@ -151,6 +152,10 @@ Status container_from_proto(const v1::JobSpec& message, JobSpec& spec) {
       return invalid("containerSettings.shmSize",
                      fmt::format("\"{}\" is not a size like \"512m\" or \"8g\"", message.shm_size().substr(0, 20)));
     }
+  }
+  if (!message.image_password().empty()) {
+    if (message.image_user_name().empty()) return invalid(registry + "credentials.username", "is missing");
+    spec.credentials.push_back({kRegistryCredential, {}});  // sealed by whoever has the vault
   }
   spec.image = message.image();
   spec.container = {message.image_server_url(), message.image_user_name(), message.shm_size()};
@@ -453,9 +458,16 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     out.set_mounts_removed(receipt.mounts_removed);
     out.set_directories_removed(receipt.directories_removed);
     set_duration(receipt.took_ms, *out.mutable_took());
+    for (const CleanupPart& part : receipt.parts) {
+      auto& piece = *out.add_parts();
+      piece.set_what(part.what);
+      piece.set_count(part.count);
+      set_duration(part.took_ms, *piece.mutable_took());
+    }
   }
   for (const std::string& warning : row.warnings) message.add_warnings(warning);
   message.set_rerun_of(row.rerun_of);
+  message.set_image_digest(row.image_digest);
 }
 
 void to_proto(const FileShareMount& mount, v1::AzureFileShare& message) {

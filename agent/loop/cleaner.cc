@@ -13,6 +13,7 @@
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
 #include "agent/exec/shim.h"
+#include "agent/loop/container_call.h"
 #include "agent/volumes/helper.h"
 
 namespace trainyard::agent {
@@ -111,13 +112,27 @@ void Cleaner::end_shims() {
 // now, with every shim gone, empty means empty.
 void Cleaner::make_sure_of_empty() {
   const Cgroup all(x_place.cgroup);
-  if (!all.exists() || !all.populated()) return ship_logs();
+  if (!all.exists() || !all.populated()) return remove_container();
   const auto found = static_cast<std::uint32_t>(Cgroup(x_place.job_cgroup()).pids().size());
   x_receipt.processes_killed = std::max(x_receipt.processes_killed, found);
   all.kill();
   wait_empty(x_context.io, all, kKillPatienceMs, [self = shared_from_this()](bool empty) {
     if (!empty) self->x_say("processes do not die; killing again");
     self->make_sure_of_empty();
+  });
+}
+
+// Before the unmounting: an engine may keep the job's mounts in its container. One that does not answer must not keep
+// the node: nothing of the job runs any more.
+void Cleaner::remove_container() {
+  if (!path_exists(x_place.marker("container"))) return ship_logs();
+  const TimeMs begun_ms = boottime_ms();
+  trainyard::agent::remove_container(x_context, x_place, [self = shared_from_this(), begun_ms](int count) {
+    if (count < 0) self->x_say("the job's container is left in the engine's store until the agent starts next");
+    if (count > 0) {
+      self->x_receipt.parts.push_back({"containers", static_cast<std::uint64_t>(count), boottime_ms() - begun_ms});
+    }
+    self->ship_logs();
   });
 }
 

@@ -31,6 +31,7 @@ class Cleaner : public std::enable_shared_from_this<Cleaner> {
   void kill_all();
   void end_shims();
   void make_sure_of_empty();
+  void remove_container();
   void ship_logs();
   void remove_shared_temp();
   void unmount();

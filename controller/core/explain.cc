@@ -260,8 +260,13 @@ std::string why_queued(const State& state, const Job& job) {
            (cluster.spec.auto_scale ? "maximum" : "target") + " is " + std::to_string(target) +
            ": it can never start until the cluster is resized";
   }
-  std::string text =
-      "needs " + count_of(need, "idle node") + " of " + cluster.name + "; " + nodes_text(state, cluster.id);
+  std::string text;
+  if (!job.mapping.container_image.empty() && need > container_capacity(state, cluster)) {
+    const std::string why = why_no_containers(state, cluster);
+    text = "runs in a container, which " + count_of(container_capacity(state, cluster), "node") + " of " +
+           cluster.name + " can" + (why.empty() ? "" : " (" + why + ")") + "; ";
+  }
+  text += "needs " + count_of(need, "idle node") + " of " + cluster.name + "; " + nodes_text(state, cluster.id);
   append(text, "; ", behind_text(state, job, target));
   if (node_count(state, cluster.id) < target_of(cluster)) append(text, "; ", allocation_reason(state, cluster));
   if (job.attempt > 0) append(text, "; ", "attempt " + std::to_string(job.attempt) + " ended: " + job.cause.message);

@@ -390,6 +390,13 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
   const Cluster& cluster = state.clusters.at(*cluster_id);
   if (cluster.deleting) return being_deleted("cluster " + cluster.name);
   if (c.spec.node_count == 0) return Error{Code::invalid_argument, "properties.nodeCount must be at least 1"};
+  if (const std::string why = why_no_containers(state, cluster); !c.mapping.container_image.empty() && !why.empty()) {
+    return Error{Code::failed_precondition, "image " + c.spec.image +
+                                                " would run in a container, but no node of cluster " + cluster.name +
+                                                " runs containers (" + why +
+                                                "): the operator must install docker or podman there, or map the image "
+                                                "to the host"};
+  }
   auto volumes = resolve_volumes(state, c.spec);
   if (!volumes.ok()) return volumes.error();
 

@@ -1,5 +1,6 @@
 #include "controller/plan/plan.h"
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -29,6 +30,13 @@ void place(const State& state, const Cluster& cluster, const std::set<NodeId>& w
     const Job& job = state.jobs.at(key.job);
     const std::uint32_t need = job.spec->node_count;
     if (need > core::capacity_of(cluster.spec)) continue;  // can never start until a resize: passed over
+    if (!job.mapping.container_image.empty()) {
+      if (need > core::container_capacity(state, cluster)) continue;  // nor this one, until nodes get a runtime
+      // Those that can run it come first, in their order.
+      const auto able = std::stable_partition(
+          next, nodes.end(), [&](NodeId node) { return state.nodes.at(node).inventory.runs_containers(); });
+      if (need > static_cast<std::size_t>(able - next)) return;
+    }
     if (need > static_cast<std::size_t>(nodes.end() - next)) return;
     plan.placements.push_back({job.id, {next, next + need}});
     next += need;
