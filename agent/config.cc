@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -46,6 +47,12 @@ void apply(const std::string& key, const json& value, Config& config) {
   if (key == "process_limit") return value.get_to(config.process_limit), void();
   if (key == "log_limit_mb") return value.get_to(config.log_limit_mb), void();
   if (key == "isolation") return value.get_to(config.isolation), void();
+  if (key == "container_runtime") return value.get_to(config.container_runtime), void();
+  if (key == "container_socket") return value.get_to(config.container_socket), void();
+  if (key == "container_auth_file") return value.get_to(config.container_auth_file), void();
+  if (key == "container_image_dir") return value.get_to(config.container_image_dir), void();
+  if (key == "image_cache_gb") return value.get_to(config.image_cache_gb), void();
+  if (key == "image_pull_limit_ms") return value.get_to(config.image_pull_limit_ms), void();
   if (key == "insecure_lab") return value.get_to(config.insecure_lab), void();
   if (key == "heartbeat_ms") return value.get_to(config.heartbeat_ms), void();
   if (key == "reconnect_max_ms") return value.get_to(config.reconnect_max_ms), void();
@@ -73,6 +80,22 @@ Status check_storage(const Config& config) {
       directory.find("..") != std::string::npos) {
     return bad("file_server_directory '" + directory +
                "' must be an absolute path of A-Z a-z 0-9 . _ - and / that does not end with /, e.g. /srv/trainyard");
+  }
+  return {};
+}
+
+Status check_containers(const Config& config) {
+  static const char* const kinds[] = {"auto", "docker", "podman", "enroot", "apptainer", "charliecloud", "none"};
+  if (std::find(std::begin(kinds), std::end(kinds), config.container_runtime) == std::end(kinds)) {
+    return bad("container_runtime '" + config.container_runtime +
+               "' must be auto, docker, podman, enroot, apptainer, charliecloud or none");
+  }
+  if (!config.container_socket.empty() && config.container_runtime != "docker" &&
+      config.container_runtime != "podman") {
+    return bad("container_socket is of an engine: set container_runtime to docker or podman");
+  }
+  if (config.image_cache_gb < 0 || config.image_pull_limit_ms < 1'000) {
+    return bad("image_cache_gb must not be below 0 (no limit), image_pull_limit_ms not below 1000");
   }
   return {};
 }
@@ -107,6 +130,7 @@ Status check_config(const Config& config) {
       return bad("spool_dir, work_dir and run_dir must be absolute: '" + directory + "'");
   }
   if (auto checked = check_storage(config); !checked) return checked;
+  if (auto checked = check_containers(config); !checked) return checked;
   if (config.cgroup_parent.empty() || config.cgroup_parent.find("..") != std::string::npos) {
     return bad("cgroup_parent must name a cgroup below the root, e.g. trainyard");
   }

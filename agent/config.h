@@ -38,6 +38,13 @@ struct Config {
   // How jobs are kept from the machine and from each other: "full" (namespaces of their own, few capabilities), "user"
   // (where namespaces are not permitted) or "none". Whom they run as is the controller's word in any case.
   std::string isolation = "full";
+  // What runs containers: auto (the first of docker, podman, enroot, apptainer and charliecloud that is there), one of
+  // these, or none. The socket of an engine; its own configuration says which registries it trusts.
+  std::string container_runtime = "auto", container_socket;
+  std::string container_auth_file;               // of docker's form: for images of jobs that bring no credentials
+  std::string container_image_dir;               // of charliecloud, enroot and apptainer; default: images in spool_dir
+  std::int64_t image_cache_gb = 0;               // of images pulled for jobs, as far as no job uses them; 0: no limit
+  DurationMs image_pull_limit_ms = 20 * 60'000;  // below the controller's prepare_limit_ms
   TlsFiles tls;
   bool insecure_lab = false;
   DurationMs heartbeat_ms = 5'000;

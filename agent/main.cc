@@ -21,12 +21,14 @@
 #include <vector>
 
 #include "agent/config.h"
+#include "agent/containers/request.h"
 #include "agent/doctor/doctor.h"
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
 #include "agent/loop/agent_loop.h"
 #include "agent/loop/ganesha.h"
 #include "agent/probe/inventory.h"
+#include "agent/volumes/helper.h"
 #include "agent/volumes/helper_main.h"
 
 namespace trainyard::agent {
@@ -154,7 +156,8 @@ Status make_parents(const std::string& path) {
 // What the agent starts, and does not start without. The helper may also be the agent itself.
 std::vector<std::string> small_programs(const std::string& directory) {
   std::vector<std::string> paths;
-  for (const char* name : {"shim", "rsh", "tasks", "exec", "gpus"}) paths.push_back(directory + "/trainyard-" + name);
+  for (const char* name : {"shim", "rsh", "tasks", "exec", "gpus", "container"})
+    paths.push_back(directory + "/trainyard-" + name);
   return paths;
 }
 
@@ -168,11 +171,13 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   context.work_dir = config.work_dir;
   context.run_dir = config.run_dir;
   context.cgroup_base = *root + "/" + config.cgroup_parent;
+  context.cgroup_parent = config.cgroup_parent;
   context.shim_program = *programs + "/trainyard-shim";
   context.rsh_program = *programs + "/trainyard-rsh";
   context.exec_program = *programs + "/trainyard-exec";
   context.tasks_program = *programs + "/trainyard-tasks";
   context.gpus_program = *programs + "/trainyard-gpus";
+  context.container_program = *programs + "/trainyard-container";
   context.helper_argv = {*programs + "/trainyard-helper"};
   context.isolation = config.isolation == "full"   ? Isolation::full
                       : config.isolation == "user" ? Isolation::user
@@ -211,6 +216,46 @@ void probe_storage(const Config& config, ExecutorContext& context, Inventory& in
   spdlog::info("storage node: {}, files in {}", inventory.file_server_software, config.file_server_directory);
 }
 
+// Of this agent's groups in v1, which all agents of a machine (there are several in tests) may see: by node and spool.
+std::string group_prefix(const Config& config) {
+  std::uint32_t hash = 2166136261U;  // FNV-1a
+  for (const char c : config.spool_dir) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
+  std::string prefix = fmt::format("{}-{}-{:08x}-", config.cgroup_parent, config.node_name, hash);
+  std::replace(prefix.begin(), prefix.end(), '/', '-');
+  return prefix;
+}
+
+// A node without a container runtime is one for jobs without an image all the same. The program that asks has its own
+// deadlines; the loop does not run yet.
+void probe_containers(const Config& config, ExecutorContext& context, Inventory& inventory) {
+  RuntimeSettings& settings = context.containers;
+  settings = {
+      .kind = config.container_runtime,
+      .socket = config.container_socket,
+      .auth_file = config.container_auth_file,
+      .image_directory = config.container_image_dir.empty() ? config.spool_dir + "/images" : config.container_image_dir,
+      .record = config.spool_dir + "/pulled",
+      .cache_bytes = static_cast<std::uint64_t>(config.image_cache_gb) * 1'000'000'000,
+      .pull_limit_ms = config.image_pull_limit_ms,
+      .owner = group_prefix(config)};
+  FoundRuntime found{"none", {}, {}, "nothing runs containers"};
+  boost::asio::io_context io(1);
+  run_helper(io, {context.container_program, "probe"}, line_of({{"settings", settings}, {"request", nullptr}}), 30'000,
+             [&](const HelperResult& result) {
+               const auto answer = nlohmann::json::parse(result.output, nullptr, false);
+               if (answer.is_object() && answer.contains("result")) {
+                 found = answer["result"].get<FoundRuntime>();
+               } else {
+                 found.why = "the container runtime does not answer: " + result.error;
+               }
+             });
+  io.run();
+  settings.kind = found.why.empty() ? found.kind : "none";
+  settings.socket = found.socket;
+  inventory.container_runtime = found.why.empty() ? found.kind + " " + found.version : "none: " + found.why;
+  spdlog::info("containers: {}", inventory.container_runtime);
+}
+
 bool is_in_memory(const std::string& path) {
   struct statfs status {};
   return ::statfs(path.c_str(), &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
@@ -231,15 +276,6 @@ LimitSettings job_limits(const Config& config, std::uint64_t memory_bytes) {
     limits.processes = std::strtoull(highest->c_str(), nullptr, 10) / 4 * 3;
   }
   return limits;
-}
-
-// Of this agent's groups in v1, which all agents of a machine (there are several in tests) may see: by node and spool.
-std::string group_prefix(const Config& config) {
-  std::uint32_t hash = 2166136261U;  // FNV-1a
-  for (const char c : config.spool_dir) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
-  std::string prefix = fmt::format("{}-{}-{:08x}-", config.cgroup_parent, config.node_name, hash);
-  std::replace(prefix.begin(), prefix.end(), '/', '-');
-  return prefix;
 }
 
 void set_limits(const Config& config, std::uint64_t memory_bytes, ExecutorContext& context) {
@@ -324,6 +360,7 @@ int run(const Config& config) {
   spdlog::info("trainyard-agent {} on node {} ({}, {} GPUs), controller {}", TRAINYARD_VERSION, config.node_name,
                config.flavour, context.facts.gpu_count, config.controller);
   probe_storage(config, context, probed->inventory);
+  probe_containers(config, context, probed->inventory);
   LoopSettings settings{.core = {.report_every_ms = config.heartbeat_ms},
                         .reconnect_max_ms = config.reconnect_max_ms,
                         .counters_every_ms = config.counters_every_ms};

@@ -69,7 +69,6 @@ void read_recovery(Fields& properties, v1::JobSpec& spec) {
   recovery.finish();
 }
 
-// The password stays here: Trainyard pulls no image, and keeps no secret that it does not need.
 void read_container(Fields& properties, v1::JobSpec& spec) {
   Fields container = properties.object("containerSettings");
   if (!properties.has("containerSettings")) return;
@@ -78,7 +77,7 @@ void read_container(Fields& properties, v1::JobSpec& spec) {
   spec.set_image_server_url(registry.text("serverUrl"));
   Fields credentials = registry.object("credentials");
   spec.set_image_user_name(credentials.text("username", registry.has("credentials") ? Need::required : Need::optional));
-  credentials.text("password");
+  spec.set_image_password(credentials.text("password"));
   if (credentials.has("passwordSecretReference")) {
     credentials.refuse("passwordSecretReference", "there is no key vault; remove the reference");
   }

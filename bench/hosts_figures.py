@@ -5,6 +5,8 @@ import statistics
 import subprocess
 import time
 
+import images
+from engines import Engine
 from e2e import LabError, World, beats, wait_until
 from lab import Lab
 
@@ -16,17 +18,25 @@ RSH_PORT = 7999
 class Bench:
     """A lab with a cluster of all its nodes, and the bench's programs on its hosts."""
 
-    def __init__(self, bin_dir, nodes):
+    def __init__(self, bin_dir, nodes, start=True):
         if os.geteuid() != 0:
             raise LabError("pretend hosts need root")
-        self.lab = Lab(nodes=nodes, bin_dir=bin_dir, timing=TIMING)
+        self.lab = Lab(nodes=nodes, bin_dir=bin_dir, timing=TIMING, start=start)
         try:
             for program in ("job_bench", "trivial_rsh"):
                 shutil.copy(os.path.join(bin_dir, program), os.path.join(self.lab.root, "bin"))
-            self.world = World(self.lab)
+            if start:
+                self.world = World(self.lab)
         except BaseException:
             self.lab.down()
             raise
+
+    def begin(self):
+        """Of a lab that was not started: when its hosts have what they need."""
+        self.lab.start_controller()
+        for node in self.lab.nodes:
+            self.lab.start_agent(node)
+        self.world = World(self.lab)
 
     def program(self, name):
         return os.path.join(self.lab.root, "bin", name)
@@ -105,6 +115,31 @@ def _bare_mpirun(bench, hosts):
     return took
 
 
+def container(bin_dir, quick):
+    """A job's first line with an image that is on the node, beside `podman run` of it there, in turns."""
+    if images.missing_tools():
+        raise LabError(f"not installed: {images.missing_tools()}")
+    with Bench(bin_dir, 1, start=False) as bench:
+        engine = Engine(bench.lab, "node1", "podman", "none.invalid").start()
+        engine.wait()
+        image = "localhost/bench:1"
+        engine.podman("import", "--quiet", images.base_tar(), image)
+        bench.begin()
+        ours, host, bare = [], [], []
+        for turn in range(3 if quick else 12):
+            one = bench.jobs("first-line", "--image", image, "--prefix", f"in{turn}")[0]
+            other = bench.jobs("first-line", "--prefix", f"out{turn}")[0]
+            begin = time.monotonic()
+            engine.podman("run", "--rm", "--network=host", "--uts=host", image, "bash", "-c", "echo hello")
+            if turn > 0:  # the first fills caches
+                ours.append(one)
+                host.append(other)
+                bare.append((time.monotonic() - begin) * 1000)
+    mine, theirs = statistics.median(ours), statistics.median(bare)
+    return {"container_first_line_ms": round(mine, 1), "container_without_ms": round(statistics.median(host), 1),
+            "container_podman_ms": round(theirs, 1), "container_ratio": round(mine / theirs, 3)}
+
+
 def follow(bin_dir, quick):
     with Bench(bin_dir, 1) as bench:
         delays = bench.jobs("follow", "--count", 20 if quick else 100, "--prefix", "follow")
@@ -135,4 +170,4 @@ def node(bin_dir, quick):
     return {"noticed_s": round(noticed, 2), "restart_s": round(restarted, 2)}
 
 
-HOST_GROUPS = {"jobs": jobs, "gang": gang, "follow": follow, "node": node}
+HOST_GROUPS = {"jobs": jobs, "gang": gang, "container": container, "follow": follow, "node": node}

@@ -26,6 +26,7 @@ struct Flags {
   std::string prefix = "job", command = "echo hello";
   std::uint32_t count = 1, nodes = 1, in_flight = 64;
   bool mpi = false;
+  std::string image;  // empty: on the host
 };
 
 int fail(const std::string& message) {
@@ -52,7 +53,8 @@ class Client {
   Status run(const std::string& name, const std::string& command, Arrived arrived) {
     grpc::ClientContext create, read, watch;
     v1::Job job;
-    const auto request = job_request(x_flags.target, name, x_flags.nodes, x_flags.mpi, command);
+    auto request = job_request(x_flags.target, name, x_flags.nodes, x_flags.mpi, command);
+    request.mutable_spec()->set_image(x_flags.image);
     if (auto status = x_stub->CreateJob(&create, request, &job); !status.ok()) return failed(name, status);
     v1::ReadJobFileRequest file;
     *file.mutable_job() = name_of(x_flags.target, name);
@@ -156,6 +158,7 @@ int main(int argc, char** argv) {
   app.add_option("--count", flags.count, "jobs, or lines of the followed one");
   app.add_option("--nodes", flags.nodes);
   app.add_option("--command", flags.command);
+  app.add_option("--image", flags.image, "runs in a container of it");
   app.add_flag("--mpi", flags.mpi, "one rank on each node");
   auto* first = app.add_subcommand("first-line")->fallthrough();
   auto* follower = app.add_subcommand("follow")->fallthrough();

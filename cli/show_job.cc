@@ -165,6 +165,7 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["id"] = item.id().empty() ? arm_id(item.resource_group(), item.workspace()) + "/experiments/" +
                                       item.experiment() + "/jobs/" + item.name()
                                 : item.id();
+  out["imageDigest"] = or_null(item.image_digest());
   out["jobOutputDirectoryPathSegment"] = or_null(item.job_output_directory_path_segment());
   out["name"] = item.name();
   out["nodes"] = Json(std::vector<std::string>(item.nodes().begin(), item.nodes().end()));

@@ -112,6 +112,7 @@ Status read_images(const json& list, Config& config) {
     ObjectReader reader(list[i], where);
     reader.value("image", entry.image);
     reader.value("run", run);
+    reader.value("pull", entry.pull);
     std::string preparation;
     if (reader.find("preparation") != nullptr) {
       reader.value("preparation", preparation);
@@ -120,7 +121,9 @@ Status read_images(const json& list, Config& config) {
     reader.value("interpreter", entry.mapping.python_interpreter);
     if (const Status status = reader.finish(); !status) return status;
     if (entry.image.empty()) return wrong(where + ".image", "is missing");
-    if (run != "host") return wrong(where + ".run", "must be \"host\"");
+    if (run != "host" && run != "container") return wrong(where + ".run", "must be \"host\" or \"container\"");
+    entry.on_host = run == "host";
+    if (entry.on_host && !entry.pull.empty()) return wrong(where + ".pull", "is of \"run\": \"container\" only");
     config.images.push_back(std::move(entry));
   }
   return {};
@@ -169,6 +172,22 @@ Status read_users(const json& list, Config& config) {
       return wrong(where + ".workspace", "must be \"group/workspace\", \"group/*\", or \"*\" for all others");
     }
     config.users.push_back(std::move(entry));
+  }
+  return {};
+}
+
+Status read_mirrors(const json& list, Config& config) {
+  if (!list.is_array()) return wrong("image_mirrors", "must be a list");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    ImageMirror mirror;
+    const std::string where = fmt::format("image_mirrors[{}]", i);
+    ObjectReader reader(list[i], where);
+    reader.value("prefix", mirror.prefix);
+    reader.value("replace", mirror.replace);
+    if (const Status status = reader.finish(); !status) return status;
+    if (mirror.prefix.empty()) return wrong(where + ".prefix", "is missing, e.g. \"docker.io/\"");
+    if (mirror.replace.empty()) return wrong(where + ".replace", "is missing, e.g. \"mirror.example:5000/docker/\"");
+    config.image_mirrors.push_back(std::move(mirror));
   }
   return {};
 }
@@ -234,10 +253,17 @@ Result<Config> parse_config(const std::string& json_text) {
   reader.value("insecure_lab", config.insecure_lab);
   reader.value("allow_system_users", config.allow_system_users);
   reader.value("free_space_floor_mb", config.free_space_floor_mb);
+  std::string unmapped = "container";
+  reader.value("unmapped_images", unmapped);
+  if (unmapped != "container" && unmapped != "refuse") {
+    return wrong("unmapped_images", "must be \"container\" or \"refuse\"");
+  }
+  config.unmapped_images_in_containers = unmapped == "container";
   using Part = std::pair<const char*, Status (*)(const json&, Config&)>;
-  for (const auto& [key, read] : {Part{"tls", read_tls}, Part{"storage", read_storage},
-                                  Part{"file_servers", read_exports}, Part{"images", read_images},
-                                  Part{"users", read_users}, Part{"pools", read_pools}, Part{"timing", read_timing}}) {
+  for (const auto& [key, read] :
+       {Part{"tls", read_tls}, Part{"storage", read_storage}, Part{"file_servers", read_exports},
+        Part{"images", read_images}, Part{"image_mirrors", read_mirrors}, Part{"users", read_users},
+        Part{"pools", read_pools}, Part{"timing", read_timing}}) {
     const json* found = reader.find(key);
     if (found == nullptr) continue;
     if (const Status status = read(*found, config); !status) return status.error();
@@ -342,17 +368,6 @@ std::optional<RunAs> user_of(const Config& config, const std::string& group, con
     }
   }
   return std::nullopt;
-}
-
-Result<ImageMapping> mapping_of(const Config& config, const std::string& image) {
-  if (image.empty()) return ImageMapping{};
-  for (const ImageEntry& entry : config.images) {
-    if (entry.image == image) return entry.mapping;
-  }
-  return Error{Code::failed_precondition,
-               fmt::format("image {0} runs only where the operator maps it to the host: add {{\"image\":{1},\"run\":"
-                           "\"host\"}} to \"images\" in the controller's configuration",
-                           image, json(image).dump(-1, ' ', false, json::error_handler_t::replace))};
 }
 
 }  // namespace trainyard::controller

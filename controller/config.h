@@ -31,9 +31,11 @@ struct ExportEntry {
   std::string name, address, path;
 };
 
-// Jobs of this image (exact match) run on the host, with these replacements.
+// Jobs of this image (exact match, as the job names it) run on the host, with these replacements, or in a container of
+// `pull` (empty: of the image itself).
 struct ImageEntry {
-  std::string image;
+  std::string image, pull;
+  bool on_host = true;
   ImageMapping mapping;
 };
 
@@ -42,6 +44,11 @@ struct ImageEntry {
 struct UserEntry {
   std::string workspace;
   RunAs run_as;
+};
+
+// Images whose full name begins with `prefix` are pulled from `replace` + the rest.
+struct ImageMirror {
+  std::string prefix, replace;
 };
 
 struct PoolEntry {
@@ -59,6 +66,8 @@ struct Config {
   std::vector<ImageEntry> images;
   std::vector<UserEntry> users;
   bool allow_system_users = false;  // `users` may name user ids below 1000, root too
+  std::vector<ImageMirror> image_mirrors;
+  bool unmapped_images_in_containers = true;  // "unmapped_images": container | refuse
   std::map<std::string, PoolEntry> pools;
   core::Settings timing;
   DurationMs heartbeat_ms = 5'000;  // what agents are told to use in the sample configuration; shown only
@@ -84,8 +93,10 @@ bool is_loopback(const std::string& host);
 Result<std::string> place_of(const Config& config, const std::string& account);
 // The export behind a file server's name; `name` is as in the table. None: Trainyard makes the file server.
 std::optional<ExportEntry> export_of(const Config& config, const std::string& file_server);
-// FAILED_PRECONDITION with the advice for the operator when the image is not mapped. "" (no image): the host as it is.
-Result<ImageMapping> mapping_of(const Config& config, const std::string& image);
+// What becomes of a job's image: see ImageMapping. FAILED_PRECONDITION with the advice for the operator when the image
+// is not mapped and images that are not are refused. "" (no image): the host as it is. `server_url`: where the image is
+// when its name has no registry; empty: docker.io.
+Result<ImageMapping> mapping_of(const Config& config, const std::string& image, const std::string& server_url);
 
 // Whom jobs of the workspace run as by the table; none: it has no entry for it.
 std::optional<RunAs> user_of(const Config& config, const std::string& group, const std::string& workspace);

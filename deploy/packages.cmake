@@ -4,6 +4,7 @@ set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 install(TARGETS trainyard-controller RUNTIME DESTINATION bin COMPONENT controller)
 # The agent finds the small programs beside itself.
 install(TARGETS trainyard-agent trainyard-shim trainyard-rsh trainyard-tasks trainyard-exec trainyard-gpus trainyard-helper
+                trainyard-container
         RUNTIME DESTINATION bin COMPONENT agent)
 install(TARGETS trainyard RUNTIME DESTINATION bin COMPONENT cli)
 
@@ -32,7 +33,7 @@ set(CPACK_COMPONENT_CONTROLLER_DESCRIPTION "Trainyard's controller: keeps cluste
 set(CPACK_DEBIAN_AGENT_PACKAGE_NAME trainyard-agent)
 set(CPACK_DEBIAN_AGENT_PACKAGE_DEPENDS bash)
 set(CPACK_DEBIAN_AGENT_PACKAGE_RECOMMENDS "openmpi-bin, python3")
-set(CPACK_DEBIAN_AGENT_PACKAGE_SUGGESTS "nfs-ganesha-vfs")
+set(CPACK_DEBIAN_AGENT_PACKAGE_SUGGESTS "nfs-ganesha-vfs, docker.io | podman")
 set(CPACK_COMPONENT_AGENT_DESCRIPTION "Trainyard's agent: runs jobs on this machine")
 set(CPACK_DEBIAN_CLI_PACKAGE_NAME trainyard)
 set(CPACK_COMPONENT_CLI_DESCRIPTION "Trainyard's command line, Batch AI's by another name")

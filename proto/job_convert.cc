@@ -141,7 +141,8 @@ Status container_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   const std::pair<std::string, const std::string*> texts[] = {
       {registry + "image", &message.image()},
       {registry + "serverUrl", &message.image_server_url()},
-      {registry + "credentials.username", &message.image_user_name()}};
+      {registry + "credentials.username", &message.image_user_name()},
+      {registry + "credentials.password", &message.image_password()}};
   for (const auto& [field, text] : texts) {
     if (const Status status = check_text(field, *text); !status) return status;
     if (!text->empty() && message.image().empty()) return invalid(registry + "image", "is missing");
@@ -152,6 +153,10 @@ Status container_from_proto(const v1::JobSpec& message, JobSpec& spec) {
       return invalid("containerSettings.shmSize",
                      fmt::format("\"{}\" is not a size like \"512m\" or \"8g\"", message.shm_size().substr(0, 20)));
     }
+  }
+  if (!message.image_password().empty()) {
+    if (message.image_user_name().empty()) return invalid(registry + "credentials.username", "is missing");
+    spec.credentials.push_back({kRegistryCredential, {}});  // sealed by whoever has the vault
   }
   spec.image = message.image();
   spec.container = {message.image_server_url(), message.image_user_name(), message.shm_size()};
@@ -469,6 +474,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
   }
   for (const std::string& warning : row.warnings) message.add_warnings(warning);
   message.set_rerun_of(row.rerun_of);
+  message.set_image_digest(row.image_digest);
   if (row.run_as.uid != 0) message.set_run_as(fmt::format("{}:{}", row.run_as.uid, row.run_as.gid));
 }
 

@@ -362,6 +362,7 @@ std::string job_body_text(const core::Job& job) {
   if (job.errors.empty() && job.receipts.empty() && job.last_nodes.empty()) return "{}";
   json body{{"nodes", job.last_nodes}, {"errors", job.errors}, {"receipts", job.receipts}};
   if (!job.image_digest.empty()) body["imageDigest"] = job.image_digest;
+  if (job.first_port != 0) body["firstPort"] = job.first_port;
   return dump(body);
 }
 
@@ -371,6 +372,7 @@ Status read_job_body(const std::string& text, core::Job& into) {
     read(body, "errors", into.errors);
     read(body, "receipts", into.receipts);
     read(body, "imageDigest", into.image_digest);
+    read(body, "firstPort", into.first_port);
   });
 }
 

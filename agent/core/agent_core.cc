@@ -145,6 +145,11 @@ void AgentCore::act_on(const HoldingOrder& order) {
   HeldAttempt* held = find(order.id);
   if (order.phase == HoldingPhase::prepare && held == nullptr && !x_tombstones.contains(order.id)) take(order);
   if (held == nullptr) return;
+  if (held->pinned_digest.empty() && !order.image_digest.empty()) {
+    held->pinned_digest = order.image_digest;
+    persist(*held);
+    if (held->state == HoldingState::preparing) x_actions.push_back(PinImage{held->id});
+  }
   if (order.phase == HoldingPhase::stop) stop(*held, order.grace_ms);
   if (order.phase == HoldingPhase::run) run(*held);
 }
@@ -157,6 +162,7 @@ void AgentCore::take(const HoldingOrder& order) {
   held.lease_ms = order.lease_ms;
   held.launch = order.launch;
   held.secrets = order.secrets;
+  held.pinned_digest = order.image_digest;
   // The ledger: a GPU has one owner. The controller never orders otherwise; if it does, nothing of it starts.
   for (const auto& [id, other] : x_holdings) {
     if (other.state == HoldingState::clean) continue;
@@ -326,6 +332,14 @@ void AgentCore::on(const PeerLost& input) {
   settle(*held, HoldingState::lost, input.error);
 }
 
+void AgentCore::on(const ImageKnown& input) {
+  HeldAttempt* held = find(input.id);
+  if (held == nullptr || held->state != HoldingState::preparing || held->image_digest == input.digest) return;
+  held->image_digest = input.digest;
+  x_changed = true;
+  persist(*held);
+}
+
 void AgentCore::on(const LimitExceeded& input) {
   HeldAttempt* held = find(input.id);
   if (held == nullptr || ended(held->state)) return;
@@ -399,6 +413,7 @@ void AgentCore::report_if_due() {
                                .exit_code = held.exit_code,
                                .error = held.error,
                                .receipt = held.receipt,
+                               .image_digest = held.image_digest,
                                .stuck = held.stuck});
   }
   if (x_setup) report.setup = SetupReport{x_setup->run, x_setup->state, x_setup->error};

@@ -56,6 +56,11 @@ struct PeerLost {
   AttemptId id;
   NodeError error;
 };
+// What a container job's image turned out to be on this node, while it prepares.
+struct ImageKnown {
+  AttemptId id;
+  std::string digest;
+};
 // The job went beyond what it may use here (memory): its own fault. In any phase before the stop.
 struct LimitExceeded {
   AttemptId id;
@@ -103,7 +108,7 @@ struct Tick {};
 struct Input {
   TimeMs now_ms = 0;
   std::variant<OrdersArrived, ReportAcknowledged, LinkUp, LinkDown, Prepared, HeadStarted, HeadEnded, PeerLost,
-               LimitExceeded, Stuck, Cleaned, SetUpEnded, SetupTakenDown, FileServerUp, FileServerDown,
+               ImageKnown, LimitExceeded, Stuck, Cleaned, SetUpEnded, SetupTakenDown, FileServerUp, FileServerDown,
                FileServerRemoved, InventoryChanged, Tick>
       body;
 };
@@ -127,6 +132,10 @@ struct ForgetHolding {
 };
 // Mounts, directories, jobPreparation -> Prepared
 struct Prepare {
+  AttemptId id;
+};
+// All nodes of the attempt run this image: holdings().at(id).pinned_digest is known now, after Prepare
+struct PinImage {
   AttemptId id;
 };
 // -> HeadStarted, later HeadEnded
@@ -168,8 +177,9 @@ struct SendSame {
   std::uint64_t sequence = 0, orders_revision = 0;
 };
 
-using Action = std::variant<PersistOrders, PersistHolding, ForgetHolding, Prepare, StartHead, Stop, PersistSetup, SetUp,
-                            TakeDownSetup, ServeFiles, RemoveFileServer, EndOtherFileServers, SendReport, SendSame>;
+using Action =
+    std::variant<PersistOrders, PersistHolding, ForgetHolding, Prepare, PinImage, StartHead, Stop, PersistSetup, SetUp,
+                 TakeDownSetup, ServeFiles, RemoveFileServer, EndOtherFileServers, SendReport, SendSame>;
 
 // What the spool keeps of a holding; survives the agent, not the machine's reboot.
 struct HeldAttempt {
@@ -186,6 +196,8 @@ struct HeldAttempt {
   bool head_start_requested = false;  // StartHead was issued: never issued twice for an attempt
   bool run_ordered = false;           // phase run was seen
   std::string stuck = {};             // not spooled: who goes on stopping finds out again
+  std::string image_digest = {};      // of a container job, once it is known here: reported
+  std::string pinned_digest = {};     // HoldingOrder::image_digest
 };
 
 // The same of a cluster's set-up.
@@ -253,6 +265,7 @@ class AgentCore {
   void on(const HeadStarted& input);
   void on(const HeadEnded& input);
   void on(const PeerLost& input);
+  void on(const ImageKnown& input);
   void on(const LimitExceeded& input);
   void on(const Stuck& input);
   void on(const Cleaned& input);

@@ -232,6 +232,27 @@ void reap(Shim& shim) {
   }
 }
 
+// "<holding>" of the payload's cgroup "<holding>/job", or of one below it (what enters a container); empty: not known.
+std::string holding_of(std::string cgroup) {
+  while (!cgroup.empty()) {
+    cgroup.resize(std::min(cgroup.rfind('/'), cgroup.size() - 1));
+    if (::access((cgroup + "/shim").c_str(), F_OK) == 0) return cgroup;
+  }
+  return {};
+}
+
+// Out of the agent's cgroup, beside the payload's: what kills the agent's or the payload's does not kill the shim.
+std::string own_cgroup(const std::string& payload_cgroup) {
+  const std::string holding = holding_of(payload_cgroup);
+  return holding.empty() ? std::string() : holding + "/shim";
+}
+
+// All of the holding's processes, a container's too.
+std::string killed_cgroup(const std::string& payload_cgroup) {
+  const std::string holding = holding_of(payload_cgroup);
+  return holding.empty() ? payload_cgroup : payload_cgroup.substr(0, payload_cgroup.find('/', holding.size() + 1));
+}
+
 // How long to wait until the lease may be over; -1: for ever. Ends the payload when it is over: repeated each second,
 // as what was forked meanwhile may have escaped a kill without cgroups. A renewal only moves the end away, so the file
 // is read when the end it told last is reached, not at every piece of output.
@@ -243,7 +264,7 @@ int lease_timeout_ms(Shim& shim) {
     const auto renewed_ms = read_lease_file(shim.spec.lease_path);
     const std::int64_t left_ms = renewed_ms ? *renewed_ms + shim.spec.lease_ms - now_ms : kLongestMs;
     if (left_ms <= 0) {
-      if (!shim.spec.cgroup.empty()) Cgroup(shim.spec.cgroup).kill();
+      if (!shim.spec.cgroup.empty()) Cgroup(killed_cgroup(shim.spec.cgroup)).kill();
       if (!shim.exited) ::kill(shim.child_pid, SIGKILL);
     }
     shim.lease_check_ms = now_ms + (left_ms <= 0 ? kAgainMs : std::min(left_ms, kLongestMs));
@@ -284,12 +305,6 @@ int block_signals() {
     sigaddset(&set, number);
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
   return ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-// Out of the agent's cgroup, beside the payload's: what kills the agent's or the payload's does not kill the shim.
-std::string own_cgroup(const std::string& payload_cgroup) {
-  const std::size_t slash = payload_cgroup.rfind('/');
-  return slash == std::string::npos ? std::string() : payload_cgroup.substr(0, slash) + "/shim";
 }
 
 int run(const std::string& directory, ShimSpec spec) {

@@ -11,6 +11,7 @@
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
 #include "agent/exec/tasks.h"
+#include "agent/loop/container_call.h"
 #include "agent/volumes/helper.h"
 
 namespace trainyard::agent {
@@ -94,10 +95,12 @@ void AgentLoop::shut_down() {
 // A spool that was lost, or a boot of the machine, means a new epoch: the controller may give everything out again, so
 // whatever no holding of ours accounts for is ended before the first report.
 void AgentLoop::clean_leftovers() {
-  std::vector<std::string> names = names_found(x_context);
+  std::vector<std::string> names = names_found(x_context), kept;
   for (const auto& [id, held] : x_core.holdings()) {
-    std::erase(names, name_of_attempt(x_spool.record().store_generation, id));
+    kept.push_back(name_of_attempt(x_spool.record().store_generation, id));
+    std::erase(names, kept.back());
   }
+  sweep_containers(x_context, kept);
   if (const auto& setup = x_core.setup()) {
     std::erase(names, name_of_setup(x_spool.record().store_generation, setup->run));
     // Of an earlier run only spool files can be left, and where it was mounted the present one is.
@@ -207,6 +210,10 @@ void AgentLoop::carry_out(const Prepare& action) {
   opened(action.id);
 }
 
+void AgentLoop::carry_out(const PinImage& action) {
+  executor_of(action.id)->pin_image(x_core.holdings().at(action.id).pinned_digest);
+}
+
 void AgentLoop::carry_out(const StartHead& action) {
   executor_of(action.id)->start_head();
 }
@@ -278,6 +285,7 @@ std::shared_ptr<Executor> AgentLoop::executor_of(AttemptId id) {
   if (const auto found = find_executor(id)) return found;
   Executor::Events events;
   events.prepared = [this](Prepared outcome) { feed(std::move(outcome)); };
+  events.image_known = [this](ImageKnown outcome) { feed(std::move(outcome)); };
   events.head_started = [this](HeadStarted outcome) { feed(std::move(outcome)); };
   events.head_ended = [this](HeadEnded outcome) { feed(std::move(outcome)); };
   events.limit_exceeded = [this](LimitExceeded outcome) { feed(std::move(outcome)); };

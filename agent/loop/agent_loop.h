@@ -55,6 +55,7 @@ class AgentLoop {
   void spool(const std::vector<Action>& actions);
   void tell_shims_the_lease();
   void carry_out(const Prepare& action);
+  void carry_out(const PinImage& action);
   void carry_out(const StartHead& action);
   void carry_out(const Stop& action);
   void carry_out(const ForgetHolding& action);

@@ -13,6 +13,7 @@
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
 #include "agent/exec/shim.h"
+#include "agent/loop/container_call.h"
 #include "agent/loop/remains.h"
 #include "agent/volumes/fuse_abort.h"
 #include "agent/volumes/helper.h"
@@ -168,7 +169,18 @@ void Cleaner::processes_gone() {
   if (x_context.isolation != Isolation::full) x_shared_memory = remove_shared_memory(x_user.uid);
   end_part("sharedMemory", x_shared_memory);
   if (x_first_port != 0) end_part("ports", x_ports);
-  ship_logs();
+  remove_container();
+}
+
+// Before the unmounting: an engine may keep the job's mounts in its container. One that does not answer must not keep
+// the node: nothing of the job runs any more.
+void Cleaner::remove_container() {
+  if (!path_exists(x_place.marker("container"))) return ship_logs();
+  trainyard::agent::remove_container(x_context, x_place, [self = shared_from_this()](int count) {
+    if (count < 0) self->x_say("the job's container is left in the engine's store until the agent starts next");
+    self->end_part("containers", static_cast<std::uint64_t>(std::max(count, 0)));
+    self->ship_logs();
+  });
 }
 
 void Cleaner::ship_logs() {

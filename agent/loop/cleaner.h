@@ -39,6 +39,7 @@ class Cleaner : public std::enable_shared_from_this<Cleaner> {
   void processes_gone();
   void end_part(const char* what, std::uint64_t count);
   void make_sure_of_empty();
+  void remove_container();
   void ship_logs();
   void remove_shared_temp();
   void unmount();

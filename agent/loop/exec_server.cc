@@ -269,8 +269,11 @@ void ExecServer::cancel_all() {
 void ExecServer::sweep() {
   std::vector<std::string> left = exec_cgroups(x_context.cgroup_base);
   for (const std::string& name : names_found(x_context)) {
-    const auto inside = exec_cgroups(place_of(x_context, name).job_cgroup());
-    left.insert(left.end(), inside.begin(), inside.end());
+    const std::string job = place_of(x_context, name).job_cgroup();
+    for (const std::string& parent : {job, job + "/enter"}) {  // the host's, and those that entered a container
+      const auto inside = exec_cgroups(parent);
+      left.insert(left.end(), inside.begin(), inside.end());
+    }
   }
   for (const std::string& path : left) {
     spdlog::warn("killing what a command left in {}", path);

@@ -57,6 +57,12 @@ Executor::Executor(ExecutorContext& context, Place place, const HeldAttempt& hel
   x_stdouterr = stdouterr_directory(*x_launch, x_paths);
   if (x_stdouterr.empty() || x_stdouterr.front() != '/') x_stdouterr = x_paths.job_temp + "/" + x_stdouterr;
   if (x_launch->members.size() > 1) x_shared_temp = shared_job_temp(*x_launch, x_paths);
+  x_container = JobContainer::of(context, x_place, held,
+                                 {.say = [this](const std::string& line) { say(line); },
+                                  .image_known =
+                                      [this](const std::string& digest) {
+                                        x_events.image_known({x_id, digest});
+                                      }});
 }
 
 void Executor::say(const std::string& line) const {
@@ -99,6 +105,7 @@ void Executor::prepare() {
     say("AZ_BATCHAI_SHARED_JOB_TEMP is not set: the job mounts no share on which its nodes could meet");
   }
   watch_limits();
+  if (x_container) x_container->pull(x_credentials);
   x_mounting = 0;
   mount_next();
 }
@@ -206,6 +213,12 @@ void Executor::output_directories_made(HelperResult result) {
   if (!x_left_directories.empty()) return make_next_directories();
   touch(x_place.marker("directories"));
   if (logs_may_begin()) begin_logs();
+  if (!x_container) return start_preparation();
+  x_container->start(x_limits->groups(), step(&Executor::container_started));
+}
+
+void Executor::container_started(std::optional<NodeError> error) {
+  if (error) return fail_preparation(std::move(*error));
   start_preparation();
 }
 
@@ -219,7 +232,7 @@ void Executor::output_directory_failed(const HelperResult& result) {
 }
 
 void Executor::start_preparation() {
-  if (const auto made = make_sandbox(x_context, x_place, x_gpu_uuids); !made) {
+  if (const auto made = x_container ? Status() : make_sandbox(x_context, x_place, x_gpu_uuids); !made) {
     return fail_preparation(setup_failed(made.error().message));
   }
   const std::string script = preparation_script(*x_launch);
@@ -284,7 +297,7 @@ void Executor::watch_limits() {
 ShimSpec Executor::process(const std::string& script) const {
   ShimSpec spec;
   spec.argv = {"/bin/bash", "-c", script};
-  spec.environment = job_environment(*x_launch, x_member, x_gpu_uuids, x_paths, x_context.facts);
+  spec.environment = environment();
   if (!x_secrets.empty()) spec.secrets_path = x_place.secrets();
   spec.working_directory = x_paths.job_temp;
   spec.cgroup = x_place.job_cgroup();
@@ -292,8 +305,18 @@ ShimSpec Executor::process(const std::string& script) const {
   spec.log_limit_bytes = x_context.log_limit_bytes;
   spec.lease_path = lease_path(x_context);
   spec.lease_ms = x_lease_ms;
-  isolate(x_context, x_place, x_launch->run_as, spec);
+  if (x_container) {
+    x_container->enter(spec);
+  } else {
+    isolate(x_context, x_place, x_launch->run_as, spec);
+  }
   return spec;
+}
+
+std::vector<NamedValue> Executor::environment(std::optional<std::size_t> task) const {
+  auto variables = job_environment(*x_launch, x_member, x_gpu_uuids, x_paths, x_context.facts, task);
+  if (x_container) x_container->fit(variables);
+  return variables;
 }
 
 Result<ShimSpec> Executor::task(std::uint32_t number, const std::string& from_node, const std::string& key) const {
@@ -307,7 +330,7 @@ Result<ShimSpec> Executor::task(std::uint32_t number, const std::string& from_no
   if (tasks[number].member != x_member) return refused("it belongs to another node");
   if (from_node != x_launch->members[0].node_name) return refused("only the first node's process has tasks started");
   ShimSpec spec = process(task_script(*x_launch, tasks[number]));
-  spec.environment = job_environment(*x_launch, x_member, x_gpu_uuids, x_paths, x_context.facts, number);
+  spec.environment = environment(number);
   spec.stdout_path = x_place.log(key + ".out");
   spec.stderr_path = x_place.log(key + ".err");
   return spec;
@@ -454,6 +477,7 @@ void Executor::stop(DurationMs grace_ms) {
   x_preparation_watch = nullptr;
   x_head_watch = nullptr;
   x_limits->stop();
+  if (x_container) x_container->cancel();
   begin_clean();
 }
 

@@ -13,6 +13,7 @@
 #include "agent/core/agent_core.h"
 #include "agent/exec/shim.h"
 #include "agent/loop/cleaner.h"
+#include "agent/loop/container_steps.h"
 #include "agent/loop/limit_watch.h"
 #include "agent/loop/log_shipper.h"
 #include "agent/loop/place.h"
@@ -23,6 +24,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
  public:
   struct Events {
     std::function<void(Prepared)> prepared;
+    std::function<void(ImageKnown)> image_known;
     std::function<void(HeadStarted)> head_started;
     std::function<void(HeadEnded)> head_ended;
     std::function<void(LimitExceeded)> limit_exceeded;
@@ -33,6 +35,10 @@ class Executor : public std::enable_shared_from_this<Executor> {
   Executor(ExecutorContext& context, Place place, const HeldAttempt& held, Events events);
 
   void prepare();
+  // What all nodes of the attempt run; see PinImage.
+  void pin_image(const std::string& digest) {
+    if (x_container && !x_stopping) x_container->pin(digest);
+  }
   void start_head();
   // After the agent's restart, for a holding that was prepared: its logs flow again, its head is found (or started,
   // when the agent died between deciding and doing).
@@ -64,6 +70,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void make_next_directories();
   void output_directories_made(HelperResult result);
   void output_directory_failed(const HelperResult& result);
+  void container_started(std::optional<NodeError> error);
   void start_preparation();
   void preparation_ended(const ShimObservation& seen);
   void watch_limits();
@@ -72,6 +79,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void begin_logs();
   bool logs_may_begin() const;
   std::vector<LogShipper::File> log_files() const;
+  std::vector<NamedValue> environment(std::optional<std::size_t> task = std::nullopt) const;
   NodeError failure(const ShimExit& exit) const;
   void fail_preparation(NodeError error);
   Status make_place();
@@ -102,6 +110,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   std::shared_ptr<LogShipper> x_logs;
   std::unique_ptr<ShimWatch> x_preparation_watch, x_head_watch;
   const std::shared_ptr<LimitWatch> x_limits;
+  std::shared_ptr<JobContainer> x_container;  // none: the job runs on the host
   std::shared_ptr<Cleaner> x_cleaner;
 };
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/containers/runtime.h"
 #include "agent/core/agent_core.h"
 #include "agent/exec/limits.h"
 #include "agent/exec/toolkits.h"
@@ -27,9 +28,10 @@ struct ExecutorContext {
   boost::asio::io_context& io;
   std::string node_name;
   std::string spool_dir, work_dir, run_dir;
-  std::string cgroup_base;               // absolute: <cgroup2 root>/<cgroup_parent>
-  std::vector<std::string> helper_argv;  // the words that start a helper
-  std::string shim_program, rsh_program, tasks_program, exec_program, gpus_program;
+  std::string cgroup_base, cgroup_parent;  // absolute: <cgroup2 root>/<cgroup_parent>
+  std::vector<std::string> helper_argv;    // the words that start a helper
+  std::string shim_program, rsh_program, tasks_program, exec_program, gpus_program, container_program;
+  RuntimeSettings containers;  // kind "none": nothing here runs containers
   NodeFacts facts;
   // Of a storage node; no directory: it is none.
   std::string address, file_server_directory, ganesha_program;

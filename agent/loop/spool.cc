@@ -31,6 +31,8 @@ json held_to_json(const HeldAttempt& held) {
              {"run_ordered", held.run_ordered}};
   if (held.launch) value["launch"] = *held.launch;
   if (!held.secrets.empty()) value["secrets"] = held.secrets;
+  if (!held.image_digest.empty()) value["image_digest"] = held.image_digest;
+  if (!held.pinned_digest.empty()) value["pinned_digest"] = held.pinned_digest;
   if (held.exit_code) value["exit_code"] = *held.exit_code;
   return value;
 }
@@ -50,6 +52,8 @@ HeldAttempt held_from_json(const json& value) {
   held.run_ordered = value.at("run_ordered").get<bool>();
   if (value.contains("launch")) held.launch = std::make_shared<const Launch>(value.at("launch").get<Launch>());
   if (value.contains("secrets")) value.at("secrets").get_to(held.secrets);
+  held.image_digest = value.value("image_digest", std::string());
+  held.pinned_digest = value.value("pinned_digest", std::string());
   if (value.contains("exit_code")) held.exit_code = value.at("exit_code").get<std::int32_t>();
   return held;
 }

@@ -307,9 +307,15 @@ std::string why_queued(const State& state, const Job& job) {
     return "needs " + count_of(part, "GPU") + " of each node; the nodes of " + cluster.name + " have " +
            std::to_string(most) + ": it can never start there";
   }
+  std::string text;
+  if (!job.mapping.container_image.empty() && need > container_capacity(state, cluster)) {
+    const std::string why = why_no_containers(state, cluster);
+    text = "runs in a container, which " + count_of(container_capacity(state, cluster), "node") + " of " +
+           cluster.name + " can" + (why.empty() ? "" : " (" + why + ")") + "; ";
+  }
   const std::string wanted =
       part == 0 ? count_of(need, "idle node") : count_of(part, "free GPU") + " on " + count_of(need, "node");
-  std::string text = "needs " + wanted + " of " + cluster.name + "; " + nodes_text(state, cluster.id);
+  text += "needs " + wanted + " of " + cluster.name + "; " + nodes_text(state, cluster.id);
   append(text, "; ", behind_text(state, job, target));
   if (node_count(state, cluster.id) < target_of(cluster)) append(text, "; ", allocation_reason(state, cluster));
   if (job.attempt > 0) append(text, "; ", "attempt " + std::to_string(job.attempt) + " ended: " + job.cause.message);

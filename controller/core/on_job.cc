@@ -180,69 +180,6 @@ void delete_job(Engine& e, JobId id, const std::string& why) {
   if (job != e.state.jobs.end() && terminal(job->second.state)) erase_job(e, id);
 }
 
-// Below the range from which systems take ports by themselves. Neighbouring jobs and attempts get other ones, so that
-// what an attempt left listening, or somebody else listens at, does not meet the next.
-std::uint32_t first_port_of(const Job& job) {
-  constexpr std::uint64_t kFirst = 20'000, kBlocks = 46, kStep = 17;
-  return static_cast<std::uint32_t>(kFirst + kTaskPorts * ((job.id.value + kStep * job.attempt) % kBlocks));
-}
-
-std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
-  auto launch = std::make_shared<Launch>();
-  const Experiment& experiment = state.experiments.at(job.experiment);
-  const Workspace& workspace = state.workspaces.at(experiment.workspace);
-  launch->job_name = job.name;
-  launch->experiment = experiment.name;
-  launch->workspace = workspace.name;
-  launch->group = state.groups.at(workspace.group).name;
-  launch->segment = job.segment;
-  launch->spec = *job.spec;
-  launch->spec.secrets.clear();
-  launch->spec.credentials.clear();
-  launch->mapping = job.mapping;
-  launch->volumes = job.volumes;
-  launch->first_port = first_port_of(job);
-  launch->run_as = job.run_as;
-  for (const std::string& name : job.last_nodes) {
-    launch->members.push_back({name, state.nodes.at(state.node_by_name.at(name)).inventory.address});
-  }
-  return launch;
-}
-
-void place(Engine& e, const Placement& placement) {
-  Job& job = e.edit(placement.job);
-  TY_CHECK(job.state == JobState::queued && placement.nodes.size() == job.spec->node_count);
-  ++job.attempt;
-  job.started_ms = e.now;
-  job.ended_ms = job.head_exited_ms = 0;
-  job.verdict = Verdict::none;
-  job.cause = {};
-  job.exit_code.reset();
-  job.errors.clear();
-  job.receipts.clear();
-  job.last_nodes.clear();
-  const std::string what = job.name + " (attempt " + std::to_string(job.attempt) + ")";
-  std::uint32_t member = 0;
-  for (NodeId id : placement.nodes) {
-    const Node& node = e.state.nodes.at(id);
-    const std::uint32_t part = job.spec->gpus_per_node;
-    TY_CHECK(node.cluster == job.cluster &&
-             (placeable(e.state, node) || (part > 0 && shared_units(e.state, node) >= part)));
-    Holding holding{{job.id, job.attempt}, id, job.name, node.epoch, member++};
-    holding.shared = part > 0;
-    holding.gpu_uuids = holding.shared ? choose_gpus(e.state, node, part) : gpus_to_give(node.inventory);
-    holding.lease_ms = job.spec->recovery.lease_ms;
-    holding.since_ms = e.now;
-    job.last_nodes.push_back(node.name);
-    e.add_holding(std::move(holding));
-    set_node_state(e, id, NodeState::running, "given to job " + what);
-    e.bump(id);
-  }
-  e.state.launches[job.id] = launch_of(e.state, job);
-  move(e, job, JobEvent::place,
-       "attempt " + std::to_string(job.attempt) + " on " + std::to_string(member) + " node(s)");
-}
-
 void all_ready(Engine& e, JobId id) {
   Job& job = e.state.jobs.at(id);
   if (job.state != JobState::preparing) return;
@@ -401,6 +338,13 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
   const Cluster& cluster = state.clusters.at(*cluster_id);
   if (cluster.deleting) return being_deleted("cluster " + cluster.name);
   if (c.spec.node_count == 0) return Error{Code::invalid_argument, "properties.nodeCount must be at least 1"};
+  if (const std::string why = why_no_containers(state, cluster); !c.mapping.container_image.empty() && !why.empty()) {
+    return Error{Code::failed_precondition, "image " + c.spec.image +
+                                                " would run in a container, but no node of cluster " + cluster.name +
+                                                " runs containers (" + why +
+                                                "): the operator must install docker or podman there, or map the image "
+                                                "to the host"};
+  }
   auto volumes = resolve_volumes(state, c.spec);
   if (!volumes.ok()) return volumes.error();
 

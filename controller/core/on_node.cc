@@ -183,7 +183,17 @@ void take_stuck(Engine& e, const HoldingKey& key, const std::string& what) {
   e.touched_jobs.insert(key.second.job);
 }
 
+// The head says what the image's tag means: from now on all nodes and attempts run that.
+void take_image(Engine& e, const HoldingKey& key, const std::string& digest) {
+  const auto job = e.state.jobs.find(key.second.job);
+  if (digest.empty() || job == e.state.jobs.end() || !job->second.image_digest.empty()) return;
+  if (job->second.attempt != key.second.attempt || e.state.holdings.at(key).member != 0) return;
+  e.edit(job->first).image_digest = digest;
+  for (const HoldingKey& held : e.state.job_holdings.at(job->first)) e.bump(held.first);
+}
+
 void take_holding(Engine& e, const HoldingKey& key, const HoldingReport& report) {
+  take_image(e, key, report.image_digest);
   const Holding& before = e.state.holdings.at(key);
   if (rank_of(report.state) < rank_of(before.reported)) return;  // older than what we know
   take_stuck(e, key, report.stuck);

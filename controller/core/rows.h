@@ -177,6 +177,7 @@ struct Job {
   std::vector<CleanupReceipt> receipts;   // of the newest attempt, per node
   std::vector<std::string> last_nodes;    // node names of the newest attempt, in rank order
   RunAs run_as = {};                      // by the operator's table, at submit
+  std::uint32_t first_port = 0;           // of the newest attempt: Launch::first_port
   std::string image_digest = {};          // of a container job, once a head has told it: pinned for all attempts
   bool deleting = false;
 };

@@ -130,6 +130,29 @@ std::uint32_t capacity_of(const ClusterSpec& spec) {
   return spec.auto_scale ? spec.auto_scale->maximum : spec.target_node_count;
 }
 
+std::uint32_t container_capacity(const State& state, const Cluster& cluster) {
+  std::uint32_t without = 0;
+  if (const auto nodes = state.cluster_nodes.find(cluster.id); nodes != state.cluster_nodes.end()) {
+    for (NodeId id : nodes->second) without += state.nodes.at(id).inventory.runs_containers() ? 0 : 1;
+  }
+  const std::uint32_t capacity = capacity_of(cluster.spec);
+  return capacity - std::min(capacity, without);
+}
+
+std::string why_no_containers(const State& state, const Cluster& cluster) {
+  std::string why;
+  const auto nodes = state.cluster_nodes.find(cluster.id);
+  if (nodes == state.cluster_nodes.end()) return why;
+  for (NodeId id : nodes->second) {
+    const Node& node = state.nodes.at(id);
+    if (node.inventory.runs_containers()) return {};
+    if (!why.empty()) continue;  // the first one stands for all
+    const std::string& runtime = node.inventory.container_runtime;
+    why = node.name + ": " + (runtime.starts_with("none: ") ? runtime.substr(6) : "its agent says of none");
+  }
+  return why;
+}
+
 Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most) {
   Demand demand;
   auto queue = state.queues.find(cluster.id);

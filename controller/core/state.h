@@ -89,6 +89,10 @@ std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& 
 
 std::uint32_t target_of(const Cluster& cluster);     // nodes it should have now
 std::uint32_t capacity_of(const ClusterSpec& spec);  // nodes it can have with these scale settings
+// The same without nodes that it has now and that run no containers.
+std::uint32_t container_capacity(const State& state, const Cluster& cluster);
+// Why a job with an image cannot run on the cluster's nodes as they are, by node; empty: some can run it.
+std::string why_no_containers(const State& state, const Cluster& cluster);
 // What the cluster's queued jobs need, in the queue's order and without those that can never run there, counted up to
 // `most` nodes.
 struct Demand {

@@ -127,10 +127,10 @@ class Queue {
   }
 
   void add(const core::Node& node, std::uint32_t free) {
-    const auto given = core::count_to_give(node.inventory) == 0 ? Future::Given::whole_only
-                       : core::in_service(node)                 ? Future::Given::both
-                                                                : Future::Given::parts_only;
-    x_future.add(node.id, core::units_of(node), free, given);
+    x_future.add(node.id, core::units_of(node), free,
+                 {.whole = core::in_service(node),
+                  .parts = core::count_to_give(node.inventory) > 0,
+                  .containers = node.inventory.runs_containers()});
   }
 
   // What runs, and when it ends.
@@ -171,7 +171,7 @@ Expected expected_duration(const State& state, const Job& job, Belief belief) {
 }
 
 Shape shape_of(const Job& job) {
-  return {job.spec->node_count, job.spec->gpus_per_node};
+  return {job.spec->node_count, job.spec->gpus_per_node, !job.mapping.container_image.empty()};
 }
 
 std::vector<core::Placement> fill(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
@@ -219,12 +219,15 @@ Supply supply_of(const State& state, const Cluster& cluster) {
   }
   const auto without = [](std::uint32_t all, std::uint32_t some) { return all - std::min(all, some); };
   const std::uint32_t capacity = core::capacity_of(cluster.spec);
-  return {without(capacity, drained + faulty), without(capacity, drained), core::most_gpus(state, cluster.id)};
+  return {without(capacity, drained + faulty), without(capacity, drained), core::container_capacity(state, cluster),
+          core::most_gpus(state, cluster.id)};
 }
 
 bool possible(const Supply& supply, const Job& job) {
-  const std::uint32_t part = job.spec->gpus_per_node;
-  return job.spec->node_count <= (part == 0 ? supply.whole : supply.shared) && supply.most_gpus.value_or(part) >= part;
+  const Shape shape = shape_of(job);
+  return shape.nodes <= (shape.units == 0 ? supply.whole : supply.shared) &&
+         (!shape.in_container || shape.nodes <= supply.containers) &&
+         supply.most_gpus.value_or(shape.units) >= shape.units;
 }
 
 Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief) {

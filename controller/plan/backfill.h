@@ -42,6 +42,7 @@ Shape shape_of(const core::Job& job);
 // What the cluster could have at most, however long one waits.
 struct Supply {
   std::uint32_t whole = 0, shared = 0;  // nodes for jobs of whole nodes, and of parts: without those out of service
+  std::uint32_t containers = 0;         // nodes that can run them
   std::optional<std::uint32_t> most_gpus;
 };
 Supply supply_of(const core::State& state, const core::Cluster& cluster);

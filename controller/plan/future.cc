@@ -16,11 +16,11 @@ TimeMs end_of(TimeMs from_ms, DurationMs duration_ms) {
 
 }  // namespace
 
-void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, Given given) {
+void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer) {
   TY_CHECK(free <= whole);
   TY_CHECK(!contains(node));
   x_lines.insert(x_lines.begin() + static_cast<std::ptrdiff_t>(index_of(node)),
-                 Line{node, whole, given, {{x_now_ms, free}}});
+                 Line{node, whole, offer, {{x_now_ms, free}}});
   if (free > 0) x_open.insert({free, node});
 }
 
@@ -107,7 +107,8 @@ Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
 
 bool Future::refused(Shape shape, DurationMs duration_ms) const {
   return std::any_of(x_refusals.begin(), x_refusals.end(), [&](const Refusal& refusal) {
-    const bool same_kind = (shape.units == 0) == (refusal.shape.units == 0);
+    const bool same_kind =
+        (shape.units == 0) == (refusal.shape.units == 0) && (shape.in_container || !refusal.shape.in_container);
     return same_kind && shape.units >= refusal.shape.units && shape.nodes >= refusal.shape.nodes &&
            duration_ms >= refusal.duration_ms;
   });

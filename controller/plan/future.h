@@ -23,7 +23,8 @@ namespace trainyard::plan {
 
 struct Shape {
   std::uint32_t nodes = 1;
-  std::uint32_t units = 0;  // of each node; 0: whole nodes
+  std::uint32_t units = 0;    // of each node; 0: whole nodes
+  bool in_container = false;  // on nodes that can run one
 };
 
 struct Slot {
@@ -37,10 +38,12 @@ class Future {
 
   explicit Future(TimeMs now_ms) : x_now_ms(now_ms) {}
 
-  // How a node may be given.
-  enum class Given { both, whole_only, parts_only };
+  // How a node may be given, and to whom.
+  struct Offer {
+    bool whole = true, parts = true, containers = true;
+  };
   // REQUIRES: the node is new and `free` <= `whole`
-  void add(NodeId node, std::uint32_t whole, std::uint32_t free, Given given = Given::both);
+  void add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer);
   bool contains(NodeId node) const;
   // So much more of it is free from then on; before now counts as now. Not `firm`: nobody said how long it takes, and
   // `at_ms` is only the limit that everything has.
@@ -69,7 +72,7 @@ class Future {
   struct Line {
     NodeId node;
     std::uint32_t whole = 1;
-    Given given = Given::both;
+    Offer offer;
     std::vector<Step> steps;
   };
   // A shape and time that did not fit now: neither does anything that asks for as much.
@@ -83,8 +86,9 @@ class Future {
   const Line& line_of(NodeId node) const;
   // What the shape takes of the node; more than it has where that cannot be.
   static std::uint32_t units_on(const Line& line, Shape shape) {
-    const bool wrong = line.given == (shape.units == 0 ? Given::parts_only : Given::whole_only);
-    if (wrong) return line.whole + 1;
+    const bool offered =
+        (shape.units == 0 ? line.offer.whole : line.offer.parts) && (!shape.in_container || line.offer.containers);
+    if (!offered) return line.whole + 1;
     return shape.units == 0 ? line.whole : shape.units;
   }
   // From when on, not before `from_ms`, the line has that much for so long.

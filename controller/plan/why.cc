@@ -33,12 +33,17 @@ std::uint32_t nodes_with_room(const State& state, const Cluster& cluster, Shape 
   std::uint32_t count = 0;
   if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
     for (const NodeId node : free->second) {
-      count += shape.units == 0 || state.nodes.at(node).inventory.gpus.size() >= shape.units ? 1 : 0;
+      const Inventory& inventory = state.nodes.at(node).inventory;
+      const bool enough = shape.units == 0 || core::count_to_give(inventory) >= shape.units;
+      count += enough && (!shape.in_container || inventory.runs_containers()) ? 1 : 0;
     }
   }
   const auto shared = state.shared_nodes.find(cluster.id);
   if (shape.units == 0 || shared == state.shared_nodes.end()) return count;
-  for (const auto& [node, units] : shared->second) count += units >= shape.units ? 1 : 0;
+  for (const auto& [node, units] : shared->second) {
+    const bool able = !shape.in_container || state.nodes.at(node).inventory.runs_containers();
+    count += units >= shape.units && able ? 1 : 0;
+  }
   return count;
 }
 
@@ -166,6 +171,9 @@ void count_fits(const State& state, const Cluster& cluster, const Job& job, Time
   }
   // Where it could have them all, how many more there are does not matter.
   why.fits = fits == std::min(free, job.spec->node_count) ? free : fits;
+  if (const auto idle = nodes_with_room(state, cluster, {1, 0, false}); shape_of(job).in_container && idle > free) {
+    why.obstacles.push_back({"noContainers", idle - free, are(idle - free) + "free but cannot run containers"});
+  }
   if (why.fits == free) return;
   why.obstacles.push_back({"promised", free - why.fits, are(free - why.fits) + "free but promised to jobs before it"});
 }

@@ -12,7 +12,8 @@ namespace trainyard::plan {
 
 // So many nodes of the cluster do not help the job now, because of this.
 struct Obstacle {
-  std::string code;  // busy, cleaning, preparing, leaving, unusable, drained, faulty, unreachable, missing, promised
+  std::string code;  // busy, cleaning, preparing, leaving, unusable, drained, faulty, unreachable, missing,
+                     // noContainers, promised
   std::uint32_t nodes = 0;
   std::string text;  // "3 are busy until about 14:20"
 };

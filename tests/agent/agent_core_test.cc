@@ -340,3 +340,35 @@ TEST_CASE("a crash between a tombstone and the stop it asks for does not let the
   CHECK(node.did<Stop>()->grace_ms == 0);
   CHECK(node.state() == HoldingState::stopping);
 }
+
+TEST_CASE("the first node tells what its image is; the others are told once, also over a restart") {
+  Node head;
+  head.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare)})});
+  head.step(ImageKnown{kJob, "sha256:1"});
+  CHECK(head.did<SendReport>()->report.holdings.at(0).image_digest == "sha256:1");
+  head.restart();
+  head.connect();
+  CHECK(head.core->holdings().at(kJob).image_digest == "sha256:1");
+
+  Node peer;
+  peer.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare, kJob, 1)})});
+  CHECK(peer.did<PinImage>() == nullptr);
+  HoldingOrder pinned = order(HoldingPhase::prepare, kJob, 1);
+  pinned.image_digest = "sha256:1";
+  auto actions = peer.step(OrdersArrived{orders(2, {pinned})});
+  REQUIRE(position<PersistHolding>(actions) < position<PinImage>(actions));
+  REQUIRE(position<PinImage>(actions) < actions.size());
+  CHECK(peer.core->holdings().at(kJob).pinned_digest == "sha256:1");
+  peer.step(OrdersArrived{orders(2, {pinned})});
+  CHECK(peer.did<PinImage>() == nullptr);
+  peer.restart();
+  CHECK(peer.did<Prepare>() != nullptr);
+  CHECK(peer.core->holdings().at(kJob).pinned_digest == "sha256:1");
+
+  // An attempt that is new to a node knows it from the start.
+  Node later;
+  pinned.id.attempt = 2;
+  later.step(OrdersArrived{orders(5, {pinned})});
+  CHECK(later.core->holdings().at(pinned.id).pinned_digest == "sha256:1");
+  CHECK(later.did<PinImage>() == nullptr);
+}

@@ -193,14 +193,14 @@ TEST_CASE("unknown keys are ignored with a warning that names them") {
   CHECK(ignored(R"(, "recovery": {"y": 1})") == "properties.recovery.y: ignored: no field of that name is known\n");
 }
 
-TEST_CASE("keys and passwords are taken and go no further") {
+TEST_CASE("keys are taken and go no further; a registry's password goes to the controller") {
   std::vector<std::string> warnings;
   const v1::JobSpec spec = spec_of(custom_job_with(R"(, "mountVolumes": {
       "azureFileShares": [{"azureFileUrl": "u", "relativeMountPath": "r", "credentials": {"accountKey": "c2VjcmV0"}}],
       "azureBlobFileSystems": [{"containerName": "data", "relativeMountPath": "data", "mountOptions": "-o ro",
                                 "credentials": {"accountKey": "c2VjcmV0"}}]},
       "containerSettings": {"shmSize": "8g", "imageSourceRegistry": {"image": "i", "serverUrl": "s",
-        "credentials": {"username": "u", "password": "c2VjcmV0"}}})"),
+        "credentials": {"username": "u", "password": "p4ss"}}})"),
                                    warnings);
   CHECK(warnings.empty());
   CHECK(spec.SerializeAsString().find("c2VjcmV0") == std::string::npos);
@@ -209,6 +209,7 @@ TEST_CASE("keys and passwords are taken and go no further") {
   CHECK(spec.azure_blob_file_systems(0).mount_options() == "-o ro");
   CHECK(spec.image_server_url() == "s");
   CHECK(spec.image_user_name() == "u");
+  CHECK(spec.image_password() == "p4ss");
   CHECK(spec.shm_size() == "8g");
 }
 

@@ -355,6 +355,32 @@ TEST_CASE("reports and orders survive the wire") {
 
 using namespace trainyard::controller;
 
+TEST_CASE("images: the operator's map, full names, mirrors") {
+  const auto config = parse_config(R"({"images":[{"image":"a/b:1","run":"host"},
+    {"image":"tf","run":"container","pull":"r.example/tf:9","interpreter":"/opt/python"}],
+    "image_mirrors":[{"prefix":"docker.io/","replace":"10.0.0.1:5000/docker/"}]})");
+  REQUIRE(config.ok());
+  const auto image = [&](const std::string& name, const std::string& server = "") {
+    const auto mapping = mapping_of(*config, name, server);
+    return mapping ? mapping->container_image : mapping.error().message;
+  };
+  CHECK(image("a/b:1").empty());
+  CHECK(image("tf") == "r.example/tf:9");
+  CHECK(mapping_of(*config, "tf", "")->python_interpreter == "/opt/python");
+  CHECK(image("ubuntu") == "10.0.0.1:5000/docker/library/ubuntu:latest");
+  CHECK(image("a/b:2") == "10.0.0.1:5000/docker/a/b:2");
+  CHECK(image("a/b:2", "https://r.azurecr.io/") == "r.azurecr.io/a/b:2");
+  CHECK(image("r2.example/a/b@sha256:12", "r.azurecr.io") == "r2.example/a/b@sha256:12");
+  CHECK(image("localhost/a") == "localhost/a:latest");
+  CHECK(image("a b").find("is not the name of an image") != std::string::npos);
+  CHECK(image("-x").find("is not the name of an image") != std::string::npos);
+  const auto strict = parse_config(R"({"unmapped_images":"refuse"})");
+  REQUIRE(strict.ok());
+  CHECK(mapping_of(*strict, "A/b:1", "").error().message ==
+        "image A/b:1 runs only where the operator maps it: add {\"image\":\"A/b:1\",\"run\":\"host\"} or "
+        "{\"image\":\"A/b:1\",\"run\":\"container\"} to \"images\" in the controller's configuration");
+}
+
 TEST_CASE("configuration: what it says, and each mistake with its key") {
   const auto config = parse_config(R"({"listen":"127.0.0.1:0","storage":[{"account":"special","local":"/data/special"},
     {"account":"*","local":"/srv/trainyard/"}],"images":[{"image":"a/b:1","run":"host","preparation":""}],
@@ -362,11 +388,9 @@ TEST_CASE("configuration: what it says, and each mistake with its key") {
   REQUIRE(config.ok());
   CHECK(place_of(*config, "special").value() == "/data/special");
   CHECK(place_of(*config, "other").value() == "/srv/trainyard/other");
-  CHECK(mapping_of(*config, "a/b:1")->preparation == "");
-  CHECK(mapping_of(*config, "").ok());
-  CHECK(mapping_of(*config, "A/b:1").error().message ==
-        "image A/b:1 runs only where the operator maps it to the host: add {\"image\":\"A/b:1\",\"run\":\"host\"} to "
-        "\"images\" in the controller's configuration");
+  CHECK(mapping_of(*config, "a/b:1", "")->preparation == "");
+  CHECK(mapping_of(*config, "a/b:1", "")->container_image.empty());
+  CHECK(mapping_of(*config, "", "").ok());
   CHECK(config->timing.unreachable_after_ms == 1000);
   CHECK(config->timing.pools_with_fence_command == std::vector<std::string>{"gpu"});
   for (const auto& [text, where] : std::map<std::string, std::string>{

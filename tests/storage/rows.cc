@@ -64,6 +64,7 @@ core::Job full_job(std::uint64_t n) {
                  {Volume::Kind::s3, "bucket/x", "data", "http://s3", "key id", "ro", "/etc/key", "g/w/nfs"}};
   job.run_as = {20'001, 20'002, {44}};
   job.image_digest = "sha256:1";
+  job.first_port = 20'256;
   job.segment = "g/w/e/jobs/job/uuid";
   job.warnings = {"cluster can have 4 nodes, job needs 5"};
   job.state = core::JobState::stopping;

@@ -37,7 +37,7 @@ MAY_INCLUDE = {
     "agent/core": ["agent/core/", "common/"],
     "agent/exec": ["agent/exec/", "common/"],
     "agent/volumes": ["agent/volumes/", "agent/exec/files.h", "common/"],
-    "agent/containers": ["agent/containers/", "common/"],
+    "agent/containers": ["agent/containers/", "agent/exec/", "common/"],
     "agent/probe": ["agent/probe/", "common/"],
     "agent/doctor": ["agent/doctor/", "agent/exec/", "agent/probe/", "common/"],
     "agent/edge": ["agent/edge/", "proto/", "common/", "trainyard/v1/"],
@@ -50,7 +50,7 @@ ONLY_IN = [
     (r"^sodium\.h$", ["secrets", "controller/edge/secret_values.cc"]),
     (r"^grpc(pp)?/", ["controller/edge", "controller/main.cc", "agent/edge", "agent/main.cc", "proto", "cli", "tests", "bench"]),
     (r"^google/protobuf/", ["controller/edge", "controller/main.cc", "agent/edge", "proto", "batchai", "cli", "tests", "bench"]),
-    (r"^boost/asio", ["controller/loop", "controller/edge", "controller/main.cc", "agent/loop", "agent/volumes", "agent/exec", "agent/edge",
+    (r"^boost/asio", ["controller/loop", "controller/edge", "controller/main.cc", "agent/loop", "agent/volumes", "agent/exec", "agent/containers", "agent/edge",
                       "agent/probe", "agent/main.cc", "tests", "bench"]),
 ]
 

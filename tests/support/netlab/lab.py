@@ -21,7 +21,7 @@ PREFIX = "tylab-"
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 TUTORIAL_IMAGE = "tensorflow/tensorflow:1.8.0-gpu"
 PORT = 7470
-PROGRAMS = ["trainyard", "trainyard-agent", "trainyard-controller", "trainyard-exec", "trainyard-gpus", "trainyard-rsh", "trainyard-shim",
+PROGRAMS = ["trainyard", "trainyard-agent", "trainyard-container", "trainyard-controller", "trainyard-exec", "trainyard-gpus", "trainyard-rsh", "trainyard-shim",
             "trainyard-tasks"]
 
 # Seconds, not minutes: what a test waits for.

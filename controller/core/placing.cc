@@ -1,0 +1,97 @@
+// Placing an attempt: its holdings, and what its nodes are told.
+#include <set>
+
+#include "common/check.h"
+#include "controller/core/engine.h"
+
+namespace trainyard::core {
+
+namespace {
+
+// Below the range from which systems take ports by themselves.
+constexpr std::uint64_t kFirstPort = 20'000, kPortBlocks = 46;
+
+std::uint32_t port_of_block(std::uint64_t block) {
+  return static_cast<std::uint32_t>(kFirstPort + kTaskPorts * (block % kPortBlocks));
+}
+
+// Ports that nobody else has who holds a part of these nodes, living or being stopped. Neighbouring jobs and attempts
+// begin to look at other places, so that what an attempt left listening, or somebody else listens at, does not meet the
+// next. With more neighbours than blocks (of a wide gang of parts) ports may meet: the agents find that out and say so.
+std::uint32_t choose_ports(const State& state, const Job& job, const std::vector<NodeId>& nodes) {
+  constexpr std::uint64_t kStep = 17;
+  std::set<std::uint32_t> taken;
+  for (NodeId node : nodes) {
+    for (auto it = state.holdings.lower_bound({node, AttemptId{}});
+         it != state.holdings.end() && it->first.first == node; ++it) {
+      auto other = state.jobs.find(it->second.id.job);
+      if (other != state.jobs.end() && other->first != job.id) taken.insert(other->second.first_port);
+    }
+  }
+  const std::uint64_t start = job.id.value + kStep * job.attempt;
+  for (std::uint64_t tried = 0; tried < kPortBlocks; ++tried) {
+    if (const std::uint32_t port = port_of_block(start + tried); !taken.contains(port)) return port;
+  }
+  return port_of_block(start);
+}
+
+}  // namespace
+
+std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
+  auto launch = std::make_shared<Launch>();
+  const Experiment& experiment = state.experiments.at(job.experiment);
+  const Workspace& workspace = state.workspaces.at(experiment.workspace);
+  launch->job_name = job.name;
+  launch->experiment = experiment.name;
+  launch->workspace = workspace.name;
+  launch->group = state.groups.at(workspace.group).name;
+  launch->segment = job.segment;
+  launch->spec = *job.spec;
+  launch->spec.secrets.clear();
+  launch->spec.credentials.clear();
+  launch->mapping = job.mapping;
+  launch->volumes = job.volumes;
+  launch->first_port = job.first_port;
+  launch->run_as = job.run_as;
+  for (const std::string& name : job.last_nodes) {
+    launch->members.push_back({name, state.nodes.at(state.node_by_name.at(name)).inventory.address});
+  }
+  return launch;
+}
+
+void place(Engine& e, const Placement& placement) {
+  Job& job = e.edit(placement.job);
+  TY_CHECK(job.state == JobState::queued && placement.nodes.size() == job.spec->node_count);
+  ++job.attempt;
+  job.started_ms = e.now;
+  job.ended_ms = job.head_exited_ms = 0;
+  job.verdict = Verdict::none;
+  job.cause = {};
+  job.exit_code.reset();
+  job.errors.clear();
+  job.receipts.clear();
+  job.last_nodes.clear();
+  job.first_port = choose_ports(e.state, job, placement.nodes);
+  const std::string what = job.name + " (attempt " + std::to_string(job.attempt) + ")";
+  std::uint32_t member = 0;
+  for (NodeId id : placement.nodes) {
+    const Node& node = e.state.nodes.at(id);
+    const std::uint32_t part = job.spec->gpus_per_node;
+    TY_CHECK(node.cluster == job.cluster &&
+             (placeable(e.state, node) || (part > 0 && shared_units(e.state, node) >= part)));
+    Holding holding{{job.id, job.attempt}, id, job.name, node.epoch, member++};
+    holding.shared = part > 0;
+    holding.gpu_uuids = holding.shared ? choose_gpus(e.state, node, part) : gpus_to_give(node.inventory);
+    holding.lease_ms = job.spec->recovery.lease_ms;
+    holding.since_ms = e.now;
+    job.last_nodes.push_back(node.name);
+    e.add_holding(std::move(holding));
+    set_node_state(e, id, NodeState::running, "given to job " + what);
+    e.bump(id);
+  }
+  e.state.launches[job.id] = launch_of(e.state, job);
+  move(e, job, JobEvent::place,
+       "attempt " + std::to_string(job.attempt) + " on " + std::to_string(member) + " node(s)");
+}
+
+}  // namespace trainyard::core

@@ -1,0 +1,240 @@
+#!/usr/bin/python3
+"""Jobs in containers: a real image with Open MPI, a real registry with passwords, podman on two hosts and docker on two, each
+with a store of its own; and charliecloud. What the preparation installs is there for the job, mpirun works over four
+containers without ssh, digests are pinned, passwords show up nowhere, and nothing is left."""
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from e2e import SHARE, SKIPPED, Lab, World, check, main, wait_for_go, wait_until
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support", "containers"))
+from engines import Engine, Registry  # noqa: E402
+from images import missing_tools, oci_layout, unpacked  # noqa: E402
+
+KINDS = {"node1": "podman", "node2": "podman", "node3": "docker", "node4": "docker"}
+USER, PASSWORD = "team", "canary-91c4 pass'word"
+MEMORY_MB = 500
+_made = {}
+
+
+def _configure(lab, node, **settings):
+    path = os.path.join(lab.root, f"{node}.json")
+    with open(path) as file:
+        config = json.load(file)
+    with open(path, "w") as file:
+        json.dump({**config, **settings}, file)
+
+
+class _Site:
+    """One lab for all stories: four hosts with engines, a registry with two versions of an image."""
+
+    def __init__(self):
+        self.lab = Lab(nodes=4, start=False, agent={"memory_limit_mb": MEMORY_MB, "image_cache_gb": 100})
+        atexit.register(self.lab.down)
+        self.registry = Registry(self.lab, USER, PASSWORD)
+        self.engines = {node: Engine(self.lab, node, kind, self.registry.address).start() for node, kind in KINDS.items()}
+        self.layouts = {version: oci_layout(self.lab.root, version) for version in ("one", "two")}
+        self.image = self.registry.push(self.layouts["one"], "team/train:1")
+        for engine in self.engines.values():
+            engine.wait()
+        self.lab.start_controller()
+        for node in self.lab.nodes:
+            # Groups of cgroup v1 are the machine's: each node has its own.
+            _configure(self.lab, node, cgroup_parent=f"trainyard/{node}")
+            self.lab.start_agent(node, wait=False)
+        self.lab.wait_reachable(4)
+        self.world = World(self.lab)
+
+    def settings(self, image=None, password=PASSWORD, user=USER):
+        """As a user of Batch AI writes it: the image's name, and the registry beside it."""
+        name = (image or self.image).removeprefix(self.registry.address + "/")
+        return {"imageSourceRegistry": {"image": name, "serverUrl": "http://" + self.registry.address,
+                                        "credentials": {"username": user, "password": password}}, "shmSize": "96m"}
+
+    def body(self, image=None, **more):
+        return self.world.body(containerSettings=self.settings(image), **more)
+
+    def nothing_left(self):
+        """No container, no process, no cgroup, no mount, on any host."""
+        for node, engine in self.engines.items():
+            wait_until(lambda engine=engine: not engine.containers(), 10, f"no container left on {node}: {engine.containers()}")
+            check(not self.world.job_pids(node), f"no process of a job left on {node}")
+            mounts = self.lab.network.hosts[node].run(["cat", "/proc/self/mountinfo"]).stdout
+            check("/work/jobs/" not in mounts, f"no mount left on {node}: {mounts}")
+        left = subprocess.run("find /sys/fs/cgroup -mindepth 4 -maxdepth 4 -path '*/trainyard/node*/*-j*-a*'", shell=True, capture_output=True,
+                              text=True, check=False).stdout
+        check(not left, f"no group of cgroup v1 left: {left}")
+
+
+def _site():
+    if "site" not in _made:
+        _made["site"] = _Site()
+    return _made["site"]
+
+
+def mpi_over_four_containers():
+    """Eight ranks on four hosts, two engines: each in its container, with what the preparation installed there."""
+    site = _site()
+    world = site.world
+    tool = "mkdir -p /opt/tools && printf '#!/bin/bash\\necho tool of %s' \"$TRAINYARD_NODE\" > /opt/tools/tool && chmod +x /opt/tools/tool"
+    program = ("from mpi4py import MPI; import os, socket; c = MPI.COMM_WORLD; n = c.allreduce(1); "
+               "print('rank', c.rank, 'of', n, 'on', socket.gethostname(), open('/image-version').read().strip(), os.environ['FROM_IMAGE'], "
+               "os.popen('tool').read().strip(), os.statvfs('/dev/shm').f_blocks * os.statvfs('/dev/shm').f_frsize >> 20)")
+    world.create("mpi", site.body(nodes=4, mpi=True, processes=8, command=f'python3 -c "{program}"', preparation=tool)).ok()
+    job = world.succeed("mpi", 120)
+    lines = sorted(world.output("mpi").splitlines())
+    check(len(lines) == 8, f"a line of each rank: {lines}\n{world.output('mpi', 'stderr.txt')}")
+    for rank, line in enumerate(lines):
+        node = job["nodes"][rank // 2]
+        check(line == f"rank {rank} of 8 on {node} one one tool of {node} 96", f"rank {rank} in its container: {line}")
+    check(not os.path.exists("/image-version") and not os.path.exists("/opt/tools/tool"), "nothing of it on the machine itself")
+    check(job["imageDigest"].startswith("sha256:"), f"the digest that all nodes ran: {job.get('imageDigest')}")
+    for receipt in job["cleanupReceipts"]:
+        parts = {part["what"]: part["count"] for part in receipt["parts"]}
+        check(parts.get("containers") == 1, f"each node's receipt has its container: {receipt}")
+    log = world.output("mpi", f"execution-{job['nodes'][0]}.log")
+    check("pulling image" in log and job["imageDigest"] in log, f"the pull in the job's log: {log}")
+    site.nothing_left()
+
+
+def what_cannot_be_pulled():
+    """A wrong password and an image that is not there end the job with the engine's words, at once and for good."""
+    site = _site()
+    world = site.world
+    for name, settings, words in (
+            ("wrongpw", site.settings(password="canary-91c4 wrong"), ("FailedStartingContainer", "unauthorized", "credentials")),
+            ("absent", site.settings(image="team/absent:7"), ("FailedStartingContainer", "team/absent:7", "tag"))):
+        world.create(name, world.body(nodes=4, mpi=True, command="true", containerSettings=settings)).ok()
+        job = world.wait_end(name)
+        text = json.dumps(job["executionInfo"])
+        check(job["executionState"] == "failed" and job["requeues"] == 0, f"{name} to fail without a second try: {job}")
+        check(all(word.lower() in text.lower() for word in words), f"{name}: {words} in {text}")
+    site.nothing_left()
+
+
+def the_digest_is_pinned():
+    """The tag moves while the job runs; its second attempt, on other nodes, runs what the first one did. A new job does not."""
+    site = _site()
+    world = site.world
+    image = site.registry.push(site.layouts["one"], "team/moves:1")
+    command = f"cat /image-version >> {SHARE}/versions; " + wait_for_go("pin-go", "pin-started", "$TRAINYARD_ATTEMPT")
+    world.create("pinned", site.body(image, nodes=1, command=command)).ok()
+    world.wait_file("pin-started.1")
+    first = world.job("pinned")
+    site.registry.push(site.layouts["two"], "team/moves:1")
+    world.create("beside", site.body(image, nodes=3, mpi=True, command="cat /image-version")).ok()
+    world.succeed("beside")
+    check(set(world.output("beside").split()) == {"two"}, f"a new job to run what the tag means now: {world.output('beside')}")
+    host = site.lab.network.hosts[first["nodes"][0]]
+    for pid in host.pids("trainyard-shim"):
+        os.kill(pid, signal.SIGKILL)
+    world.wait_file("pin-started.2")
+    world.touch("pin-go")
+    job = world.succeed("pinned")
+    check(world.read("versions").split() == ["one", "one"], f"both attempts to run the same: {world.read('versions')}")
+    check(job["imageDigest"] == first["imageDigest"], "one digest for all attempts")
+    site.nothing_left()
+
+
+def kills_that_a_job_survives():
+    """kill -9 of agents and of engines' daemons: the job's processes run on, write on, and their end is known."""
+    site = _site()
+    world = site.world
+    ticks = f"while [ ! -e {SHARE}/kill-go ]; do echo tick; sleep 0.1; done; cat /image-version"
+    command = f"touch {SHARE}/kill-started.$OMPI_COMM_WORLD_RANK; {ticks}"
+    world.create("survivor", site.body(nodes=4, mpi=True, command=command)).ok()
+    for rank in range(4):
+        world.wait_file(f"kill-started.{rank}", 60)
+    for node in ("node2", "node4"):
+        site.engines[node].kill()
+    for node in ("node1", "node3"):
+        site.lab.kill_agent(node)
+    before = len(world.output("survivor"))
+    for node in ("node1", "node3"):
+        site.lab.start_agent(node)
+    wait_until(lambda: len(world.output("survivor")) > before + 200, 20, "output goes on")
+    for node in ("node2", "node4"):
+        site.engines[node].restart()
+    shell = ["job", "node", "exec", *world.at("survivor")[:-2], "-j", "survivor", "-n", "node1", "--exec", "cat /image-version; echo $FROM_IMAGE"]
+    wait_until(lambda: site.lab.cli(*shell).rc == 0, 20, "`job node exec` works again", 0.2)
+    check(site.lab.cli(*shell).ok().split() == ["one", "one"], f"`job node exec` to be inside: {site.lab.cli(*shell).out}")
+    world.touch("kill-go")
+    job = world.succeed("survivor")
+    check(job["requeues"] == 0 and world.output("survivor").split().count("one") == 4, f"one attempt to its end: {job}")
+    site.nothing_left()
+
+
+def out_of_memory_in_a_container():
+    """Found by the job's own cgroup: engines say nothing of it here."""
+    site = _site()
+    world = site.world
+    world.create("big", site.body(nodes=1, command="python3 -c 'x = bytearray(900 << 20); print(len(x))'")).ok()
+    job = world.wait_end("big")
+    check(job["executionInfo"]["errors"][0]["code"] == "OutOfMemory", f"OutOfMemory: {job['executionInfo']}")
+    site.nothing_left()
+
+
+def tasks_and_terminated_jobs():
+    """Tasks without mpirun run inside, too; a terminated job leaves no container, however its processes resist."""
+    site = _site()
+    world = site.world
+    with open(os.path.join(world.share, "task.py"), "w") as file:
+        file.write("import os\nprint(open('/image-version').read().strip(), os.environ['RANK'], os.environ['WORLD_SIZE'])\n")
+    torch = {"pyTorchSettings": {"pythonScriptFilePath": f"{SHARE}/task.py", "processCount": 4, "communicationBackend": "gloo"}}
+    world.create("tasks", site.body(nodes=2, **torch)).ok()
+    world.succeed("tasks")
+    out = [world.output("tasks", f"stdout-{rank}.txt") or world.output("tasks", f"stdout-wk-{rank}.txt") for rank in range(4)]
+    check(all(text.startswith("one ") for text in out), f"each task inside: {out}")
+    stubborn = f"trap '' TERM; (setsid sleep 1000 &); touch {SHARE}/stubborn; while true; do sleep 1; done"
+    world.create("stubborn", site.body(nodes=2, command=stubborn, recovery={"grace": "PT0.3S"})).ok()
+    world.wait_file("stubborn")
+    world.terminate("stubborn").ok()
+    world.wait_end("stubborn")
+    site.nothing_left()
+
+
+def the_password_is_nowhere():
+    """Not in the database, spools, logs, answers, argument lists or environments; engines' stores keep none either."""
+    site = _site()
+    part = "canary-91c4"
+    for name in os.listdir(site.lab.root):
+        if name.startswith("job-"):
+            os.unlink(os.path.join(site.lab.root, name))  # the user's own files
+    places = [os.path.join(site.lab.root, name) for name in os.listdir(site.lab.root) if name != "registry"]
+    found = subprocess.run(["grep", "-rlaF", "--exclude-dir=overlay", "--exclude-dir=overlay2", "--", part, *places], capture_output=True,
+                           text=True, check=False).stdout
+    check(not found, f"no file with the password: {found}")
+    check(part not in site.lab.cli("job", "show", *site.world.at("mpi"), "-o", "json").ok(), "no answer with the password")
+
+
+def charliecloud():
+    """No engine at all: an unpacked image, a container under our own shim; what the job writes over the image goes with it."""
+    with Lab(nodes=1, start=False) as lab:
+        images = os.path.join(lab.root, "images")
+        os.mkdir(images)
+        unpacked(os.path.join(images, "train+1"))
+        _configure(lab, "node1", container_runtime="charliecloud", container_image_dir=images)
+        lab.start_controller()
+        lab.start_agent("node1")
+        world = World(lab)
+        settings = {"imageSourceRegistry": {"image": "localhost/train:1"}}
+        world.create("j", world.body(nodes=1, mpi=True, processes=2, containerSettings=settings, preparation="echo new > /etc/made-here",
+                                     command="cat /image-version /etc/made-here")).ok()
+        world.succeed("j")
+        check(world.output("j").split().count("unpacked") == 2 and world.output("j").split().count("new") == 2, f"both ranks inside: {world.output('j')}")
+        check(not os.path.exists(os.path.join(images, "train+1", "etc", "made-here")), "the image itself as it was")
+        check(not world.job_pids("node1"), "nothing left")
+        world.create("none", world.body(nodes=1, command="true", containerSettings={"imageSourceRegistry": {"image": "localhost/other"}})).ok()
+        check("other" in json.dumps(world.wait_end("none")["executionInfo"]), "an image that is not there is named")
+
+
+if __name__ == "__main__":
+    absent = missing_tools()
+    if absent:
+        print(f"not installed: {', '.join(absent)} (deploy/install-packages)")
+        sys.exit(SKIPPED)
+    main(globals())
