@@ -15,11 +15,15 @@ std::uint32_t port_of_block(std::uint64_t block) {
   return static_cast<std::uint32_t>(kFirstPort + kTaskPorts * (block % kPortBlocks));
 }
 
+std::uint64_t first_block_of(const Job& job) {
+  constexpr std::uint64_t kStep = 17;
+  return job.id.value + kStep * job.attempt;
+}
+
 // Ports that nobody else has who holds a part of these nodes, living or being stopped. Neighbouring jobs and attempts
 // begin to look at other places, so that what an attempt left listening, or somebody else listens at, does not meet the
 // next. With more neighbours than blocks (of a wide gang of parts) ports may meet: the agents find that out and say so.
 std::uint32_t choose_ports(const State& state, const Job& job, const std::vector<NodeId>& nodes) {
-  constexpr std::uint64_t kStep = 17;
   std::set<std::uint32_t> taken;
   for (NodeId node : nodes) {
     for (auto it = state.holdings.lower_bound({node, AttemptId{}});
@@ -28,7 +32,7 @@ std::uint32_t choose_ports(const State& state, const Job& job, const std::vector
       if (other != state.jobs.end() && other->first != job.id) taken.insert(other->second.first_port);
     }
   }
-  const std::uint64_t start = job.id.value + kStep * job.attempt;
+  const std::uint64_t start = first_block_of(job);
   for (std::uint64_t tried = 0; tried < kPortBlocks; ++tried) {
     if (const std::uint32_t port = port_of_block(start + tried); !taken.contains(port)) return port;
   }
@@ -51,7 +55,8 @@ std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
   launch->spec.credentials.clear();
   launch->mapping = job.mapping;
   launch->volumes = job.volumes;
-  launch->first_port = job.first_port;
+  // 0: of a row that an earlier version wrote.
+  launch->first_port = job.first_port != 0 ? job.first_port : port_of_block(first_block_of(job));
   launch->run_as = job.run_as;
   for (const std::string& name : job.last_nodes) {
     launch->members.push_back({name, state.nodes.at(state.node_by_name.at(name)).inventory.address});
