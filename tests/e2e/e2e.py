@@ -171,7 +171,7 @@ def wait_for_go(file="go", started="started", rank="${OMPI_COMM_WORLD_RANK:-0}")
 def beats(directory="beats"):
     """A rank that leaves a time stamp ten times a second under its attempt's name, until `go` is there."""
     return (f'mkdir -p {SHARE}/{directory}; touch {SHARE}/started.$OMPI_COMM_WORLD_RANK; '
-            f'while [ ! -e {SHARE}/go ]; do date +%s.%N >> {SHARE}/{directory}/$PMIX_NAMESPACE.$OMPI_COMM_WORLD_RANK; sleep 0.1; done')
+            f'while [ ! -e {SHARE}/go ]; do date +%s.%N >> {SHARE}/{directory}/$TRAINYARD_ATTEMPT.$OMPI_COMM_WORLD_RANK; sleep 0.1; done')
 
 
 def one_attempt_at_a_time(world, directory="beats"):

@@ -24,7 +24,10 @@ char state_of(int pid) {
 }  // namespace
 
 TEST_CASE("who hangs on a silent FUSE server cannot be killed, until its connection is aborted") {
-  if (::geteuid() != 0) return WARN("needs root");
+  if (::geteuid() != 0) {
+    WARN("needs root");
+    return;
+  }
   const TempDir place;
   // The abort is armed: the server, and with it the connection, ends after 60 seconds.
   const std::string command = "/usr/bin/python3 " TRAINYARD_SOURCE_DIR "/tests/support/isolation/silent_fuse.py ";

@@ -66,7 +66,10 @@ struct Sandboxed {
 }  // namespace
 
 TEST_CASE("processes of a sandbox see each other and their own files, and nothing of the rest") {
-  if (::geteuid() != 0) return WARN("needs root");
+  if (::geteuid() != 0) {
+    WARN("needs root");
+    return;
+  }
   const Sandboxed sandboxed;
   sandboxed.run("first", "echo shared > /dev/shm/x; echo mine > /tmp/t; sleep 1000", false);
   REQUIRE(eventually([&] { return read_text(sandboxed.place / "tmp/t") == "mine\n"; }));
@@ -80,7 +83,10 @@ TEST_CASE("processes of a sandbox see each other and their own files, and nothin
 }
 
 TEST_CASE("with the process that keeps it, all of a sandbox ends, and nothing enters it any more") {
-  if (::geteuid() != 0) return WARN("needs root");
+  if (::geteuid() != 0) {
+    WARN("needs root");
+    return;
+  }
   const Sandboxed sandboxed;
   sandboxed.run("long", "touch /tmp/up; (setsid sleep 1000 &); sleep 1000", false);
   REQUIRE(eventually([&] { return std::filesystem::exists(sandboxed.place / "tmp/up"); }));
