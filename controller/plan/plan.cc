@@ -1,6 +1,7 @@
 #include "controller/plan/plan.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -24,19 +25,21 @@ void place(const State& state, const Cluster& cluster, const std::set<NodeId>& w
   for (NodeId node : free->second) {
     if (!withdrawn.contains(node)) nodes.push_back(node);
   }
+  std::optional<std::uint32_t> run_containers;  // nodes of the cluster: counted when it is asked for
   auto next = nodes.begin();
   for (const core::QueueKey& key : queue->second) {
     if (next == nodes.end()) return;
     const Job& job = state.jobs.at(key.job);
     const std::uint32_t need = job.spec->node_count;
-    if (need > core::capacity_of(cluster.spec)) continue;  // can never start until a resize: passed over
     if (!job.mapping.container_image.empty()) {
-      if (need > core::container_capacity(state, cluster)) continue;  // nor this one, until nodes get a runtime
+      if (!run_containers) run_containers = core::container_capacity(state, cluster);
+      if (need > *run_containers) continue;  // not until nodes get a runtime: passed over
       // Those that can run it come first, in their order.
       const auto able = std::stable_partition(
           next, nodes.end(), [&](NodeId node) { return state.nodes.at(node).inventory.runs_containers(); });
       if (need > static_cast<std::size_t>(able - next)) return;
     }
+    if (need > core::capacity_of(cluster.spec)) continue;  // can never start until a resize: passed over
     if (need > static_cast<std::size_t>(nodes.end() - next)) return;
     plan.placements.push_back({job.id, {next, next + need}});
     next += need;
