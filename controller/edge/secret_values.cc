@@ -33,20 +33,6 @@ void seal_values(const secrets::Vault& vault, const std::string& workspace, cons
   }
 }
 
-void seal_credentials(const secrets::Vault& vault, const std::string& workspace, const v1::JobSpec& clear,
-                      std::vector<SealedValue>& sealed) {
-  for (SealedValue& credential : sealed) {
-    if (credential.name == kRegistryCredential) {
-      credential = vault.seal(workspace, credential.name, clear.image_password());
-    }
-  }
-}
-
-void redact_credentials(const secrets::Vault& vault, const std::string& workspace, v1::JobSpec& spec) {
-  if (spec.image_password().empty()) return;
-  spec.set_image_password(vault.seal(workspace, kRegistryCredential, spec.image_password()).sealed);
-}
-
 void redact(const secrets::Vault& vault, const std::string& workspace, Variables& values) {
   for (v1::NamedValue& value : values) {
     value.set_value(vault.seal(workspace, value.name(), value.value()).sealed);

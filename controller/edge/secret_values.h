@@ -19,13 +19,8 @@ using Variables = google::protobuf::RepeatedPtrField<v1::NamedValue>;
 void seal_values(const secrets::Vault& vault, const std::string& workspace, const Variables& clear,
                  std::vector<SealedValue>& sealed);
 
-// The same of the job's credentials.
-void seal_credentials(const secrets::Vault& vault, const std::string& workspace, const v1::JobSpec& clear,
-                      std::vector<SealedValue>& sealed);
-
 // Puts sealed texts in the place of values: what remains may be kept (in a request's fingerprint).
 void redact(const secrets::Vault& vault, const std::string& workspace, Variables& values);
-void redact_credentials(const secrets::Vault& vault, const std::string& workspace, v1::JobSpec& spec);
 
 // What cannot be opened, or sealed to `node_key` (base64), goes out empty, and the node says so; the log says why.
 void seal_to_node(const secrets::Vault& vault, const std::string& node_key, Orders& orders);
