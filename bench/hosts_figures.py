@@ -21,7 +21,7 @@ class Bench:
     def __init__(self, bin_dir, nodes, start=True):
         if os.geteuid() != 0:
             raise LabError("pretend hosts need root")
-        self.lab = Lab(nodes=nodes, bin_dir=bin_dir, timing=TIMING, start=start)
+        self.lab = Lab(nodes=nodes, bin_dir=bin_dir, timing=TIMING, start=start, agent={"container_runtime": "auto"})
         try:
             for program in ("job_bench", "trivial_rsh"):
                 shutil.copy(os.path.join(bin_dir, program), os.path.join(self.lab.root, "bin"))

@@ -154,9 +154,8 @@ Status container_from_proto(const v1::JobSpec& message, JobSpec& spec) {
                      fmt::format("\"{}\" is not a size like \"512m\" or \"8g\"", message.shm_size().substr(0, 20)));
     }
   }
-  if (!message.image_password().empty()) {
-    if (message.image_user_name().empty()) return invalid(registry + "credentials.username", "is missing");
-    spec.credentials.push_back({kRegistryCredential, {}});  // sealed by whoever has the vault
+  if (!message.image_password().empty() && message.image_user_name().empty()) {
+    return invalid(registry + "credentials.username", "is missing");
   }
   spec.image = message.image();
   spec.container = {message.image_server_url(), message.image_user_name(), message.shm_size()};

@@ -13,7 +13,7 @@ from e2e import SHARE, SKIPPED, Lab, World, check, main, wait_for_go, wait_until
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support", "containers"))
 from engines import Engine, Registry  # noqa: E402
-from images import missing_tools, oci_layout, unpacked  # noqa: E402
+from images import base_tar, missing_tools, oci_layout, unpacked  # noqa: E402
 
 KINDS = {"node1": "podman", "node2": "podman", "node3": "docker", "node4": "docker"}
 USER, PASSWORD = "team", "canary-91c4 pass'word"
@@ -33,7 +33,7 @@ class _Site:
     """One lab for all stories: four hosts with engines, a registry with two versions of an image."""
 
     def __init__(self):
-        self.lab = Lab(nodes=4, start=False, agent={"memory_limit_mb": MEMORY_MB, "image_cache_gb": 100})
+        self.lab = Lab(nodes=4, start=False, agent={"container_runtime": "auto", "memory_limit_mb": MEMORY_MB, "image_cache_gb": 100})
         atexit.register(self.lab.down)
         self.registry = Registry(self.lab, USER, PASSWORD)
         self.engines = {node: Engine(self.lab, node, kind, self.registry.address).start() for node, kind in KINDS.items()}
@@ -176,6 +176,30 @@ def out_of_memory_in_a_container():
     job = world.wait_end("big")
     check(job["executionInfo"]["errors"][0]["code"] == "OutOfMemory", f"OutOfMemory: {job['executionInfo']}")
     site.nothing_left()
+
+
+def gpus_by_cdi():
+    """A GPU (of a stand-in driver) is seen inside as its CDI file says; without the file the job says what is missing."""
+    with Lab(nodes=1, gpus=0, start=False, agent={"container_runtime": "auto"}, nvml_gpus={"node1": [("GPU-7", "T", 1024, 0, 0, 0, 0)]}) as lab:
+        engine = Engine(lab, "node1", "podman", "none.invalid").start()
+        engine.wait()
+        engine.podman("import", "--quiet", base_tar(), "localhost/plain:1")
+        lab.start_controller()
+        lab.start_agent("node1")
+        world = World(lab)
+        settings = {"imageSourceRegistry": {"image": "localhost/plain:1"}}
+        world.create("without", world.body(command="true", containerSettings=settings, recovery={"maxRequeues": 0})).ok()
+        text = json.dumps(world.wait_end("without"))
+        check("nvidia.com/gpu=GPU-7" in text and "nvidia-ctk cdi generate" in text, f"what is missing, and what to do: {text}")
+        run = f"/proc/{lab.network.hosts['node1'].pid}/root/run/cdi"
+        os.mkdir(run)
+        edits = {"deviceNodes": [{"path": "/dev/fuse"}], "env": ["FROM_CDI=GPU-7"]}
+        with open(os.path.join(run, "nvidia.json"), "w") as file:
+            json.dump({"cdiVersion": "0.4.0", "kind": "nvidia.com/gpu", "devices": [{"name": "GPU-7", "containerEdits": edits}]}, file)
+        world.create("with", world.body(command="echo $FROM_CDI $CUDA_VISIBLE_DEVICES; ls /dev/fuse", containerSettings=settings)).ok()
+        world.succeed("with")
+        check(world.output("with").split() == ["GPU-7", "GPU-7", "/dev/fuse"], f"device and variables: {world.output('with')}")
+        check(not engine.containers(), "no container left")
 
 
 def tasks_and_terminated_jobs():

@@ -130,7 +130,8 @@ class Lab:
         return {
             "controller": self.controller, "insecure_lab": True, "node_name": node, "flavour": self.flavour, "pool": "default",
             "address": host.address, "spool_dir": os.path.join(host.folder, "spool"), "work_dir": os.path.join(self.root, "work"),
-            "cgroup_parent": "trainyard", "pretend_gpus": self.gpus, "heartbeat_ms": self.timing.get("heartbeat_ms", 1000),
+            # Of what this machine has installed no story must depend.
+            "container_runtime": "none", "cgroup_parent": "trainyard", "pretend_gpus": self.gpus, "heartbeat_ms": self.timing.get("heartbeat_ms", 1000),
             **self.agent_settings,
         }
 
