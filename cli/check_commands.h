@@ -1,0 +1,9 @@
+#pragma once
+
+#include "cli/program.h"
+
+namespace trainyard::cli {
+
+void add_check_command(CLI::App& nodes, Program& program);
+
+}  // namespace trainyard::cli
