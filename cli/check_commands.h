@@ -1,3 +1,4 @@
+// trainyard node check. Blocking: one command per process, on its only thread.
 #pragma once
 
 #include "cli/program.h"

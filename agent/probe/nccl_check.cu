@@ -102,14 +102,16 @@ void look_at(int gpu, int gpus, Figures& figures) {
   if (gpus < 2) return;
   const int neighbour = (gpu + 1) % gpus;
   int direct = 0;
-  if (cudaDeviceCanAccessPeer(&direct, gpu, neighbour) == cudaSuccess && direct) cudaDeviceEnablePeerAccess(neighbour, 0);
+  if (cudaDeviceCanAccessPeer(&direct, gpu, neighbour) == cudaSuccess && direct)
+    cudaDeviceEnablePeerAccess(neighbour, 0);
   cudaGetLastError();  // "already enabled" is none
   check(cudaSetDevice(neighbour), "cudaSetDevice");
   OnGpu there(kCopyBytes);
   check(cudaSetDevice(gpu), "cudaSetDevice");
-  figures.to_neighbour = std::min(figures.to_neighbour, best_rate(kCopyBytes, [&] {
-    check(cudaMemcpyPeerAsync(there.at, neighbour, here.at, gpu, kCopyBytes), "copy to its neighbour");
-  }));
+  figures.to_neighbour =
+      std::min(figures.to_neighbour, best_rate(kCopyBytes, [&] {
+                 check(cudaMemcpyPeerAsync(there.at, neighbour, here.at, gpu, kCopyBytes), "copy to its neighbour");
+               }));
 }
 
 // Bus bandwidth, as NCCL's tests count it. All nodes must have as many GPUs.

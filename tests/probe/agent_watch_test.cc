@@ -52,9 +52,6 @@ TEST_CASE("SIGHUP changes what can change, names what needs a restart, and a mis
   node.tell(SIGHUP);
   CHECK(says(node, "counters_every: "));
   controller.counters_where("samples as before", [](const v1::CounterSample&) { return true; });
-
-  node.restart(SIGTERM);
-  CHECK(says(node, "unknown key"));  // a start with such a file is refused
 }
 
 TEST_CASE("what the doctor finds is in the reports, and only sent again when it is another") {
