@@ -57,6 +57,8 @@ void apply(const std::string& key, const json& value, Config& config) {
   if (key == "heartbeat_ms") return value.get_to(config.heartbeat_ms), void();
   if (key == "reconnect_max_ms") return value.get_to(config.reconnect_max_ms), void();
   if (key == "counters_every_ms") return value.get_to(config.counters_every_ms), void();
+  if (key == "gpus_every_ms") return value.get_to(config.gpus_every_ms), void();
+  if (key == "doctor_every_ms") return value.get_to(config.doctor_every_ms), void();
   if (key == "tls") {
     config.tls.certificate = value.value("certificate", std::string());
     config.tls.key = value.value("key", std::string());
@@ -119,6 +121,31 @@ Status read_config(const std::string& path, Config& config) {
   return {};
 }
 
+std::vector<std::string> needs_restart(const Config& running, const Config& wanted) {
+  std::vector<std::string> names;
+  const auto compare = [&](const char* name, const auto member) {
+    if (running.*member != wanted.*member) names.push_back(name);
+  };
+  compare("controller", &Config::controller);
+  compare("node_name", &Config::node_name);
+  compare("flavour", &Config::flavour);
+  compare("pool", &Config::pool);
+  compare("address", &Config::address);
+  compare("network_cidr", &Config::network_cidr);
+  compare("spool_dir", &Config::spool_dir);
+  compare("work_dir", &Config::work_dir);
+  compare("run_dir", &Config::run_dir);
+  compare("cgroup_parent", &Config::cgroup_parent);
+  compare("pretend_gpus", &Config::pretend_gpus);
+  compare("file_server_directory", &Config::file_server_directory);
+  compare("file_server_port", &Config::file_server_port);
+  compare("tls", &Config::tls);
+  compare("insecure_lab", &Config::insecure_lab);
+  compare("gpus_every_ms", &Config::gpus_every_ms);
+  compare("doctor_every_ms", &Config::doctor_every_ms);
+  return names;
+}
+
 Status check_config(const Config& config) {
   if (!is_node_name(config.node_name)) {
     return bad("node_name '" + config.node_name +
@@ -147,6 +174,10 @@ Status check_config(const Config& config) {
   // The controller keeps at most two a second, and averages over five minutes.
   if (config.counters_every_ms < 1'000 || config.counters_every_ms > 300'000) {
     return bad("counters_every_ms must be from 1000 to 300000: a sample a second to one in five minutes");
+  }
+  if (config.gpus_every_ms < 100) return bad("gpus_every_ms must be at least 100");
+  if (config.doctor_every_ms != 0 && config.doctor_every_ms < 1'000) {
+    return bad("doctor_every_ms must be at least 1000, or 0: never");
   }
   const bool some_tls = !config.tls.certificate.empty() || !config.tls.key.empty() || !config.tls.ca.empty();
   const bool all_tls = !config.tls.certificate.empty() && !config.tls.key.empty() && !config.tls.ca.empty();

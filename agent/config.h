@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "common/result.h"
 #include "common/time.h"
@@ -11,6 +12,7 @@ namespace trainyard::agent {
 
 struct TlsFiles {
   std::string certificate, key, ca;
+  friend bool operator==(const TlsFiles&, const TlsFiles&) = default;
 };
 
 struct Config {
@@ -50,10 +52,14 @@ struct Config {
   DurationMs heartbeat_ms = 5'000;
   DurationMs reconnect_max_ms = 3'000;
   DurationMs counters_every_ms = 15'000;
+  DurationMs gpus_every_ms = 10'000;     // how often the GPUs are looked at
+  DurationMs doctor_every_ms = 300'000;  // how often `trainyard-agent doctor` looks at the machine; 0: never
 };
 
 // Unknown keys are refused by name.
 Status read_config(const std::string& path, Config& config);
 Status check_config(const Config& config);
+// Names of those that differ and that a running agent cannot change.
+std::vector<std::string> needs_restart(const Config& running, const Config& wanted);
 
 }  // namespace trainyard::agent

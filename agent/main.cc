@@ -76,11 +76,31 @@ void add_options(CLI::App& app, Config& config) {
   app.add_option("--counters-every-ms", config.counters_every_ms,
                  "how often CPU, memory, network and GPUs are measured (1000 to 300000)")
       ->capture_default_str();
+  app.add_option("--gpus-every-ms", config.gpus_every_ms, "how often GPUs are looked at for faults")
+      ->capture_default_str();
+  app.add_option("--doctor-every-ms", config.doctor_every_ms, "how often the machine is examined (doctor); 0: never")
+      ->capture_default_str();
 }
 
-// The file first, then flags over it: the flags are parsed twice.
-int parse(int argc, char** argv, Config& config) {
-  std::string file;
+// The file first, then the flags over it. An error says what is wrong.
+Status complete(int argc, char** argv, const std::string& file, Config& config) {
+  if (!file.empty()) {
+    if (auto read = read_config(file, config); !read) return read;
+  }
+  std::string same_file;
+  CLI::App app;
+  app.add_option("--config", same_file);
+  add_options(app, config);
+  app.parse(argc, argv);
+  if (config.node_name.empty()) {
+    char name[256] = "";
+    ::gethostname(name, sizeof name - 1);
+    config.node_name = name;
+  }
+  return check_config(config);
+}
+
+int parse(int argc, char** argv, std::string& file, Config& config) {
   {
     CLI::App app{kDescription, "trainyard-agent"};
     Config ignored = config;
@@ -93,23 +113,8 @@ int parse(int argc, char** argv, Config& config) {
       return app.exit(error) == 0 ? -1 : kExitConfig;
     }
   }
-  if (!file.empty()) {
-    if (const auto read = read_config(file, config); !read) {
-      std::fprintf(stderr, "trainyard-agent: %s\n", read.error().message.c_str());
-      return kExitConfig;
-    }
-  }
-  CLI::App app;
-  app.add_option("--config", file);
-  add_options(app, config);
-  app.parse(argc, argv);
-  if (config.node_name.empty()) {
-    char name[256] = "";
-    ::gethostname(name, sizeof name - 1);
-    config.node_name = name;
-  }
-  if (const auto checked = check_config(config); !checked) {
-    std::fprintf(stderr, "trainyard-agent: %s\n", checked.error().message.c_str());
+  if (const auto completed = complete(argc, argv, file, config); !completed) {
+    std::fprintf(stderr, "trainyard-agent: %s\n", completed.error().message.c_str());
     return kExitConfig;
   }
   return 0;
@@ -325,7 +330,57 @@ int examine(const Config& config, bool as_json) {
   return doctor_exit_code(findings);
 }
 
-int run(const Config& config) {
+LoopSettings loop_settings(const Config& config) {
+  return {.core = {.report_every_ms = config.heartbeat_ms},
+          .reconnect_max_ms = config.reconnect_max_ms,
+          .counters_every_ms = config.counters_every_ms,
+          .watch = {.gpus_every_ms = config.gpus_every_ms, .doctor_every_ms = config.doctor_every_ms}};
+}
+
+struct CommandLine {
+  int argc = 0;
+  char** argv = nullptr;
+  std::string file;
+};
+
+// The words that examine the machine as this agent is configured.
+std::vector<std::string> doctor_words(const std::string& directory, const CommandLine& line) {
+  std::vector<std::string> words{directory + "/trainyard-agent", "doctor"};
+  words.insert(words.end(), line.argv + 1, line.argv + line.argc);
+  words.push_back("--json");
+  return words;
+}
+
+// SIGHUP: what a running agent can change is changed, the rest is named. A file with a mistake changes nothing.
+void reload(const CommandLine& line, Config& config, std::uint64_t memory_bytes, ExecutorContext& context,
+            AgentLoop& loop) {
+  Config wanted;
+  if (const auto completed = complete(line.argc, line.argv, line.file, wanted); !completed) {
+    return spdlog::error("configuration not reloaded, nothing is changed: {}", completed.error().message);
+  }
+  for (const std::string& name : needs_restart(config, wanted)) {
+    spdlog::warn("{} has changed in the configuration: needs a restart", name);
+  }
+  config.memory_limit_mb = wanted.memory_limit_mb;
+  config.process_limit = wanted.process_limit;
+  config.log_limit_mb = wanted.log_limit_mb;
+  config.heartbeat_ms = wanted.heartbeat_ms;
+  config.reconnect_max_ms = wanted.reconnect_max_ms;
+  config.counters_every_ms = wanted.counters_every_ms;
+  set_limits(config, memory_bytes, context);
+  loop.reload(loop_settings(config));
+  spdlog::info("configuration reloaded{}", line.file.empty() ? " (there is no file: only its flags count)" : "");
+}
+
+void on_hangup(boost::asio::signal_set& signals, const std::function<void()>& what) {
+  signals.async_wait([&signals, what](const boost::system::error_code& error, int) {
+    if (error) return;
+    what();
+    on_hangup(signals, what);
+  });
+}
+
+int run(Config config, const CommandLine& line) {
   boost::asio::io_context io(1);
   ExecutorContext context{.io = io};
   if (const auto prepared = prepare_context(config, context); !prepared) return fail(prepared.error());
@@ -353,6 +408,7 @@ int run(const Config& config) {
   context.facts.network_cidr = probed->inventory.network_cidr;
   context.facts.interface = probed->interface;
   context.facts.cores = probed->inventory.cores;
+  context.facts.fabrics = probed->inventory.fabrics;
   context.facts.gpu_count = static_cast<std::uint32_t>(probed->inventory.gpus.size());
   for (const Gpu& gpu : probed->inventory.gpus) {
     if (gpu.pretend) context.facts.pretend_gpus.insert(gpu.uuid);
@@ -361,14 +417,18 @@ int run(const Config& config) {
                config.flavour, context.facts.gpu_count, config.controller);
   probe_storage(config, context, probed->inventory);
   probe_containers(config, context, probed->inventory);
-  LoopSettings settings{.core = {.report_every_ms = config.heartbeat_ms},
-                        .reconnect_max_ms = config.reconnect_max_ms,
-                        .counters_every_ms = config.counters_every_ms};
+  LoopSettings settings = loop_settings(config);
+  if (config.doctor_every_ms != 0) {
+    settings.watch.doctor = doctor_words(context.gpus_program.substr(0, context.gpus_program.rfind('/')), line);
+  }
   AgentLoop loop(context, settings, std::move(link).value(), std::move(spool).value(), probed->inventory);
-  boost::asio::signal_set signals(io, SIGTERM, SIGINT);
-  signals.async_wait([&loop](const boost::system::error_code& error, int) {
-    if (!error) loop.shut_down();
+  boost::asio::signal_set hangups(io, SIGHUP), signals(io, SIGTERM, SIGINT);
+  signals.async_wait([&loop, &hangups](const boost::system::error_code& error, int) {
+    if (error) return;
+    hangups.cancel();
+    loop.shut_down();
   });
+  on_hangup(hangups, [&] { reload(line, config, probed->inventory.memory_bytes, context, loop); });
   loop.start();
   io.run();
   spdlog::shutdown();
@@ -393,11 +453,12 @@ int main(int argc, char** argv) {
     if (as_json) --argc;
     if (config.flavour.empty()) config.flavour = "not-asked-for";
   }
-  if (const int status = parse(argc, argv, config); status != 0) return status < 0 ? 0 : status;
+  CommandLine line{argc, argv, {}};
+  if (const int status = parse(argc, argv, line.file, config); status != 0) return status < 0 ? 0 : status;
   if (doctor) return examine(config, as_json);
   spdlog::set_default_logger(spdlog::stderr_logger_st("agent"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %L %v");
   std::signal(SIGPIPE, SIG_IGN);
   ::prctl(PR_SET_DUMPABLE, 0);  // a core dump would have secrets in it
-  return run(config);
+  return run(std::move(config), line);
 }

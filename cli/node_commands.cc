@@ -1,3 +1,4 @@
+#include "cli/check_commands.h"
 #include "cli/commands.h"
 #include "cli/counter_commands.h"
 #include "cli/show.h"
@@ -10,8 +11,8 @@ namespace {
 using Stub = v1::Nodes::Stub;
 
 struct Options {
-  std::string name, cluster, group, workspace;
-  bool confirmed_off = false;
+  std::string name, cluster, group, workspace, reason;
+  bool confirmed_off = false, requeue = false;
 };
 
 int list(Program& program, const Options& options) {
@@ -65,6 +66,38 @@ int repair(Program& program, const Options& options) {
   return node ? program.print(show_one(*node)) : program.exit_code();
 }
 
+int drain(Program& program, const Options& options) {
+  v1::DrainNodeRequest request;
+  request.set_request_id(new_request_id());
+  request.set_name(options.name);
+  request.set_reason(options.reason);
+  request.set_requeue(options.requeue);
+  const auto node = program.ask(&Stub::DrainNode, request);
+  return node ? program.print(show_one(*node)) : program.exit_code();
+}
+
+int undrain(Program& program, const Options& options) {
+  v1::UndrainNodeRequest request;
+  request.set_request_id(new_request_id());
+  request.set_name(options.name);
+  const auto node = program.ask(&Stub::UndrainNode, request);
+  return node ? program.print(show_one(*node)) : program.exit_code();
+}
+
+void add_drain_commands(CLI::App& nodes, Program& program, const std::shared_ptr<Options>& options) {
+  CLI::App& draining = program.command(nodes, "drain", "Give a node no new jobs, until it is undrained",
+                                       "trainyard node drain n1 --reason 'new memory modules'",
+                                       [=, &program] { return drain(program, *options); });
+  draining.add_option("-n,--name,name", options->name, "Name of the node")->required();
+  draining.add_option("--reason", options->reason, "Why; shown to everybody whose job waits")->required();
+  draining.add_flag("--requeue", options->requeue,
+                    "Stop its jobs now and run them again elsewhere, instead of waiting for their end");
+  CLI::App& undraining =
+      program.command(nodes, "undrain", "Give a drained node jobs again", "trainyard node undrain n1",
+                      [=, &program] { return undrain(program, *options); });
+  undraining.add_option("-n,--name,name", options->name, "Name of the node")->required();
+}
+
 }  // namespace
 
 void add_node_commands(CLI::App& app, Program& program) {
@@ -91,6 +124,8 @@ void add_node_commands(CLI::App& app, Program& program) {
       program.command(nodes, "repair", "Set an unusable node up again now, not after the next pause",
                       "trainyard node repair n1", [=, &program] { return repair(program, *options); });
   repairing.add_option("-n,--name,name", options->name, "Name of the node")->required();
+  add_check_command(nodes, program);
+  add_drain_commands(nodes, program, options);
   add_node_counters_command(nodes, program);
 }
 

@@ -1,6 +1,8 @@
 // Clusters and nodes as users see them.
 #include <google/protobuf/util/time_util.h>
 
+#include <algorithm>
+
 #include "cli/show.h"
 #include "cli/show_parts.h"
 #include "common/time.h"
@@ -153,18 +155,74 @@ Row Kind<v1::Cluster>::row(const v1::Cluster& item) {
           std::to_string(counts.unusable_node_count())};
 }
 
+namespace {
+
+// What is known of a node beside its work: what its agent finds, what operators and health checks said.
+Json machine_of(const v1::Node& item) {
+  Json out;
+  out["containerRuntime"] = or_null(item.container_runtime());
+  out["drain"] = nullptr;
+  if (item.has_drain()) {
+    out["drain"] = {{"since", when(item.drain().has_since(), item.drain().since())},
+                    {"who", item.drain().who()},
+                    {"why", item.drain().why()}};
+  }
+  out["fabrics"] = Json::array();
+  for (const auto& fabric : item.fabrics()) {
+    out["fabrics"].push_back({{"kind", fabric.kind()}, {"name", fabric.name()}, {"port", fabric.port()}});
+  }
+  out["findings"] = Json::array();
+  for (const auto& finding : item.findings()) {
+    out["findings"].push_back({{"check", finding.check()}, {"level", finding.level()}, {"message", finding.message()}});
+  }
+  out["health"] = nullptr;
+  if (item.has_health()) {
+    Json figures = Json::object();
+    for (const auto& figure : item.health().figures()) figures[figure.name()] = figure.value();
+    out["health"] = {{"figures", std::move(figures)},
+                     {"passed", item.health().passed()},
+                     {"summary", item.health().summary()},
+                     {"time", when(item.health().has_time(), item.health().time())}};
+  }
+  out["networkInterface"] = or_null(item.network_interface());
+  return out;
+}
+
+std::string state_cell(const v1::Node& item) {
+  std::string state = item.state();
+  if (item.has_drain()) state += ", drained";
+  if (!item.reachable()) state += ", unreachable";
+  return state;
+}
+
+std::string gpus_cell(const v1::Node& item) {
+  std::string gpus = std::to_string(item.gpus_size());
+  if (item.gpus_size() == 0) return gpus;
+  const auto& first = item.gpus(0);
+  gpus += " x " + (first.model().empty() ? "GPU" : first.model()) + (first.pretend() ? " (pretend)" : "");
+  const auto faulty =
+      std::count_if(item.gpus().begin(), item.gpus().end(), [](const auto& g) { return !g.fault().empty(); });
+  return faulty == 0 ? gpus : gpus + ", " + std::to_string(faulty) + " faulty";
+}
+
+}  // namespace
+
 std::vector<std::string> Kind<v1::Node>::columns() {
-  return {"Name", "Address", "VM Size", "State", "Cluster", "GPUs", "Running", "Note"};
+  return {"Name", "Address", "VM Size", "State", "Cluster", "GPUs", "Running", "Findings", "Note"};
 }
 Json Kind<v1::Node>::json(const v1::Node& item) {
   Json gpus = Json::array();
   for (const auto& gpu : item.gpus()) {
-    gpus.push_back({{"memoryBytes", gpu.memory_bytes()},
+    gpus.push_back({{"fault", or_null(gpu.fault())},
+                    {"memoryBytes", gpu.memory_bytes()},
                     {"model", gpu.model()},
+                    {"numaNode", gpu.has_numa_node() ? Json(gpu.numa_node()) : Json(nullptr)},
+                    {"parentUuid", or_null(gpu.parent_uuid())},
+                    {"pciBusId", or_null(gpu.pci_bus_id())},
                     {"pretend", gpu.pretend()},
                     {"uuid", gpu.uuid()}});
   }
-  Json out;
+  Json out = machine_of(item);
   out["address"] = item.address();
   out["agentVersion"] = or_null(item.agent_version());
   out["cluster"] = or_null(item.cluster());
@@ -184,18 +242,14 @@ Json Kind<v1::Node>::json(const v1::Node& item) {
   return out;
 }
 Row Kind<v1::Node>::row(const v1::Node& item) {
-  std::string gpus = std::to_string(item.gpus_size());
-  if (item.gpus_size() > 0) {
-    const auto& first = item.gpus(0);
-    gpus += " x " + (first.model().empty() ? "GPU" : first.model()) + (first.pretend() ? " (pretend)" : "");
-  }
   return {item.name(),
           item.address(),
           item.vm_size(),
-          item.reachable() ? item.state() : item.state() + ", unreachable",
+          state_cell(item),
           last_segment(item.cluster()),
-          gpus,
+          gpus_cell(item),
           joined(item.running()),
+          item.findings_size() == 0 ? "" : std::to_string(item.findings_size()),
           item.note()};
 }
 

@@ -295,6 +295,28 @@ void to_proto(const core::ClusterView& view, v1::Cluster& message) {
   message.set_id(arm_id(core::ClusterRef{view.group, view.workspace, row.name}));
 }
 
+namespace {
+
+// What the node's agent found beside its GPUs.
+void to_proto_machine(const Inventory& inventory, v1::Node& message) {
+  message.set_network_interface(inventory.network_interface);
+  message.set_container_runtime(inventory.container_runtime);
+  for (const Fabric& fabric : inventory.fabrics) {
+    auto& out = *message.add_fabrics();
+    out.set_kind(name_of(fabric.kind));
+    out.set_name(fabric.name);
+    out.set_port(fabric.port);
+  }
+  for (const Finding& finding : inventory.findings) {
+    auto& out = *message.add_findings();
+    out.set_check(finding.check);
+    out.set_level(finding.level);
+    out.set_message(finding.message);
+  }
+}
+
+}  // namespace
+
 void to_proto(const core::NodeView& view, v1::Node& message) {
   const core::Node& row = view.row;
   message.set_name(row.name);
@@ -310,6 +332,27 @@ void to_proto(const core::NodeView& view, v1::Node& message) {
     out.set_model(gpu.model);
     out.set_memory_bytes(gpu.memory_bytes);
     out.set_pretend(gpu.pretend);
+    out.set_fault(gpu.fault);
+    out.set_pci_bus_id(gpu.pci_bus_id);
+    if (gpu.numa_node >= 0) out.set_numa_node(gpu.numa_node);
+    out.set_parent_uuid(gpu.parent_uuid);
+  }
+  to_proto_machine(row.inventory, message);
+  if (row.drain) {
+    message.mutable_drain()->set_why(row.drain->why);
+    message.mutable_drain()->set_who(row.drain->who);
+    set_time(row.drain->since_ms, *message.mutable_drain()->mutable_since());
+  }
+  if (row.health) {
+    auto& health = *message.mutable_health();
+    set_time(row.health->at_ms, *health.mutable_time());
+    health.set_passed(row.health->passed);
+    health.set_summary(row.health->summary);
+    for (const NamedValue& figure : row.health->figures) {
+      auto& out = *health.add_figures();
+      out.set_name(figure.name);
+      out.set_value(figure.value);
+    }
   }
   message.set_cores(row.inventory.cores);
   message.set_memory_bytes(row.inventory.memory_bytes);

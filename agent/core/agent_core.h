@@ -243,6 +243,7 @@ class AgentCore {
   AgentCore(Settings settings, std::string node_name, std::string epoch, Inventory inventory, Spool spool,
             TimeMs now_ms);
   std::vector<Action> step(const Input& input);
+  void set_report_interval(DurationMs report_every_ms) { x_settings.report_every_ms = report_every_ms; }
 
   // When a Tick is wanted next (report due, a lease ends); at once while the spool waits to be resumed.
   TimeMs next_deadline() const;

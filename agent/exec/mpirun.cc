@@ -21,11 +21,14 @@ std::vector<NamedValue> common_parameters(const HoldingPaths& paths, const NodeF
     parameters.push_back({"oob_tcp_if_include", facts.network_cidr});
     parameters.push_back({"btl_tcp_if_include", facts.network_cidr});
   }
+  // Which adapters UCX takes is a variable of each node (UCX_NET_DEVICES). The head decides by its own: a cluster is of
+  // one kind of machine.
+  const bool ucx = !facts.fabrics.empty();
   const std::vector<NamedValue> rest{
       {"oob_tcp_disable_ipv6_family", "1"},
       {"btl_tcp_disable_family", "6"},
       {"btl", "self,vader,tcp"},
-      {"pml", "ob1"},
+      {"pml", ucx ? "ucx" : "ob1"},
       // A node that vanishes without a word is noticed after 10 + 2 * 5 seconds instead of 480.
       {"oob_tcp_keepalive_time", "10"},
       {"oob_tcp_keepalive_intvl", "2"},

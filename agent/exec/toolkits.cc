@@ -145,6 +145,22 @@ void add_devices(Variables& variables, const std::vector<std::string>& of_job, c
   }
 }
 
+// "mlx5_0:1,mlx5_1:1"
+std::string adapters_of(const NodeFacts& facts) {
+  std::string text;
+  for (const Fabric& fabric : facts.fabrics) {
+    text += (text.empty() ? "" : ",") + fabric.name + ":" + std::to_string(fabric.port);
+  }
+  return text;
+}
+
+// Each node tells its own adapters: their names may differ from node to node.
+void add_fabrics(Variables& variables, const NodeFacts& facts) {
+  if (facts.fabrics.empty()) return variables.set("NCCL_IB_DISABLE", "1");
+  variables.set("NCCL_IB_HCA", "=" + adapters_of(facts));  // "=": these and no others that begin so
+  variables.set("UCX_NET_DEVICES", adapters_of(facts));
+}
+
 const char kSourceProfile[] = "[ -f ~/.bashrc ] && source ~/.bashrc\n";
 const char kEnterWorkDirectory[] = "cd \"$AZ_BATCHAI_JOB_WORK_DIR\" || exit 1\n";
 
@@ -265,10 +281,13 @@ std::vector<NamedValue> job_environment(const Launch& launch, std::uint32_t memb
   }
   add_devices(variables, gpu_uuids, visible, facts);
   for (const auto& variable : of_toolkit) variables.set(variable.name, variable.value);
+  add_fabrics(variables, facts);
   for (const auto& variable : mpirun_environment(paths, facts)) variables.set(variable.name, variable.value);
   variables.set("TRAINYARD_SOCKET", paths.socket);
   variables.set("TRAINYARD_JOB", std::to_string(paths.id.job.value));
   variables.set("TRAINYARD_ATTEMPT", std::to_string(paths.id.attempt));
+  // Where trainyard-check-cpu and -gpu are.
+  variables.set("TRAINYARD_PROGRAMS", paths.tasks_program.substr(0, paths.tasks_program.rfind('/')));
   if (member < launch.members.size()) variables.set("TRAINYARD_NODE", launch.members[member].node_name);
   for (const auto& variable : launch.spec.environment) {
     if (!is_reserved(variable.name)) variables.set(variable.name, expand_variables(variable.value, variables.list()));

@@ -52,8 +52,13 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
             return x_link.open_exec(call_id, std::move(handlers));
           },
           [this](AttemptId id, const std::string& script) { return process_in(id, script); }),
-      x_counters(context.io, settings.counters_every_ms, gpu_watch(context, settings, inventory),
+      x_gpu_watch(gpu_watch(context, settings, inventory)),
+      x_counters(context.io, settings.counters_every_ms, x_gpu_watch,
                  [this](const CounterSample& sample) { x_link.send(sample); }),
+      x_machine(
+          context.io, x_gpu_watch, inventory, settings.watch,
+          [this](const Inventory& changed) { feed(InventoryChanged{changed}); },
+          [this] { return x_core.holdings().empty(); }),
       x_nfs(context, {.up = [this](FileServerUp outcome) { feed(std::move(outcome)); },
                       .down = [this](FileServerDown outcome) { feed(std::move(outcome)); },
                       .removed = [this](FileServerRemoved outcome) { feed(std::move(outcome)); }}),
@@ -69,12 +74,18 @@ AgentLoop::~AgentLoop() = default;
 
 void AgentLoop::start() {
   x_counters.start();
+  x_machine.start();
   x_execs.sweep();
   clean_leftovers();
 }
 
-void AgentLoop::inventory_changed(Inventory inventory) {
-  boost::asio::post(x_context.io, [this, inventory = std::move(inventory)] { feed(InventoryChanged{inventory}); });
+void AgentLoop::reload(const LoopSettings& settings) {
+  x_settings.reconnect_max_ms = settings.reconnect_max_ms;
+  x_settings.core = settings.core;
+  x_core.set_report_interval(settings.core.report_every_ms);
+  x_counters.set_interval(settings.counters_every_ms);
+  x_machine.forget_faults();
+  schedule_tick();
 }
 
 void AgentLoop::shut_down() {
@@ -84,6 +95,7 @@ void AgentLoop::shut_down() {
   x_redial.cancel();
   x_silence.cancel();
   x_counters.stop();
+  x_machine.stop();
   if (!x_link.connected()) return x_context.io.stop();
   x_link.disconnect();
   x_redial.expires_after(std::chrono::seconds(1));
@@ -290,14 +302,25 @@ std::shared_ptr<Executor> AgentLoop::executor_of(AttemptId id) {
   events.head_ended = [this](HeadEnded outcome) { feed(std::move(outcome)); };
   events.limit_exceeded = [this](LimitExceeded outcome) { feed(std::move(outcome)); };
   events.stuck = [this](Stuck outcome) { feed(std::move(outcome)); };
-  events.cleaned = [this](Cleaned outcome) {
-    x_relay.close(outcome.id);
-    feed(std::move(outcome));
-  };
+  events.cleaned = [this](Cleaned outcome) { cleaned(std::move(outcome)); };
   const Place place = place_of(x_context, name_of_attempt(x_spool.record().store_generation, id));
   const auto executor = std::make_shared<Executor>(x_context, place, x_core.holdings().at(id), std::move(events));
   x_executors.emplace(id, executor);
   return executor;
+}
+
+// A GPU is only given back with its memory free, or as faulty.
+void AgentLoop::cleaned(Cleaned outcome) {
+  x_relay.close(outcome.id);
+  const auto held = x_core.holdings().find(outcome.id);
+  if (held == x_core.holdings().end()) return feed(std::move(outcome));
+  x_machine.wait_for_memory(held->second.gpu_uuids, [this, outcome](const std::optional<CleanupPart>& part) mutable {
+    if (part) {
+      outcome.receipt.parts.push_back(*part);
+      outcome.receipt.took_ms += part->took_ms;
+    }
+    feed(std::move(outcome));
+  });
 }
 
 // One run at a time: the next one begins when the core heard that nothing is left of this one.

@@ -19,6 +19,7 @@
 #include "agent/loop/executor.h"
 #include "agent/loop/file_server.h"
 #include "agent/loop/launch_relay.h"
+#include "agent/loop/machine_watch.h"
 #include "agent/loop/nfs_servers.h"
 #include "agent/loop/setup_executor.h"
 #include "agent/loop/spool.h"
@@ -29,6 +30,7 @@ struct LoopSettings {
   Settings core;
   DurationMs reconnect_max_ms = 3'000;
   DurationMs counters_every_ms = 15'000;
+  WatchSettings watch = {};
 };
 
 class AgentLoop {
@@ -40,8 +42,9 @@ class AgentLoop {
 
   // Cleans what earlier lives left behind, takes up what still runs, then dials the controller.
   void start();
-  // From any thread.
-  void inventory_changed(Inventory inventory);
+  // Settings that may change while the agent runs: the heartbeat, the pauses of the counters and between two dials.
+  // GPUs that were out of service are looked at anew.
+  void reload(const LoopSettings& settings);
   // Leaves jobs running under their shims. The io_context runs out of work, or is stopped after a second.
   void shut_down();
   // What the process should exit with once the io_context has ended.
@@ -81,6 +84,7 @@ class AgentLoop {
   std::shared_ptr<SetupExecutor> setup_executor();
   void setup_taken_down(SetupTakenDown outcome);
   void opened(AttemptId id);
+  void cleaned(Cleaned outcome);
 
   LinkHandlers link_handlers();
   LaunchRelay::Hooks relay_hooks();
@@ -102,7 +106,9 @@ class AgentLoop {
   LaunchRelay x_relay;
   FileServer x_files;
   ExecServer x_execs;
+  std::shared_ptr<GpuWatch> x_gpu_watch;  // null: no real GPU
   CounterSampler x_counters;
+  MachineWatch x_machine;
   NfsServers x_nfs;
   std::deque<Body> x_inputs;
   bool x_draining = false;

@@ -16,6 +16,12 @@ void CounterSampler::start() {
   wait();
 }
 
+void CounterSampler::set_interval(DurationMs every_ms) {
+  if (every_ms == x_every_ms) return;
+  x_every_ms = every_ms;
+  wait();
+}
+
 void CounterSampler::stop() {
   x_timer.cancel();
   if (x_gpus) x_gpus->stop();

@@ -19,13 +19,14 @@ class CounterSampler {
   CounterSampler(boost::asio::io_context& io, DurationMs every_ms, std::shared_ptr<GpuWatch> gpus, Send send);
   // The first sample comes after one interval: rates need two readings.
   void start();
+  void set_interval(DurationMs every_ms);
   void stop();
 
  private:
   void wait();
   void measure();
 
-  const DurationMs x_every_ms;
+  DurationMs x_every_ms;
   std::shared_ptr<GpuWatch> x_gpus;
   Send x_send;
   boost::asio::steady_timer x_timer;

@@ -13,7 +13,7 @@
 namespace trainyard::agent {
 namespace {
 
-constexpr std::size_t kLongestAnswer = 64 * 1024;
+constexpr std::size_t kLongestAnswer = 256 * 1024;
 
 }  // namespace
 
@@ -21,13 +21,37 @@ GpuWatch::GpuWatch(boost::asio::io_context& io, std::string program, Patience pa
     : x_io(io), x_program(std::move(program)), x_patience(patience), x_late(io) {}
 
 void GpuWatch::ask(Done done) {
-  if (!is_ready()) return done({});
+  ask('?', [done = std::move(done)](const std::optional<std::string>& text) {
+    done(text ? parse_gpus(*text) : std::vector<GpuCounters>());
+  });
+}
+
+void GpuWatch::ask_states(DoneStates done) {
+  ask('i', [done = std::move(done)](const std::optional<std::string>& text) {
+    done(text ? parse_states(*text) : std::nullopt);
+  });
+}
+
+void GpuWatch::ask(char what, Answer done) {
+  x_questions.push_back({what, std::move(done)});
+  if (!x_answering) ask_next();
+}
+
+void GpuWatch::ask_next() {
+  while (!x_questions.empty()) {
+    if (is_ready()) break;
+    const Answer done = std::move(x_questions.front().done);
+    x_questions.pop_front();
+    done(std::nullopt);
+    if (x_answering) return;  // `done` asked again, and that question is under way
+  }
+  if (x_questions.empty()) return;
   x_asked_ms = boottime_ms();
-  x_done = std::move(done);
-  x_helper->write("?", nullptr);
+  x_answering = true;
+  x_helper->write(std::string(1, x_questions.front().what), nullptr);
   x_late.expires_after(std::chrono::milliseconds(x_patience.answer_ms));
   x_late.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
-    if (!error) self->answer({});
+    if (!error) self->answer(std::nullopt);
   });
 }
 
@@ -76,7 +100,7 @@ void GpuWatch::take_output(const std::string& chunk) {
   x_text += chunk;
   if (x_text == "\n" || x_text.ends_with("\n\n")) {
     x_asked_ms = 0;
-    answer(parse_gpus(std::exchange(x_text, {})));
+    answer(std::exchange(x_text, {}));
   } else if (x_text.size() > kLongestAnswer) {
     return;  // nobody who answers so is asked again: the process is killed as one that hangs
   }
@@ -94,17 +118,28 @@ void GpuWatch::ended(int exit_code, const std::string& error) {
     spdlog::warn("no counters of GPUs for {} ms: {} ended with {}: {}", x_patience.restart_ms, x_program, exit_code,
                  error);
   }
-  answer({});
+  answer(std::nullopt);
 }
 
-void GpuWatch::answer(std::vector<GpuCounters> gpus) {
+// Of the question under way; one that came too late is nobody's.
+void GpuWatch::answer(std::optional<std::string> text) {
   x_late.cancel();
-  if (const auto done = std::exchange(x_done, nullptr)) done(std::move(gpus));
+  if (!std::exchange(x_answering, false)) return;
+  const Answer done = std::move(x_questions.front().done);
+  x_questions.pop_front();
+  done(std::move(text));
+  if (!x_answering) ask_next();
+}
+
+void GpuWatch::restart() {
+  if (!x_helper || x_asked_ms != 0) return;  // one that hangs is waited for
+  x_helper = nullptr;                        // ends with its input
 }
 
 void GpuWatch::stop() {
   x_late.cancel();
-  x_done = nullptr;
+  x_answering = false;
+  x_questions.clear();
   x_helper = nullptr;
 }
 

@@ -1,5 +1,6 @@
-// trainyard-gpus: a driver that hangs, hangs here and not in the agent. For every byte on its standard input it answers
-// with what the GPUs are doing (agent/probe/counters.h: format_gpus); it ends with its input. The library stays
+// trainyard-gpus: a driver that hangs, hangs here and not in the agent. For every byte on its standard input it
+// answers: for "i" with the state of the GPUs (agent/probe/gpu_states.h), for any other with what they are doing
+// (agent/probe/counters.h: format_gpus); it ends with its input. The library stays
 // initialised meanwhile: without persistence mode each start of it would wake the GPUs up.
 #include <unistd.h>
 
@@ -21,10 +22,17 @@ bool write_all(const std::string& text) {
 
 int main() {
   using namespace trainyard::agent;
-  const auto nvml = Nvml::open();
+  auto nvml = Nvml::open();
   if (!nvml) return kNoDriver;
   for (char question = 0; ::read(0, &question, 1) == 1;) {
-    if (!write_all(format_gpus(nvml->counters()))) return 1;
+    std::string answer;
+    if (question == 'i') {
+      const auto states = nvml->states();
+      answer = states ? format_states(*states) : "\n";
+    } else {
+      answer = format_gpus(nvml->counters());
+    }
+    if (!write_all(answer)) return 1;
   }
   return 0;
 }

@@ -6,8 +6,12 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <thread>
 
@@ -60,7 +64,38 @@ std::vector<InterfaceAddress> interface_addresses() {
   return found;
 }
 
+std::string first_line(const std::filesystem::path& file) {
+  std::string line;
+  std::ifstream in(file);
+  std::getline(in, line);
+  return line;
+}
+
+std::vector<std::filesystem::path> sorted_entries(const std::filesystem::path& directory) {
+  std::vector<std::filesystem::path> entries;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) entries.push_back(entry.path());
+  std::sort(entries.begin(), entries.end());
+  return entries;
+}
+
 }  // namespace
+
+// The kernel's InfiniBand tree: class/infiniband/mlx5_0/ports/1/{state,link_layer}, "4: ACTIVE", "InfiniBand" or
+// "Ethernet" (RoCE).
+std::vector<Fabric> find_fabrics(const std::string& sys) {
+  std::vector<Fabric> fabrics;
+  for (const auto& adapter : sorted_entries(sys + "/class/infiniband")) {
+    for (const auto& port : sorted_entries(adapter / "ports")) {
+      if (!first_line(port / "state").starts_with("4")) continue;
+      const bool roce = first_line(port / "link_layer") == "Ethernet";
+      fabrics.push_back({roce ? Fabric::Kind::roce : Fabric::Kind::infiniband, adapter.filename(),
+                         static_cast<std::uint32_t>(std::strtoul(port.filename().c_str(), nullptr, 10))});
+      break;
+    }
+  }
+  return fabrics;
+}
 
 Result<ProbeResult> probe(const ProbeRequest& request) {
   ProbeResult result;
@@ -86,6 +121,8 @@ Result<ProbeResult> probe(const ProbeRequest& request) {
                              "network",
                              request.address, seen)};
   }
+  inventory.network_interface = result.interface;
+  inventory.fabrics = find_fabrics("/sys");
   inventory.gpus = nvidia_gpus();
   for (std::uint32_t i = 0; i < request.pretend_gpus; ++i) {
     inventory.gpus.push_back({.uuid = fmt::format("PRETEND-{}-{}", request.node_name, i),

@@ -28,4 +28,9 @@ Result<ProbeResult> probe(const ProbeRequest& request);
 // one.
 std::vector<Gpu> nvidia_gpus();
 
+// Of a PCI device; -1: not known. `sys`: where sysfs is.
+std::int32_t numa_node_of(const std::string& pci_bus_id, const std::string& sys);
+// Adapters with a port that is up, in the order of their names.
+std::vector<Fabric> find_fabrics(const std::string& sys);
+
 }  // namespace trainyard::agent

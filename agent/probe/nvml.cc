@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
+#include <fstream>
 #include <utility>
 
 #include "agent/probe/inventory.h"
@@ -16,8 +18,28 @@ struct Memory {
 struct Utilization {
   unsigned gpu, memory;  // per cent of the last sample period
 };
+struct PciInfo {
+  char legacy[16];
+  unsigned domain, bus, device, device_id, subsystem_id;
+  char bus_id[32];
+};
+struct ProcessInfo {
+  unsigned pid;
+  unsigned long long memory;
+  unsigned gpu_instance, compute_instance;
+};
+struct EventData {
+  Device device;
+  unsigned long long type, data;
+  unsigned gpu_instance, compute_instance;
+};
 constexpr int kSuccess = 0;
-constexpr int kGpuSensor = 0;  // NVML_TEMPERATURE_GPU
+constexpr int kInsufficientSize = 7;
+constexpr unsigned long long kXidCritical = 8;  // nvmlEventTypeXidCriticalError
+constexpr int kUncorrected = 1, kVolatile = 0;  // NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC
+constexpr unsigned kMostProcesses = 128;
+constexpr unsigned kMostEvents = 1000;  // at one look
+constexpr int kGpuSensor = 0;           // NVML_TEMPERATURE_GPU
 constexpr unsigned kTextSize = 96;
 
 template <class Function>
@@ -40,8 +62,30 @@ struct Nvml::Functions {
   int (*utilization_of)(Device, Utilization*) = nullptr;
   int (*power_of)(Device, unsigned*) = nullptr;  // mW
   int (*temperature_of)(Device, int, unsigned*) = nullptr;
+  int (*pci_of)(Device, PciInfo*) = nullptr;
+  int (*processes_of)(Device, unsigned*, ProcessInfo*) = nullptr;
+  int (*ecc_errors_of)(Device, int, int, unsigned long long*) = nullptr;
+  int (*remapped_rows_of)(Device, unsigned*, unsigned*, unsigned*, unsigned*) = nullptr;
+  int (*mig_mode_of)(Device, unsigned*, unsigned*) = nullptr;
+  int (*most_instances_of)(Device, unsigned*) = nullptr;
+  int (*instance_at)(Device, unsigned, Device*) = nullptr;
+  int (*create_events)(void**) = nullptr;
+  int (*free_events)(void*) = nullptr;
+  int (*register_events)(Device, unsigned long long, void*) = nullptr;
+  int (*wait_event)(void*, EventData*, unsigned) = nullptr;
 
   bool load_from(void* library) {
+    load(library, "nvmlDeviceGetPciInfo_v3", pci_of);
+    load(library, "nvmlDeviceGetComputeRunningProcesses_v3", processes_of);
+    load(library, "nvmlDeviceGetTotalEccErrors", ecc_errors_of);
+    load(library, "nvmlDeviceGetRemappedRows", remapped_rows_of);
+    load(library, "nvmlDeviceGetMigMode", mig_mode_of);
+    load(library, "nvmlDeviceGetMaxMigDeviceCount", most_instances_of);
+    load(library, "nvmlDeviceGetMigDeviceHandleByIndex", instance_at);
+    load(library, "nvmlEventSetCreate", create_events);
+    load(library, "nvmlEventSetFree", free_events);
+    load(library, "nvmlDeviceRegisterEvents", register_events);
+    load(library, "nvmlEventSetWait_v2", wait_event);
     load(library, "nvmlDeviceGetUtilizationRates", utilization_of);
     load(library, "nvmlDeviceGetPowerUsage", power_of);
     load(library, "nvmlDeviceGetTemperature", temperature_of);
@@ -63,9 +107,14 @@ std::optional<Nvml> Nvml::open() {
 
 Nvml::Nvml(const Functions& functions) : x_functions(&functions) {}
 
-Nvml::Nvml(Nvml&& other) noexcept : x_functions(std::exchange(other.x_functions, nullptr)) {}
+Nvml::Nvml(Nvml&& other) noexcept
+    : x_functions(std::exchange(other.x_functions, nullptr)),
+      x_events(std::exchange(other.x_events, nullptr)),
+      x_uuids(std::move(other.x_uuids)),
+      x_faults(std::move(other.x_faults)) {}
 
 Nvml::~Nvml() {
+  if (x_events != nullptr && x_functions->free_events) x_functions->free_events(x_events);
   if (x_functions != nullptr) x_functions->shutdown();
 }
 
@@ -82,16 +131,115 @@ void Nvml::for_each(Use use) const {
   }
 }
 
+template <class Use>
+void Nvml::for_each_instance(void* device, Use use) const {
+  const Functions& f = *x_functions;
+  unsigned on = 0, later = 0, most = 0;
+  if (!f.mig_mode_of || !f.most_instances_of || !f.instance_at) return;
+  if (f.mig_mode_of(device, &on, &later) != kSuccess || on == 0) return;
+  if (f.most_instances_of(device, &most) != kSuccess) return;
+  for (unsigned i = 0; i < most; ++i) {
+    Device instance = nullptr;
+    char uuid[kTextSize] = "";
+    if (f.instance_at(device, i, &instance) != kSuccess) continue;
+    if (f.uuid_of(instance, uuid, kTextSize) == kSuccess) use(instance, uuid);
+  }
+}
+
+Gpu Nvml::describe(void* device, const char* uuid) const {
+  char model[kTextSize] = "";
+  Memory memory{};
+  PciInfo pci{};
+  if (x_functions->name_of_device(device, model, kTextSize) != kSuccess) model[0] = '\0';
+  if (x_functions->memory_of(device, &memory) != kSuccess) memory.total = 0;
+  Gpu gpu{.uuid = uuid, .model = model, .memory_bytes = memory.total, .pretend = false};
+  if (x_functions->pci_of && x_functions->pci_of(device, &pci) == kSuccess) {
+    gpu.pci_bus_id = pci.bus_id;
+    gpu.numa_node = numa_node_of(gpu.pci_bus_id, "/sys");
+  }
+  return gpu;
+}
+
 std::vector<Gpu> Nvml::gpus() const {
   std::vector<Gpu> gpus;
   for_each([&](Device device, const char* uuid) {
-    char model[kTextSize] = "";
-    Memory memory{};
-    if (x_functions->name_of_device(device, model, kTextSize) != kSuccess) model[0] = '\0';
-    if (x_functions->memory_of(device, &memory) != kSuccess) memory.total = 0;
-    gpus.push_back({.uuid = uuid, .model = model, .memory_bytes = memory.total, .pretend = false});
+    gpus.push_back(describe(device, uuid));
+    const std::string parent = uuid;
+    const std::int32_t numa_node = gpus.back().numa_node;
+    for_each_instance(device, [&](Device instance, const char* of_instance) {
+      gpus.push_back(describe(instance, of_instance));
+      gpus.back().parent_uuid = parent;
+      gpus.back().numa_node = numa_node;
+    });
   });
   return gpus;
+}
+
+GpuState Nvml::look_at(void* device, Gpu gpu) const {
+  const Functions& f = *x_functions;
+  GpuState state{std::move(gpu), std::nullopt, {}};
+  Memory memory{};
+  if (f.memory_of(device, &memory) == kSuccess) state.memory_used_bytes = memory.used;
+  unsigned count = kMostProcesses;
+  ProcessInfo processes[kMostProcesses] = {};
+  if (f.processes_of) {
+    const int result = f.processes_of(device, &count, processes);
+    if (result != kSuccess && result != kInsufficientSize) count = 0;
+    for (unsigned i = 0; i < std::min(count, kMostProcesses); ++i) state.pids.push_back(processes[i].pid);
+  }
+  unsigned long long errors = 0;
+  unsigned corrected = 0, uncorrected = 0, pending = 0, failed = 0;
+  if (f.ecc_errors_of && f.ecc_errors_of(device, kUncorrected, kVolatile, &errors) == kSuccess && errors != 0) {
+    state.gpu.fault = std::to_string(errors) + " uncorrectable ECC error(s) since it was reset";
+  }
+  if (f.remapped_rows_of && f.remapped_rows_of(device, &corrected, &uncorrected, &pending, &failed) == kSuccess &&
+      failed != 0) {
+    state.gpu.fault = "rows of its memory could not be remapped: it must be replaced";
+  }
+  return state;
+}
+
+// A GPU that is new, or came back, is listened to as well.
+void Nvml::listen() {
+  const Functions& f = *x_functions;
+  if (!f.create_events || !f.register_events || !f.wait_event) return;
+  if (x_events == nullptr && f.create_events(&x_events) != kSuccess) x_events = nullptr;
+  if (x_events == nullptr) return;
+  for_each([&](Device device, const char* uuid) {
+    if (x_uuids.contains(device)) return;
+    if (f.register_events(device, kXidCritical, x_events) == kSuccess) x_uuids[device] = uuid;
+  });
+}
+
+void Nvml::take_events() {
+  if (x_events == nullptr) return;
+  EventData event{};
+  for (unsigned i = 0; i < kMostEvents && x_functions->wait_event(x_events, &event, 0) == kSuccess; ++i) {
+    const auto uuid = x_uuids.find(event.device);
+    const char* why = event.type == kXidCritical ? why_fatal(event.data) : nullptr;
+    if (uuid == x_uuids.end() || why == nullptr) continue;
+    x_faults.try_emplace(uuid->second, "XID " + std::to_string(event.data) + ": " + why);
+  }
+}
+
+std::optional<GpuStates> Nvml::states() {
+  unsigned count = 0;
+  if (x_functions->count_devices(&count) != kSuccess) return std::nullopt;
+  listen();
+  take_events();
+  GpuStates states;
+  for_each([&](Device device, const char* uuid) {
+    states.gpus.push_back(look_at(device, describe(device, uuid)));
+    const Gpu parent = states.gpus.back().gpu;
+    for_each_instance(device, [&](Device instance, const char* of_instance) {
+      GpuState state = look_at(instance, describe(instance, of_instance));
+      state.gpu.parent_uuid = parent.uuid;
+      state.gpu.numa_node = parent.numa_node;
+      states.gpus.push_back(std::move(state));
+    });
+  });
+  states.faults = x_faults;
+  return states;
 }
 
 std::vector<GpuCounters> Nvml::counters() const {
@@ -114,6 +262,17 @@ std::vector<GpuCounters> Nvml::counters() const {
     gpus.push_back(std::move(gpu));
   });
   return gpus;
+}
+
+// "00000000:3B:00.0" -> /sys/bus/pci/devices/0000:3b:00.0/numa_node
+std::int32_t numa_node_of(const std::string& pci_bus_id, const std::string& sys) {
+  if (pci_bus_id.size() < 16) return -1;
+  std::string id = pci_bus_id.substr(pci_bus_id.find(':') - 4);
+  std::transform(id.begin(), id.end(), id.begin(),
+                 [](char c) { return c >= 'A' && c <= 'F' ? char(c - 'A' + 'a') : c; });
+  std::int32_t node = -1;
+  std::ifstream(sys + "/bus/pci/devices/" + id + "/numa_node") >> node;
+  return node;
 }
 
 std::vector<Gpu> nvidia_gpus() {

@@ -3,9 +3,12 @@
 // loop runs (inventory) or in a process of their own (trainyard-gpus). One thread.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "agent/probe/gpu_states.h"
 #include "common/counters.h"
 #include "common/model.h"
 
@@ -20,8 +23,12 @@ class Nvml {
   Nvml(Nvml&& other) noexcept;
   ~Nvml();
 
-  // GPUs that can be named: others cannot be given to a job.
+  // GPUs that can be named: others cannot be given to a job. With their MIG instances behind them.
   std::vector<Gpu> gpus() const;
+  // With what fails of them, memory and processes. From its first call on, XID events are listened to: a GPU that had a
+  // fatal one stays faulty for as long as this object lives.
+  // Null when the driver does not even list them now.
+  std::optional<GpuStates> states();
   // How busy they are now. A function that an old driver lacks, or that a GPU does not support, leaves its value unset.
   std::vector<GpuCounters> counters() const;
 
@@ -30,7 +37,16 @@ class Nvml {
   explicit Nvml(const Functions& functions);
   template <class Use>
   void for_each(Use use) const;
+  Gpu describe(void* device, const char* uuid) const;
+  GpuState look_at(void* device, Gpu gpu) const;
+  template <class Use>
+  void for_each_instance(void* device, Use use) const;
+  void listen();
+  void take_events();
   const Functions* x_functions;
+  void* x_events = nullptr;                     // NVML's event set
+  std::map<void*, std::string> x_uuids;         // of GPUs whose events are listened to: a lost one cannot be asked
+  std::map<std::string, std::string> x_faults;  // by UUID
 };
 
 }  // namespace trainyard::agent

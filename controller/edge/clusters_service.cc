@@ -165,4 +165,25 @@ grpc::ServerUnaryReactor* NodesService::RepairNode(grpc::CallbackServerContext* 
   return x_context.command(context, request, Context::Work::ends, std::move(body), fill<NodeId>(response));
 }
 
+grpc::ServerUnaryReactor* NodesService::DrainNode(grpc::CallbackServerContext* context,
+                                                  const v1::DrainNodeRequest* request, v1::Node* response) {
+  core::CommandBody body = core::DrainNode{request->name(), request->reason(), request->requeue()};
+  return x_context.command(context, request, Context::Work::ends, std::move(body), fill<NodeId>(response));
+}
+
+grpc::ServerUnaryReactor* NodesService::UndrainNode(grpc::CallbackServerContext* context,
+                                                    const v1::UndrainNodeRequest* request, v1::Node* response) {
+  core::CommandBody body = core::UndrainNode{request->name()};
+  return x_context.command(context, request, Context::Work::ends, std::move(body), fill<NodeId>(response));
+}
+
+grpc::ServerUnaryReactor* NodesService::RecordNodeHealth(grpc::CallbackServerContext* context,
+                                                         const v1::RecordNodeHealthRequest* request,
+                                                         v1::Node* response) {
+  core::RecordNodeHealth health{request->name(), request->passed(), request->summary(), {}};
+  for (const auto& figure : request->figures()) health.figures.push_back({figure.name(), figure.value()});
+  core::CommandBody body = std::move(health);
+  return x_context.command(context, request, Context::Work::ends, std::move(body), fill<NodeId>(response));
+}
+
 }  // namespace trainyard::controller

@@ -42,6 +42,11 @@ class NodesService final : public v1::Nodes::CallbackService {
                                       v1::ListNodesResponse*) override;
   grpc::ServerUnaryReactor* GetNode(grpc::CallbackServerContext*, const v1::GetNodeRequest*, v1::Node*) override;
   grpc::ServerUnaryReactor* FenceNode(grpc::CallbackServerContext*, const v1::FenceNodeRequest*, v1::Node*) override;
+  grpc::ServerUnaryReactor* DrainNode(grpc::CallbackServerContext*, const v1::DrainNodeRequest*, v1::Node*) override;
+  grpc::ServerUnaryReactor* UndrainNode(grpc::CallbackServerContext*, const v1::UndrainNodeRequest*,
+                                        v1::Node*) override;
+  grpc::ServerUnaryReactor* RecordNodeHealth(grpc::CallbackServerContext*, const v1::RecordNodeHealthRequest*,
+                                             v1::Node*) override;
   grpc::ServerUnaryReactor* RepairNode(grpc::CallbackServerContext*, const v1::RepairNodeRequest*, v1::Node*) override;
   grpc::ServerUnaryReactor* GetNodeCounters(grpc::CallbackServerContext*, const v1::GetNodeCountersRequest*,
                                             v1::NodeCounters*) override;

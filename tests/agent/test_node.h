@@ -105,6 +105,7 @@ class TestNode {
       ::_exit(127);
     }
   }
+  void tell(int signal) { ::kill(x_pid, signal); }
   int kill(int signal) {
     if (x_pid <= 0) return 0;
     ::kill(x_pid, signal);

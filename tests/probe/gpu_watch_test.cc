@@ -37,6 +37,11 @@ class Driver {
     std::ofstream(file() + ".new") << gpus;
     fs::rename(file() + ".new", file());
   }
+  // One of the files beside, by its ending.
+  void note(const std::string& ending, const std::string& text) const {
+    std::ofstream(file() + ".new") << text;
+    fs::rename(file() + ".new", file() + ending);
+  }
   void hang(bool on) { on ? void(std::ofstream(file() + ".hang")) : void(fs::remove(file() + ".hang")); }
 
  private:
@@ -55,6 +60,13 @@ struct Asker {
     watch->ask([&](std::vector<GpuCounters> gpus) { answer = std::move(gpus); });
     while (!answer) io.run_one();
     return *answer;
+  }
+  GpuStates states() {
+    std::optional<std::optional<GpuStates>> answer;
+    watch->ask_states([&](std::optional<GpuStates> states) { answer = std::move(states); });
+    while (!answer) io.run_one();
+    REQUIRE(answer->has_value());
+    return **answer;
   }
   template <class Condition>
   bool until(Condition condition) {
@@ -150,4 +162,52 @@ TEST_CASE("GPUs: a process that died is started again") {
   REQUIRE(::kill(child(), SIGKILL) == 0);
   driver.set(kTwo);
   CHECK(asker.ask_until_there().size() == 2);
+}
+
+TEST_CASE("states of GPUs: what they are, MIG instances, who computes on them, and what goes wrong from then on") {
+  Driver driver(NVML_NEW,
+                "GPU-a V100 16384 450 0 40000 40\nMIG-1 V100-MIG 8192 10 - - -\nGPU-b V100 16384 3 0 40000 40\n");
+  driver.note(".pids", "GPU-a 4711\nGPU-a 4712\n");
+  driver.note(".xid", "GPU-b 79\n");  // before anybody listened
+  Asker asker;
+  const GpuStates first = asker.states();
+  REQUIRE(first.gpus.size() == 3);
+  CHECK(first.gpus[0].gpu.uuid == "GPU-a");
+  CHECK(first.gpus[0].gpu.pci_bus_id == "00000000:3A:00.0");
+  CHECK(first.gpus[0].memory_used_bytes == 450ULL << 20);
+  CHECK(first.gpus[0].pids == std::vector<std::uint32_t>{4711, 4712});
+  CHECK(first.gpus[1].gpu.uuid == "MIG-1");
+  CHECK(first.gpus[1].gpu.parent_uuid == "GPU-a");
+  CHECK(first.gpus[2].pids.empty());
+  CHECK(first.faults.empty());
+  driver.note(".xid", "GPU-b 79\nGPU-b 13\nGPU-a 31\nGPU-b 48\nGPU-none 79\n");
+  driver.note(".ecc", "GPU-a 2\n");
+  driver.set("GPU-a V100 16384 450 0 40000 40\nMIG-1 V100-MIG 8192 10 - - -\nGPU-b lost 0 0 0 0 0\n");
+  const GpuStates later = asker.states();
+  REQUIRE(later.gpus.size() == 2);  // a lost one does not answer
+  CHECK(later.gpus[0].gpu.fault == "2 uncorrectable ECC error(s) since it was reset");
+  CHECK(later.faults == std::map<std::string, std::string>{{"GPU-b", "XID 48: uncorrectable (double bit) ECC error"}});
+  CHECK(asker.states().faults == later.faults);
+  CHECK(asker.ask().size() == 1);
+}
+
+TEST_CASE("an old driver tells what its GPUs are and nothing of what goes wrong") {
+  Driver driver(NVML_OLD, "GPU-a V100 16384 450 0 40000 40\n");
+  Asker asker;
+  const GpuStates states = asker.states();
+  REQUIRE(states.gpus.size() == 1);
+  CHECK(states.gpus[0].gpu.fault.empty());
+  CHECK(states.gpus[0].memory_used_bytes == 450ULL << 20);
+}
+
+TEST_CASE("questions wait for each other, and each gets its own answer") {
+  Driver driver(NVML_NEW, "GPU-a V100 16384 450 7 40000 40\n");
+  Asker asker;
+  std::vector<std::string> answers;
+  for (int i = 0; i < 3; ++i) {
+    asker.watch->ask([&](std::vector<GpuCounters> gpus) { answers.push_back(gpus.empty() ? "none" : gpus[0].uuid); });
+    asker.watch->ask_states([&](std::optional<GpuStates> states) { answers.push_back(states ? "states" : "none"); });
+  }
+  CHECK(asker.until([&] { return answers.size() == 6; }));
+  CHECK(answers == std::vector<std::string>{"GPU-a", "states", "GPU-a", "states", "GPU-a", "states"});
 }

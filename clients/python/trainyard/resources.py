@@ -172,6 +172,18 @@ class Nodes:
         node: nodes_pb2.Node = self._connection.call(self._stub.RepairNode, request)
         return node
 
+    def drain(self, name: str, reason: str, *, requeue: bool = False) -> nodes_pb2.Node:
+        """No new job is placed on it until it is undrained. `requeue`: its jobs are stopped and run again elsewhere."""
+        request = nodes_pb2.DrainNodeRequest(request_id=new_request_id(), name=name, reason=reason, requeue=requeue)
+        node: nodes_pb2.Node = self._connection.call(self._stub.DrainNode, request)
+        return node
+
+    def undrain(self, name: str) -> nodes_pb2.Node:
+        """Jobs are placed on it again."""
+        request = nodes_pb2.UndrainNodeRequest(request_id=new_request_id(), name=name)
+        node: nodes_pb2.Node = self._connection.call(self._stub.UndrainNode, request)
+        return node
+
     def fence(self, name: str, *, confirmed_off: bool) -> nodes_pb2.Node:
         """`confirmed_off`: you know that the machine is off, or that nothing of Trainyard runs on it. Its jobs are run again
         elsewhere: were they still running there, they would run twice."""
