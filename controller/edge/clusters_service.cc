@@ -40,16 +40,14 @@ grpc::ServerUnaryReactor* ClustersService::CreateCluster(grpc::CallbackServerCon
     }
     auto spec = from_proto(request->spec());
     if (!spec) return spec.error();
-    seal_values(x_context.vault, workspace, request->spec().node_setup().setup_task().secrets(),
-                spec->node_setup.task.secrets);
+    seal(x_context.vault, workspace, request->spec().node_setup(), spec->node_setup);
     return core::CommandBody(core::CreateCluster{cluster_of(*request), std::move(spec).value(), random_uuid()});
   };
-  if (request->spec().node_setup().setup_task().secrets().empty()) {
+  if (!has_secrets(request->spec().node_setup())) {
     return x_context.command(context, request, Context::Work::adds, body(), fill<ClusterId>(response));
   }
   v1::CreateClusterRequest kept = *request;
-  redact(x_context.vault, workspace,
-         *kept.mutable_spec()->mutable_node_setup()->mutable_setup_task()->mutable_secrets());
+  redact(x_context.vault, workspace, *kept.mutable_spec()->mutable_node_setup());
   return x_context.command(context, &kept, Context::Work::adds, body(), fill<ClusterId>(response));
 }
 

@@ -40,7 +40,7 @@ Body submit_from(const v1::CreateJobRequest& request, const Context& context) {
   submit.ref = {request.resource_group(), request.workspace(), request.experiment(), request.name()};
   submit.cluster = std::move(job->cluster);
   submit.spec = std::move(job->spec);
-  seal_values(context.vault, workspace_of(request), request.spec().secrets(), submit.spec.secrets);
+  seal(context.vault, workspace_of(request), request.spec(), submit.spec);
   submit.mapping = std::move(mapping).value();
   submit.unique = random_uuid();
   return core::CommandBody(std::move(submit));
@@ -68,11 +68,11 @@ FindBelow find_in_job(const v1::JobName& name, const std::string& output_id) {
 grpc::ServerUnaryReactor* JobsService::CreateJob(grpc::CallbackServerContext* context,
                                                  const v1::CreateJobRequest* request, v1::Job* response) {
   auto body = submit_from(*request, x_context);
-  if (request->spec().secrets().empty()) {
+  if (!has_secrets(request->spec())) {
     return x_context.command(context, request, Context::Work::adds, std::move(body), fill<JobId>(response));
   }
   v1::CreateJobRequest kept = *request;
-  redact(x_context.vault, workspace_of(kept), *kept.mutable_spec()->mutable_secrets());
+  redact(x_context.vault, workspace_of(kept), *kept.mutable_spec());
   return x_context.command(context, &kept, Context::Work::adds, std::move(body), fill<JobId>(response));
 }
 
