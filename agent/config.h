@@ -40,6 +40,7 @@ struct Config {
   DurationMs heartbeat_ms = 5'000;
   DurationMs reconnect_max_ms = 3'000;
   DurationMs counters_every_ms = 15'000;
+  DurationMs volume_check_every_ms = 15'000;  // whether servers of volumes in use still answer; 0: never
 };
 
 // Unknown keys are refused by name.

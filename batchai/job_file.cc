@@ -153,8 +153,8 @@ Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions&
   if (const auto count = properties.whole("nodeCount", 1, Need::required)) spec.set_node_count(*count);
   read_toolkit(properties, spec);
   spec.set_std_out_err_path_prefix(properties.text("stdOutErrPathPrefix", Need::required));
-  read_mounts(properties.object("mountVolumes"), options.storage_account_name, *spec.mutable_azure_file_shares(),
-              *spec.mutable_azure_blob_file_systems());
+  read_mounts(properties.object("mountVolumes"), {options.storage_account_name, options.storage_account_key},
+              mounts_of(spec));
   read_container(properties, spec);
   read_single_fields(properties, options, spec);
   read_priority(properties, spec);

@@ -7,6 +7,7 @@
 
 #include "common/model_json.h"
 #include "proto/convert.h"
+#include "proto/mount_convert.h"
 #include "proto/toolkit_convert.h"
 
 namespace trainyard {
@@ -105,7 +106,7 @@ Result<BlobMount> blob_from_proto(const std::string& field, const v1::AzureBlobF
   return BlobMount{message.account_name(), message.container_name(), std::move(path).value(), message.mount_options()};
 }
 
-Status mounts_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+Status mounts_from_proto(const v1::JobSpec& message, const core::WorkspaceRef& home, JobSpec& spec) {
   constexpr const char* kShares = "mountVolumes.azureFileShares";
   constexpr const char* kBlobs = "mountVolumes.azureBlobFileSystems";
   if (const Status status = check_count(kShares, message.azure_file_shares_size()); !status) return status;
@@ -125,7 +126,7 @@ Status mounts_from_proto(const v1::JobSpec& message, JobSpec& spec) {
     if (const Status apart = check_apart(field, mount->relative_mount_path, paths); !apart) return apart;
     spec.blob_file_systems.push_back(std::move(mount).value());
   }
-  return {};
+  return more_mounts_from_proto("properties.mountVolumes.", message, home, paths, spec);
 }
 
 // Docker's --shm-size: "8g", "512m", "67108864".
@@ -352,6 +353,7 @@ void mounts_to_proto(const JobSpec& spec, v1::JobSpec& message) {
     out.set_relative_mount_path(mount.relative_mount_path);
     out.set_mount_options(mount.mount_options);
   }
+  more_mounts_to_proto(spec, message);
 }
 
 void directories_to_proto(const JobSpec& spec, v1::JobSpec& message) {
@@ -390,7 +392,7 @@ Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::Workspa
   if (const Status status = scalars_from_proto(message, job.spec); !status) return status.error();
   if (const Status status = toolkit_from_proto(message, job.spec); !status) return status.error();
   if (const Status status = container_from_proto(message, job.spec); !status) return status.error();
-  if (const Status status = mounts_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = mounts_from_proto(message, home, job.spec); !status) return status.error();
   if (const Status status = directories_from_proto(message, job.spec); !status) return status.error();
   if (const Status status = environment_from_proto(message, job.spec); !status) return status.error();
   if (const Status status = recovery_from_proto(message.recovery(), job.spec.recovery); !status) return status.error();

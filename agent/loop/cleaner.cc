@@ -21,7 +21,7 @@ namespace {
 constexpr DurationMs kKillPatienceMs = 30'000;
 constexpr DurationMs kShimPatienceMs = 5'000;
 constexpr DurationMs kShipPatienceMs = 60'000;
-constexpr DurationMs kUnmountDeadlineMs = 30'000;
+constexpr DurationMs kUnmountDeadlineMs = 60'000;  // what was written may have to be sent first
 constexpr DurationMs kRemoveDeadlineMs = 600'000;
 constexpr DurationMs kRetryMs = 1'000;
 
