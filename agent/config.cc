@@ -56,6 +56,7 @@ void apply(const std::string& key, const json& value, Config& config) {
   if (key == "insecure_lab") return value.get_to(config.insecure_lab), void();
   if (key == "heartbeat_ms") return value.get_to(config.heartbeat_ms), void();
   if (key == "reconnect_max_ms") return value.get_to(config.reconnect_max_ms), void();
+  if (key == "volume_check_every_ms") return value.get_to(config.volume_check_every_ms), void();
   if (key == "counters_every_ms") return value.get_to(config.counters_every_ms), void();
   if (key == "gpus_every_ms") return value.get_to(config.gpus_every_ms), void();
   if (key == "doctor_every_ms") return value.get_to(config.doctor_every_ms), void();

@@ -52,8 +52,9 @@ struct Config {
   DurationMs heartbeat_ms = 5'000;
   DurationMs reconnect_max_ms = 3'000;
   DurationMs counters_every_ms = 15'000;
-  DurationMs gpus_every_ms = 10'000;     // how often the GPUs are looked at
-  DurationMs doctor_every_ms = 300'000;  // how often `trainyard-agent doctor` looks at the machine; 0: never
+  DurationMs gpus_every_ms = 10'000;          // how often the GPUs are looked at
+  DurationMs doctor_every_ms = 300'000;       // how often `trainyard-agent doctor` looks at the machine; 0: never
+  DurationMs volume_check_every_ms = 15'000;  // whether servers of volumes in use still answer; 0: never
 };
 
 // Unknown keys are refused by name.

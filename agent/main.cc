@@ -173,6 +173,7 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   if (!programs) return programs.error();
   context.node_name = config.node_name;
   context.spool_dir = config.spool_dir;
+  context.volume_check_every_ms = config.volume_check_every_ms;
   context.work_dir = config.work_dir;
   context.run_dir = config.run_dir;
   context.cgroup_base = *root + "/" + config.cgroup_parent;

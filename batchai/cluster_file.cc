@@ -65,11 +65,10 @@ void read_task(Fields task, v1::SetupTask& out) {
   task.finish();
 }
 
-void read_node_setup(Fields setup, const std::string& account, v1::NodeSetup& out) {
+void read_node_setup(Fields setup, const StorageAccount& account, v1::NodeSetup& out) {
   if (setup.has("setupTask")) read_task(setup.object("setupTask"), *out.mutable_setup_task());
   setup.object("setupTask");
-  read_mounts(setup.object("mountVolumes"), account, *out.mutable_azure_file_shares(),
-              *out.mutable_azure_blob_file_systems());
+  read_mounts(setup.object("mountVolumes"), account, mounts_of(out));
   setup.drop({"performanceCountersSettings"},
              "there is no Application Insights on-prem; counters of every node are always kept, see `trainyard node "
              "counters` and "
@@ -77,7 +76,7 @@ void read_node_setup(Fields setup, const std::string& account, v1::NodeSetup& ou
   setup.finish();
 }
 
-void read_file(const nlohmann::json& parsed, const std::string& account, v1::ClusterSpec& spec, bool& has_scale,
+void read_file(const nlohmann::json& parsed, const StorageAccount& account, v1::ClusterSpec& spec, bool& has_scale,
                FirstError& error, std::vector<std::string>& warnings) {
   Fields top(&parsed, "", error, &warnings);
   Fields properties = top.object("properties", Need::required);
@@ -152,12 +151,12 @@ std::optional<Error> setup_flags(const ClusterFlags& flags, v1::ClusterSpec& spe
     task.set_command_line(flags.setup_task);
     task.set_std_out_err_path_prefix(flags.setup_task_output);
   }
+  const MountFlags mounts{flags.afs_name, flags.afs_mount_path, flags.bfs_name, flags.bfs_mount_path,
+                          flags.nfs,      flags.nfs_mount_path};
   // The set-up is made only when there is something to say.
-  if (flags.afs_name.empty() && flags.bfs_name.empty()) return std::nullopt;
-  v1::NodeSetup& setup = *spec.mutable_node_setup();
-  return add_mounts({flags.afs_name, flags.afs_mount_path, flags.bfs_name, flags.bfs_mount_path},
-                    flags.storage_account_name, *setup.mutable_azure_file_shares(),
-                    *setup.mutable_azure_blob_file_systems());
+  if (mounts.empty()) return std::nullopt;
+  return add_mounts(mounts, {flags.storage_account_name, flags.storage_account_key},
+                    mounts_of(*spec.mutable_node_setup()));
 }
 
 std::optional<Error> priority_flag(const ClusterFlags& flags, v1::ClusterSpec& spec) {
@@ -183,7 +182,7 @@ Result<v1::ClusterSpec> make_cluster_spec(const std::string& text, const std::st
     const auto parsed = parse_file(text, file_name);
     if (!parsed) return parsed.error();
     FirstError error;
-    read_file(*parsed, flags.storage_account_name, spec, has_scale, error, warnings);
+    read_file(*parsed, {flags.storage_account_name, flags.storage_account_key}, spec, has_scale, error, warnings);
     if (error) return Error{error->code, error->message};
   }
   if (const auto error = priority_flag(flags, spec)) return *error;

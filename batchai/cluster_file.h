@@ -20,7 +20,8 @@ struct ClusterFlags {
   std::string user_name, ssh_public_key;
   std::string setup_task, setup_task_output;
   std::string storage_account_name;  // also replaces <AZURE_BATCHAI_STORAGE_ACCOUNT>
-  std::string afs_name, afs_mount_path = "afs", bfs_name, bfs_mount_path = "bfs";
+  std::string storage_account_key;   // likewise <AZURE_BATCHAI_STORAGE_KEY>
+  std::string afs_name, afs_mount_path = "afs", bfs_name, bfs_mount_path = "bfs", nfs, nfs_mount_path = "nfs";
 };
 
 // `text` may be empty: no file. Errors name the field and say which flag gives it. `warnings` is appended to.

@@ -88,8 +88,8 @@ void read_container(Fields& properties, v1::JobSpec& spec) {
   container.finish();
 }
 
-// nodeCount whole nodes, or `resources`: {nodes, gpusPerNode}, or {gpus, maxPerNode}, which is spread evenly over as few
-// nodes as can be.
+// nodeCount whole nodes, or `resources`: {nodes, gpusPerNode}, or {gpus, maxPerNode}, which is spread evenly over as
+// few nodes as can be.
 void read_resources(Fields& properties, v1::JobSpec& spec) {
   const bool given = properties.has("resources");
   const auto count = properties.whole("nodeCount", 1, given ? Need::optional : Need::required);
@@ -180,8 +180,8 @@ Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions&
   read_resources(properties, spec);
   read_toolkit(properties, spec);
   spec.set_std_out_err_path_prefix(properties.text("stdOutErrPathPrefix", Need::required));
-  read_mounts(properties.object("mountVolumes"), options.storage_account_name, *spec.mutable_azure_file_shares(),
-              *spec.mutable_azure_blob_file_systems());
+  read_mounts(properties.object("mountVolumes"), {options.storage_account_name, options.storage_account_key},
+              mounts_of(spec));
   read_container(properties, spec);
   read_single_fields(properties, options, spec);
   read_priority(properties, spec);

@@ -17,6 +17,8 @@ struct JobFileOptions {
   std::string file_name = "job.json";  // for messages
   std::string cluster;                 // wins over properties.cluster.id
   std::string storage_account_name;    // replaces <AZURE_BATCHAI_STORAGE_ACCOUNT>
+  std::string storage_account_key =
+      {};  // replaces <AZURE_BATCHAI_STORAGE_KEY>, and is that account's where none stands
 };
 
 // The request's spec; group, workspace, experiment, name and request id are the caller's to fill in. `warnings` (for

@@ -20,7 +20,7 @@ struct Options {
   Place place;
   ClusterFlags flags;
   std::int32_t target = 0, minimum = 0, maximum = 0;
-  std::string config_file, ssh_key, deallocation, password, subnet, image, storage_account_key, location;
+  std::string config_file, ssh_key, deallocation, password, subnet, image, location;
   bool generate_ssh_keys = false;
 };
 
@@ -36,9 +36,6 @@ std::optional<Error> flags_without_effect(const Options& options) {
   if (!options.subnet.empty()) warn("--subnet has no effect: the nodes' network is the operator's");
   if (!options.password.empty()) {
     warn("--password has no effect and is sent nowhere: no account is made on nodes, and nothing here goes by ssh");
-  }
-  if (!options.storage_account_key.empty()) {
-    warn("--storage-account-key has no effect and is sent nowhere: the operator's storage table gives access");
   }
   return std::nullopt;
 }
@@ -60,6 +57,9 @@ int create(Program& program, Options& options) {
       const char* value = std::getenv(variable);
       if (value != nullptr && options.flags.storage_account_name.empty()) options.flags.storage_account_name = value;
     }
+  }
+  if (const char* key = std::getenv("AZURE_BATCHAI_STORAGE_KEY"); key && options.flags.storage_account_key.empty()) {
+    options.flags.storage_account_key = key;
   }
   std::vector<std::string> warnings;
   auto spec = make_cluster_spec(text, options.config_file, options.flags, warnings);
@@ -157,9 +157,12 @@ void add_create(CLI::App& clusters, Program& program, const std::shared_ptr<Opti
   command.add_option("-i,--image", options->image, "Accepted without effect: the nodes' system is the operator's");
   command.add_option("-l,--location", options->location, "Accepted without effect: only a workspace has one");
   command.add_option("--subnet", options->subnet, "Accepted without effect: the nodes' network is the operator's");
-  command.add_option("--storage-account-key", options->storage_account_key,
-                     "Accepted without effect: the operator's storage table gives access");
-  program.refuse_flags(command, {"--use-auto-storage", "--custom-image", "--nfs", "--nfs-mount-path"});
+  command.add_option("--storage-account-key", flags.storage_account_key,
+                     "Key of that account, kept encrypted and given to the nodes that mount it; without one the "
+                     "operator's storage table gives access [$AZURE_BATCHAI_STORAGE_KEY]");
+  command.add_option("--nfs", flags.nfs, "File server of the workspace to mount on the nodes: name or id");
+  command.add_option("--nfs-mount-path", flags.nfs_mount_path, "Where below $AZ_BATCHAI_MOUNT_ROOT [nfs]");
+  program.refuse_flags(command, {"--use-auto-storage", "--custom-image"});
 }
 
 }  // namespace

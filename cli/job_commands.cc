@@ -58,22 +58,20 @@ std::string progress_of(const v1::Job& job) {
 int create(Program& program, const Options& options) {
   auto text = read_text_file(options.config_file, kLargestFileBytes);
   if (!text) return program.fail(text.error());
-  JobFileOptions file{options.config_file, options.cluster, options.storage_account_name};
+  JobFileOptions file{options.config_file, options.cluster, options.storage_account_name, options.storage_account_key};
   if (file.storage_account_name.empty()) {
     file.storage_account_name = first_set({"AZURE_BATCHAI_STORAGE_ACCOUNT", "TRAINYARD_STORAGE_ACCOUNT"});
   }
+  if (file.storage_account_key.empty()) file.storage_account_key = first_set({"AZURE_BATCHAI_STORAGE_KEY"});
   std::vector<std::string> warnings;
   auto spec = read_job_file(*text, file, warnings);
   if (!options.location.empty()) warnings.push_back("--location has no effect: only a workspace has one");
-  if (!options.storage_account_key.empty()) {
-    warnings.push_back("--storage-account-key has no effect: the operator's storage table gives access");
-  }
   for (const std::string& warning : warnings) {
     fmt::print(stderr, "trainyard: warning: {}: {}\n", options.config_file, warning);
   }
   if (!spec) return program.fail(Error{spec.error().code, spec.error().message});
-  if (const auto wrong = add_mounts(options.mounts, file.storage_account_name, *spec->mutable_azure_file_shares(),
-                                    *spec->mutable_azure_blob_file_systems())) {
+  if (const auto wrong =
+          add_mounts(options.mounts, {file.storage_account_name, file.storage_account_key}, mounts_of(*spec))) {
     return program.fail(*wrong);
   }
   v1::CreateJobRequest request;
@@ -248,8 +246,11 @@ void add_create(CLI::App& jobs, Program& program, const std::shared_ptr<Options>
   command.add_option("--bfs-mount-path", options->mounts.bfs_mount_path, "Where below it [bfs]");
   command.add_option("-l,--location", options->location, "Accepted without effect: only a workspace has one");
   command.add_option("--storage-account-key", options->storage_account_key,
-                     "Accepted without effect: the operator's storage table gives access");
-  program.refuse_flags(command, {"--nfs", "--nfs-mount-path"});
+                     "Key of that account, kept encrypted and given to the nodes that mount it; without one the "
+                     "operator's storage table gives access [$AZURE_BATCHAI_STORAGE_KEY]");
+  command.add_option("--nfs", options->mounts.nfs, "File server of the workspace to mount: name or id");
+  command.add_option("--nfs-mount-path", options->mounts.nfs_mount_path,
+                     "Where below $AZ_BATCHAI_JOB_MOUNT_ROOT [nfs]");
 }
 
 }  // namespace

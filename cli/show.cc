@@ -18,6 +18,25 @@ Json when(bool set, const Timestamp& time) {
   return set ? Json(iso8601(TimeUtil::TimestampToMilliseconds(time))) : Json(nullptr);
 }
 
+Json file_servers_of(const google::protobuf::RepeatedPtrField<v1::FileServerMount>& mounts) {
+  Json list = Json::array();
+  for (const v1::FileServerMount& mount : mounts) {
+    list.push_back({{"fileServer", {{"id", mount.file_server()}}},
+                    {"mountOptions", or_null(mount.mount_options())},
+                    {"relativeMountPath", mount.relative_mount_path()},
+                    {"sourceDirectory", or_null(mount.source_directory())}});
+  }
+  return null_if_empty(std::move(list));
+}
+
+Json unmanaged_of(const google::protobuf::RepeatedPtrField<v1::UnmanagedFileSystem>& mounts) {
+  Json list = Json::array();
+  for (const v1::UnmanagedFileSystem& mount : mounts) {
+    list.push_back({{"mountCommand", mount.mount_command()}, {"relativeMountPath", mount.relative_mount_path()}});
+  }
+  return null_if_empty(std::move(list));
+}
+
 Json null_if_empty(Json value) {
   return value.empty() ? Json(nullptr) : value;
 }

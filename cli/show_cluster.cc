@@ -90,11 +90,12 @@ Json setup_of(const v1::NodeSetup& setup) {
                           {"relativeMountPath", container.relative_mount_path()}});
   }
   Json volumes = nullptr;
-  if (!shares.empty() || !containers.empty()) {
+  if (!shares.empty() || !containers.empty() || !setup.file_servers().empty() ||
+      !setup.unmanaged_file_systems().empty()) {
     volumes = {{"azureBlobFileSystems", containers.empty() ? Json(nullptr) : containers},
                {"azureFileShares", shares.empty() ? Json(nullptr) : shares},
-               {"fileServers", nullptr},
-               {"unmanagedFileSystems", nullptr}};
+               {"fileServers", file_servers_of(setup.file_servers())},
+               {"unmanagedFileSystems", unmanaged_of(setup.unmanaged_file_systems())}};
   }
   return {{"mountVolumes", volumes},
           {"performanceCountersSettings", nullptr},

@@ -24,7 +24,10 @@ const char* priority_name(v1::Priority priority) {
 }
 
 Json mounts_of(const v1::JobSpec& spec) {
-  if (spec.azure_file_shares().empty() && spec.azure_blob_file_systems().empty()) return nullptr;
+  if (spec.azure_file_shares().empty() && spec.azure_blob_file_systems().empty() && spec.file_servers().empty() &&
+      spec.unmanaged_file_systems().empty()) {
+    return nullptr;
+  }
   const Json no_credentials = {{"accountKey", nullptr}, {"accountKeySecretReference", nullptr}};
   Json shares = Json::array(), blobs = Json::array();
   for (const auto& share : spec.azure_file_shares()) {
@@ -44,8 +47,8 @@ Json mounts_of(const v1::JobSpec& spec) {
   }
   return {{"azureBlobFileSystems", null_if_empty(std::move(blobs))},
           {"azureFileShares", null_if_empty(std::move(shares))},
-          {"fileServers", nullptr},
-          {"unmanagedFileSystems", nullptr}};
+          {"fileServers", file_servers_of(spec.file_servers())},
+          {"unmanagedFileSystems", unmanaged_of(spec.unmanaged_file_systems())}};
 }
 
 Json execution_info(const v1::Job& job) {

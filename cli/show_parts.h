@@ -15,6 +15,9 @@ Json or_null(const std::string& text);                         // null when empt
 Json null_if_empty(Json value);
 // Of variables whose values nobody is shown.
 Json secret_names(const google::protobuf::RepeatedPtrField<v1::NamedValue>& secrets);
+// The lists `fileServers` and `unmanagedFileSystems` of a job's or a cluster's mounts; null when empty.
+Json file_servers_of(const google::protobuf::RepeatedPtrField<v1::FileServerMount>& mounts);
+Json unmanaged_of(const google::protobuf::RepeatedPtrField<v1::UnmanagedFileSystem>& mounts);
 Json sorted(const Json& object);  // keys in order, as Batch AI's command line printed them
 std::string arm_id(const std::string& group, const std::string& workspace);
 // When it became "succeeded": things are made at once. Null while it is being deleted.

@@ -3,28 +3,16 @@
 #include <array>
 #include <utility>
 
+#include "common/json_parts.h"
+
 namespace trainyard {
 namespace {
 
-using nlohmann::json;
-
-template <class T>
-void read(const json& from, const char* key, T& into) {
-  if (const auto found = from.find(key); found != from.end()) found->get_to(into);
-}
+using namespace json_parts;
 
 void read_count(const json& from, const char* key, std::optional<std::uint32_t>& into) {
   if (const auto found = from.find(key); found != from.end()) into = found->get<std::uint32_t>();
 }
-
-// A member that is mostly empty is left out then.
-template <class T>
-void write_some(json& out, const char* key, const T& value) {
-  if (!value.empty()) out[key] = value;
-}
-
-template <class Enum, std::size_t N>
-using Names = std::array<std::pair<Enum, const char*>, N>;
 
 constexpr Names<Toolkit, 11> kToolkits{{{Toolkit::custom, "custom"},
                                         {Toolkit::custom_mpi, "custommpi"},
@@ -65,39 +53,12 @@ constexpr Names<SetupState, 4> kSetupStates{{{SetupState::running, "running"},
                                              {SetupState::failed, "failed"},
                                              {SetupState::stopping, "stopping"}}};
 
-constexpr Names<Fabric::Kind, 2> kFabrics{{{Fabric::Kind::infiniband, "infiniband"}, {Fabric::Kind::roce, "roce"}}};
 constexpr Names<Volume::Kind, 6> kVolumeKinds{{{Volume::Kind::local, "local"},
                                                {Volume::Kind::nfs, "nfs"},
                                                {Volume::Kind::smb, "smb"},
                                                {Volume::Kind::s3, "s3"},
                                                {Volume::Kind::azure_blob, "azureBlob"},
                                                {Volume::Kind::command, "command"}}};
-
-template <class Enum, std::size_t N>
-const char* name_in(const Names<Enum, N>& names, Enum value) {
-  for (const auto& [candidate, name] : names) {
-    if (candidate == value) return name;
-  }
-  return "unknown";
-}
-
-template <class Enum, std::size_t N>
-std::optional<Enum> named_in(const Names<Enum, N>& names, const std::string& text) {
-  for (const auto& [value, name] : names) {
-    if (text == name) return value;
-  }
-  return std::nullopt;
-}
-
-// An unknown name (of a newer version) is an error: guessing a meaning would be worse.
-template <class Enum, std::size_t N>
-void read_enum(const json& from, const char* key, const Names<Enum, N>& names, Enum& into) {
-  const auto found = from.find(key);
-  if (found == from.end()) return;
-  const auto value = named_in(names, found->get<std::string>());
-  if (!value) throw json::other_error::create(501, std::string(key) + ": unknown name " + found->dump(), &from);
-  into = *value;
-}
 
 }  // namespace
 
@@ -121,12 +82,6 @@ const char* name_of(Volume::Kind kind) {
 }
 std::optional<Volume::Kind> volume_kind_named(const std::string& name) {
   return named_in(kVolumeKinds, name);
-}
-const char* name_of(Fabric::Kind kind) {
-  return name_in(kFabrics, kind);
-}
-std::optional<Fabric::Kind> fabric_kind_named(const std::string& name) {
-  return named_in(kFabrics, name);
 }
 const char* name_of(SetupState state) {
   return name_in(kSetupStates, state);
@@ -363,71 +318,6 @@ void from_json(const json& in, NodeSetup& out) {
   read(in, "unmanagedMounts", out.unmanaged_mounts);
 }
 
-void to_json(json& out, const Gpu& in) {
-  out = {{"uuid", in.uuid}, {"model", in.model}, {"memoryBytes", in.memory_bytes}, {"pretend", in.pretend}};
-  write_some(out, "fault", in.fault);
-  write_some(out, "pciBusId", in.pci_bus_id);
-  write_some(out, "parentUuid", in.parent_uuid);
-  if (in.numa_node >= 0) out["numaNode"] = in.numa_node;
-}
-void from_json(const json& in, Gpu& out) {
-  read(in, "uuid", out.uuid);
-  read(in, "model", out.model);
-  read(in, "memoryBytes", out.memory_bytes);
-  read(in, "pretend", out.pretend);
-  read(in, "fault", out.fault);
-  read(in, "pciBusId", out.pci_bus_id);
-  read(in, "parentUuid", out.parent_uuid);
-  read(in, "numaNode", out.numa_node);
-}
-
-void to_json(json& out, const Fabric& in) {
-  out = {{"kind", name_in(kFabrics, in.kind)}, {"name", in.name}, {"port", in.port}};
-}
-void from_json(const json& in, Fabric& out) {
-  read_enum(in, "kind", kFabrics, out.kind);
-  read(in, "name", out.name);
-  read(in, "port", out.port);
-}
-
-void to_json(json& out, const Finding& in) {
-  out = {{"check", in.check}, {"level", in.level}, {"message", in.message}};
-}
-void from_json(const json& in, Finding& out) {
-  read(in, "check", out.check);
-  read(in, "level", out.level);
-  read(in, "message", out.message);
-}
-
-void to_json(json& out, const Inventory& in) {
-  out = {{"flavour", in.flavour}, {"pool", in.pool},
-         {"address", in.address}, {"networkCidr", in.network_cidr},
-         {"cores", in.cores},     {"memoryBytes", in.memory_bytes},
-         {"gpus", in.gpus},       {"agentVersion", in.agent_version}};
-  write_some(out, "sealingKey", in.sealing_key);
-  write_some(out, "fileServerSoftware", in.file_server_software);
-  write_some(out, "networkInterface", in.network_interface);
-  write_some(out, "fabrics", in.fabrics);
-  write_some(out, "containerRuntime", in.container_runtime);
-  write_some(out, "findings", in.findings);
-}
-void from_json(const json& in, Inventory& out) {
-  read(in, "flavour", out.flavour);
-  read(in, "pool", out.pool);
-  read(in, "address", out.address);
-  read(in, "networkCidr", out.network_cidr);
-  read(in, "cores", out.cores);
-  read(in, "memoryBytes", out.memory_bytes);
-  read(in, "gpus", out.gpus);
-  read(in, "agentVersion", out.agent_version);
-  read(in, "sealingKey", out.sealing_key);
-  read(in, "fileServerSoftware", out.file_server_software);
-  read(in, "networkInterface", out.network_interface);
-  read(in, "fabrics", out.fabrics);
-  read(in, "containerRuntime", out.container_runtime);
-  read(in, "findings", out.findings);
-}
-
 void to_json(json& out, const Volume& in) {
   out = {{"kind", name_of(in.kind)}, {"source", in.source}, {"relativeMountPath", in.relative_mount_path}};
   write_some(out, "endpoint", in.endpoint);
@@ -493,42 +383,6 @@ void from_json(const json& in, ClusterSetup& out) {
   read(in, "pathSuffix", out.path_suffix);
   read(in, "setup", out.setup);
   read(in, "volumes", out.volumes);
-}
-
-void to_json(json& out, const NodeError& in) {
-  out = {{"code", in.code}, {"message", in.message}, {"details", in.details}, {"infrastructure", in.infrastructure}};
-}
-void from_json(const json& in, NodeError& out) {
-  read(in, "code", out.code);
-  read(in, "message", out.message);
-  read(in, "details", out.details);
-  read(in, "infrastructure", out.infrastructure);
-}
-
-void to_json(json& out, const CleanupPart& in) {
-  out = {{"what", in.what}, {"count", in.count}, {"tookMs", in.took_ms}};
-}
-void from_json(const json& in, CleanupPart& out) {
-  read(in, "what", out.what);
-  read(in, "count", out.count);
-  read(in, "tookMs", out.took_ms);
-}
-
-void to_json(json& out, const CleanupReceipt& in) {
-  out = {{"nodeName", in.node_name},
-         {"processesKilled", in.processes_killed},
-         {"mountsRemoved", in.mounts_removed},
-         {"directoriesRemoved", in.directories_removed},
-         {"tookMs", in.took_ms}};
-  write_some(out, "parts", in.parts);
-}
-void from_json(const json& in, CleanupReceipt& out) {
-  read(in, "nodeName", out.node_name);
-  read(in, "processesKilled", out.processes_killed);
-  read(in, "mountsRemoved", out.mounts_removed);
-  read(in, "directoriesRemoved", out.directories_removed);
-  read(in, "tookMs", out.took_ms);
-  read(in, "parts", out.parts);
 }
 
 }  // namespace trainyard

@@ -12,6 +12,8 @@
 #include <set>
 #include <sstream>
 
+#include "common/model_json.h"
+
 namespace trainyard::controller {
 namespace {
 
@@ -67,6 +69,67 @@ class ObjectReader {
   std::optional<Error> x_error;
 };
 
+void drop_slashes(std::string& path) {
+  while (path.size() > 1 && path.ends_with("/")) path.pop_back();
+}
+
+// {"endpoint": "http://10.0.0.5:9000", "bucket": "B/prefix"}; of Azure Blob "container" for "bucket".
+Status read_objects(const json& body, const std::string& where, Volume& place) {
+  const char* bucket = place.kind == Volume::Kind::s3 ? "bucket" : "container";
+  ObjectReader reader(body, where);
+  reader.value("endpoint", place.endpoint);
+  reader.value(bucket, place.source);
+  if (const Status status = reader.finish(); !status) return status;
+  if (!place.endpoint.starts_with("http://") && !place.endpoint.starts_with("https://")) {
+    return wrong(where + ".endpoint", "must be the server's URL, like \"https://s3.example.com\"");
+  }
+  drop_slashes(place.source);
+  if (place.source.starts_with("/")) return wrong(where + "." + bucket, "must not start with a slash");
+  return {};
+}
+
+bool source_is_good(const Volume& place) {
+  const std::string& source = place.source;
+  if (place.kind == Volume::Kind::nfs) return source.find(":/") != source.npos && source.find(":/") > 0;
+  const auto slash = source.find('/', 2);
+  return source.starts_with("//") && slash != source.npos && slash > 2 && slash + 1 < source.size();
+}
+
+Status read_place(const json& entry, ObjectReader& reader, const std::string& where, Volume& place) {
+  using Kind = Volume::Kind;
+  struct Form {
+    const char* key;
+    Kind kind;
+    const char* rule;
+  };
+  std::string given;
+  for (const Form& form : {Form{"local", Kind::local, "must be an absolute directory on the nodes"},
+                           Form{"nfs", Kind::nfs, "must look like \"HOST:/export\""},
+                           Form{"smb", Kind::smb, "must look like \"//HOST/share\""}, Form{"s3", Kind::s3, ""},
+                           Form{"azure_blob", Kind::azure_blob, ""}}) {
+    const json* found = reader.find(form.key);
+    if (found == nullptr) continue;
+    if (!given.empty()) return wrong(where + "." + form.key, "is given together with " + given + ": give one of them");
+    given = form.key;
+    place.kind = form.kind;
+    if (*form.rule == '\0') {
+      if (const Status status = read_objects(*found, where + "." + form.key, place); !status) return status;
+      continue;
+    }
+    reader.value(form.key, place.source);
+    drop_slashes(place.source);
+    const bool good = form.kind == Kind::local ? place.source.starts_with("/") : source_is_good(place);
+    if (found->is_string() && !good) return wrong(where + "." + form.key, form.rule);
+  }
+  if (given.empty())
+    return wrong(where, "needs one of local, nfs, smb, s3 and azure_blob: where the account's shares are");
+  if (place.kind == Kind::local &&
+      (entry.contains("options") || entry.contains("user") || entry.contains("credentials_file"))) {
+    return wrong(where, "a local directory has no options, user or credentials_file");
+  }
+  return {};
+}
+
 Status read_storage(const json& list, Config& config) {
   if (!list.is_array()) return wrong("storage", "must be a list");
   for (std::size_t i = 0; i < list.size(); ++i) {
@@ -74,11 +137,18 @@ Status read_storage(const json& list, Config& config) {
     const std::string where = fmt::format("storage[{}]", i);
     ObjectReader reader(list[i], where);
     reader.value("account", entry.account);
-    reader.value("local", entry.local);
+    if (list[i].is_object()) {
+      if (const Status place = read_place(list[i], reader, where, entry.place); !place) return place;
+    }
+    reader.value("options", entry.place.options);
+    reader.value("user", entry.place.user);
+    reader.value("credentials_file", entry.place.credentials_file);
     if (const Status status = reader.finish(); !status) return status;
     if (entry.account.empty()) return wrong(where + ".account", "is missing: a name, or \"*\" for every other name");
-    if (!entry.local.starts_with("/")) return wrong(where + ".local", "must be an absolute directory on the nodes");
-    while (entry.local.size() > 1 && entry.local.ends_with("/")) entry.local.pop_back();
+    const std::string& file = entry.place.credentials_file;
+    if (!file.empty() && !file.starts_with("/")) {
+      return wrong(where + ".credentials_file", "must be the absolute path of a file on the nodes");
+    }
     config.storage.push_back(std::move(entry));
   }
   return {};
@@ -259,6 +329,7 @@ Result<Config> parse_config(const std::string& json_text) {
     return wrong("unmapped_images", "must be \"container\" or \"refuse\"");
   }
   config.unmapped_images_in_containers = unmapped == "container";
+  reader.value("unmanaged_file_systems", config.unmanaged_file_systems);
   using Part = std::pair<const char*, Status (*)(const json&, Config&)>;
   for (const auto& [key, read] :
        {Part{"tls", read_tls}, Part{"storage", read_storage}, Part{"file_servers", read_exports},
@@ -339,16 +410,24 @@ Status check_security(const Config& config) {
 
 Result<std::string> place_of(const Config& config, const std::string& account) {
   const StorageEntry* any = nullptr;
+  const StorageEntry* found = nullptr;
   for (const StorageEntry& entry : config.storage) {
-    if (entry.account == account) return entry.local;
+    if (entry.account == account && found == nullptr) found = &entry;
     if (entry.account == "*" && any == nullptr) any = &entry;
   }
-  if (any != nullptr) return any->local + "/" + account;
-  return Error{
-      Code::failed_precondition,
-      fmt::format("storage account {0} has no place: add {{\"account\":\"{0}\",\"local\":\"/a/directory/on/the/"
-                  "nodes\"}} to \"storage\" in the controller's configuration",
-                  account)};
+  if (found == nullptr && any == nullptr) {
+    return Error{
+        Code::failed_precondition,
+        fmt::format("storage account {0} has no place: add {{\"account\":\"{0}\",\"local\":\"/a/directory/on/the/"
+                    "nodes\"}} (or nfs, smb, s3, azure_blob) to \"storage\" in the controller's configuration",
+                    account)};
+  }
+  Volume place = found != nullptr ? found->place : any->place;
+  // Of a server of objects without a bucket, accounts have nothing of their own to be below.
+  if (found == nullptr && !place.source.empty()) place.source += "/" + account;
+  if (place.kind == Volume::Kind::local) return place.source;
+  if (place.kind == Volume::Kind::azure_blob && place.user.empty()) place.user = account;
+  return json(place).dump();
 }
 
 std::optional<ExportEntry> export_of(const Config& config, const std::string& file_server) {
@@ -359,6 +438,16 @@ std::optional<ExportEntry> export_of(const Config& config, const std::string& fi
   }
   if (any == nullptr) return std::nullopt;
   return ExportEntry{any->name, any->address, any->path + "/" + file_server};
+}
+
+Status check_unmanaged(const Config& config, const std::string& at, bool none) {
+  if (none || config.unmanaged_file_systems) return {};
+  return Error{
+      Code::failed_precondition,
+      fmt::format("properties.{}mountVolumes.unmanagedFileSystems: are off here, because their commands run as "
+                  "root: ask the operator (unmanaged_file_systems in the controller's configuration), or mount "
+                  "a share or a file server",
+                  at)};
 }
 
 std::optional<RunAs> user_of(const Config& config, const std::string& group, const std::string& workspace) {

@@ -19,10 +19,12 @@ struct TlsFiles {
   std::string certificate, key, client_ca;
 };
 
-// An account is a user's name for a place: `account` is a name, or "*" for every other name (then the place is the
-// directory `local`/<account>). `local` is an absolute directory on the nodes.
+// An account is a user's name for a place: `account` is a name, or "*" for every other name (then the account is a
+// directory of that name below the place). The account's shares and containers are directories below its place; where
+// that is a server of objects without a bucket, each is a bucket of its own.
 struct StorageEntry {
-  std::string account, local;
+  std::string account;
+  Volume place;  // local, nfs, smb, s3 or azureBlob; without a relative mount path
 };
 
 // A file server is a user's name for an NFS export: `name` is a name, or "*" for every other name (then the export is
@@ -69,6 +71,7 @@ struct Config {
   std::vector<ImageMirror> image_mirrors;
   bool unmapped_images_in_containers = true;  // "unmapped_images": container | refuse
   std::map<std::string, PoolEntry> pools;
+  bool unmanaged_file_systems = true;  // false: mount commands of users, which run as root, are refused
   core::Settings timing;
   DurationMs heartbeat_ms = 5'000;  // what agents are told to use in the sample configuration; shown only
   std::uint64_t free_space_floor_mb = 256;
@@ -89,10 +92,13 @@ struct ListenAddress {
 Result<ListenAddress> parse_listen(const std::string& text);
 bool is_loopback(const std::string& host);
 
-// The directory on the nodes that holds the account's shares. FAILED_PRECONDITION naming the table when it has none.
+// What holds the account's shares, as core::Account::place keeps it. FAILED_PRECONDITION naming the table when it has
+// none.
 Result<std::string> place_of(const Config& config, const std::string& account);
 // The export behind a file server's name; `name` is as in the table. None: Trainyard makes the file server.
 std::optional<ExportEntry> export_of(const Config& config, const std::string& file_server);
+// FAILED_PRECONDITION when there are mount commands and the operator does not want them. `at`: "" or "nodeSetup.".
+Status check_unmanaged(const Config& config, const std::string& at, bool none);
 // What becomes of a job's image: see ImageMapping. FAILED_PRECONDITION with the advice for the operator when the image
 // is not mapped and images that are not are refused. "" (no image): the host as it is. `server_url`: where the image is
 // when its name has no registry; empty: docker.io.

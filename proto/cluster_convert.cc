@@ -6,6 +6,7 @@
 
 #include "common/model_json.h"
 #include "proto/convert.h"
+#include "proto/mount_convert.h"
 
 namespace trainyard {
 namespace {
@@ -98,7 +99,7 @@ Result<BlobMount> blob_from_proto(const std::string& field, const v1::AzureBlobF
   return mount;
 }
 
-Status volumes_from_proto(const v1::NodeSetup& message, NodeSetup& setup) {
+Status volumes_from_proto(const v1::NodeSetup& message, const core::WorkspaceRef& home, NodeSetup& setup) {
   const std::string at = "nodeSetup.mountVolumes.";
   if (message.azure_file_shares_size() + message.azure_blob_file_systems_size() > kMaxMounts) {
     return invalid("properties." + at + "azureFileShares", fmt::format("at most {} volumes are allowed", kMaxMounts));
@@ -118,7 +119,7 @@ Status volumes_from_proto(const v1::NodeSetup& message, NodeSetup& setup) {
     if (auto apart = check_apart(field, mount->relative_mount_path, paths); !apart) return apart;
     setup.blob_file_systems.push_back(std::move(mount).value());
   }
-  return {};
+  return more_mounts_from_proto("properties." + at, message, home, paths, setup);
 }
 
 Status scale_from_proto(const v1::ClusterSpec& message, core::ClusterSpec& spec) {
@@ -184,7 +185,7 @@ Result<core::DeallocationOption> from_proto(v1::DeallocationOption option) {
   }
 }
 
-Result<core::ClusterSpec> from_proto(const v1::ClusterSpec& message) {
+Result<core::ClusterSpec> from_proto(const v1::ClusterSpec& message, const core::WorkspaceRef& home) {
   core::ClusterSpec spec;
   if (message.vm_size().empty()) return invalid("properties.vmSize", "is missing");
   if (const Status status = check_name("properties.vmSize", message.vm_size()); !status) return status.error();
@@ -208,7 +209,9 @@ Result<core::ClusterSpec> from_proto(const v1::ClusterSpec& message) {
       return task.error();
     }
   }
-  if (const Status mounts = volumes_from_proto(message.node_setup(), spec.node_setup); !mounts) return mounts.error();
+  if (const Status mounts = volumes_from_proto(message.node_setup(), home, spec.node_setup); !mounts) {
+    return mounts.error();
+  }
   return spec;
 }
 
@@ -236,6 +239,7 @@ void to_proto(const NodeSetup& setup, v1::NodeSetup& message) {
     out.set_relative_mount_path(mount.relative_mount_path);
     out.set_mount_options(mount.mount_options);
   }
+  more_mounts_to_proto(setup, message);
 }
 
 }  // namespace

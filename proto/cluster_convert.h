@@ -10,7 +10,8 @@
 
 namespace trainyard {
 
-Result<core::ClusterSpec> from_proto(const v1::ClusterSpec& message);
+// `home`: the cluster's own workspace, in which plain names of file servers are looked up.
+Result<core::ClusterSpec> from_proto(const v1::ClusterSpec& message, const core::WorkspaceRef& home);
 Result<std::uint32_t> node_target_from_proto(std::int32_t target);
 Result<core::AutoScale> from_proto(const v1::AutoScaleSettings& message);
 Result<core::DeallocationOption> from_proto(v1::DeallocationOption option);

@@ -7,6 +7,7 @@
 
 #include "common/model_json.h"
 #include "proto/convert.h"
+#include "proto/mount_convert.h"
 #include "proto/toolkit_convert.h"
 
 namespace trainyard {
@@ -106,7 +107,7 @@ Result<BlobMount> blob_from_proto(const std::string& field, const v1::AzureBlobF
   return BlobMount{message.account_name(), message.container_name(), std::move(path).value(), message.mount_options()};
 }
 
-Status mounts_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+Status mounts_from_proto(const v1::JobSpec& message, const core::WorkspaceRef& home, JobSpec& spec) {
   constexpr const char* kShares = "mountVolumes.azureFileShares";
   constexpr const char* kBlobs = "mountVolumes.azureBlobFileSystems";
   if (const Status status = check_count(kShares, message.azure_file_shares_size()); !status) return status;
@@ -126,7 +127,7 @@ Status mounts_from_proto(const v1::JobSpec& message, JobSpec& spec) {
     if (const Status apart = check_apart(field, mount->relative_mount_path, paths); !apart) return apart;
     spec.blob_file_systems.push_back(std::move(mount).value());
   }
-  return {};
+  return more_mounts_from_proto("properties.mountVolumes.", message, home, paths, spec);
 }
 
 // Docker's --shm-size: "8g", "512m", "67108864".
@@ -362,6 +363,7 @@ void mounts_to_proto(const JobSpec& spec, v1::JobSpec& message) {
     out.set_relative_mount_path(mount.relative_mount_path);
     out.set_mount_options(mount.mount_options);
   }
+  more_mounts_to_proto(spec, message);
 }
 
 void directories_to_proto(const JobSpec& spec, v1::JobSpec& message) {
@@ -400,7 +402,7 @@ Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::Workspa
   if (const Status status = scalars_from_proto(message, job.spec); !status) return status.error();
   if (const Status status = toolkit_from_proto(message, job.spec); !status) return status.error();
   if (const Status status = container_from_proto(message, job.spec); !status) return status.error();
-  if (const Status status = mounts_from_proto(message, job.spec); !status) return status.error();
+  if (const Status status = mounts_from_proto(message, home, job.spec); !status) return status.error();
   if (const Status status = directories_from_proto(message, job.spec); !status) return status.error();
   if (const Status status = environment_from_proto(message, job.spec); !status) return status.error();
   if (const Status status = recovery_from_proto(message.recovery(), job.spec.recovery); !status) return status.error();
@@ -426,81 +428,6 @@ void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec&
                                                                     : v1::PRIORITY_NORMAL);
   recovery_to_proto(spec.recovery, *message.mutable_recovery());
   to_proto(spec.secrets, *message.mutable_secrets());
-}
-
-void to_proto(const core::JobView& view, v1::Job& message) {
-  const core::Job& row = view.row;
-  message.set_resource_group(view.group);
-  message.set_workspace(view.workspace);
-  message.set_experiment(view.experiment);
-  message.set_name(row.name);
-  message.set_id(arm_id(core::JobRef{view.group, view.workspace, view.experiment, row.name}));
-  message.set_number(row.id.value);
-  if (row.spec) {
-    to_proto(*row.spec, row.cluster_path, *message.mutable_spec());
-    message.set_tool_type(name_of(row.spec->toolkit));
-  }
-  message.set_job_output_directory_path_segment(row.segment);
-  message.set_execution_state(view.execution_state);
-  message.set_phase(view.phase);
-  message.set_reason(view.reason);
-  message.set_provisioning_state(row.deleting ? "deleting" : "succeeded");
-  set_time(row.created_ms, *message.mutable_creation_time());
-  set_time(row.state_changed_ms, *message.mutable_execution_state_transition_time());
-  if (row.started_ms != 0 || row.ended_ms != 0 || row.exit_code || !row.errors.empty()) {
-    auto& info = *message.mutable_execution_info();
-    if (row.started_ms != 0) set_time(row.started_ms, *info.mutable_start_time());
-    if (row.ended_ms != 0) set_time(row.ended_ms, *info.mutable_end_time());
-    if (row.exit_code) info.set_exit_code(*row.exit_code);
-    for (const NodeError& error : row.errors) to_proto(error, *info.add_errors());
-  }
-  message.set_attempt(row.attempt);
-  message.set_requeues(row.requeues);
-  for (const std::string& node : view.nodes) message.add_nodes(node);
-  for (const CleanupReceipt& receipt : row.receipts) {
-    auto& out = *message.add_receipts();
-    out.set_node(receipt.node_name);
-    out.set_processes_killed(receipt.processes_killed);
-    out.set_mounts_removed(receipt.mounts_removed);
-    out.set_directories_removed(receipt.directories_removed);
-    set_duration(receipt.took_ms, *out.mutable_took());
-    for (const CleanupPart& part : receipt.parts) {
-      auto& piece = *out.add_parts();
-      piece.set_what(part.what);
-      piece.set_count(part.count);
-      set_duration(part.took_ms, *piece.mutable_took());
-    }
-  }
-  for (const std::string& warning : row.warnings) message.add_warnings(warning);
-  message.set_rerun_of(row.rerun_of);
-  message.set_image_digest(row.image_digest);
-  if (row.run_as.uid != 0) message.set_run_as(fmt::format("{}:{}", row.run_as.uid, row.run_as.gid));
-}
-
-void to_proto(const FileShareMount& mount, v1::AzureFileShare& message) {
-  message.set_account_name(mount.account_name);
-  message.set_azure_file_url(mount.azure_file_url);
-  message.set_relative_mount_path(mount.relative_mount_path);
-  message.set_file_mode(mount.file_mode);
-  message.set_directory_mode(mount.directory_mode);
-}
-
-void to_proto(const NodeError& error, v1::JobError& message) {
-  message.set_code(error.code);
-  message.set_message(error.message);
-  for (const NamedValue& detail : error.details) {
-    auto& named = *message.add_details();
-    named.set_name(detail.name);
-    named.set_value(detail.value);
-  }
-}
-
-void to_proto(const core::TimelineLine& line, v1::TimelineLine& message) {
-  message.set_sequence(line.sequence);
-  set_time(line.at_ms, *message.mutable_time());
-  message.set_who(line.who);
-  message.set_what(line.what);
-  message.set_why(line.why);
 }
 
 }  // namespace trainyard

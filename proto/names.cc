@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 namespace trainyard {
 namespace {
@@ -93,11 +94,15 @@ std::string arm_id(const core::FileServerRef& ref) {
   return fmt::format("{}/fileservers/{}", arm_id(core::WorkspaceRef{ref.group, ref.workspace}), ref.file_server);
 }
 
-Result<core::ClusterRef> parse_cluster(std::string_view field, const std::string& text,
-                                       const core::WorkspaceRef& home) {
-  if (text.empty()) return invalid(field, "is missing: give the cluster's name");
+namespace {
+
+// A thing of a workspace: a plain name (in `home`), group/workspace/name, or an ARM id with `collection` in it.
+Result<std::array<std::string, 3>> parse_in_workspace(std::string_view field, const std::string& text,
+                                                      const core::WorkspaceRef& home, const char* what,
+                                                      const char* collection, const char* command) {
+  if (text.empty()) return invalid(field, fmt::format("is missing: give the {}'s name", what));
   const auto parts = split(text, '/');
-  core::ClusterRef ref;
+  std::array<std::string, 3> ref;
   if (parts.size() == 1) {
     ref = {home.group, home.workspace, text};
   } else if (parts.size() == 3 && !parts[0].empty()) {
@@ -105,18 +110,33 @@ Result<core::ClusterRef> parse_cluster(std::string_view field, const std::string
   } else if (parts.size() == 11 && parts[0].empty() && equal_ignoring_case(parts[1], "subscriptions") &&
              equal_ignoring_case(parts[3], "resourceGroups") && equal_ignoring_case(parts[5], "providers") &&
              equal_ignoring_case(parts[6], "Microsoft.BatchAI") && equal_ignoring_case(parts[7], "workspaces") &&
-             equal_ignoring_case(parts[9], "clusters")) {
+             equal_ignoring_case(parts[9], collection)) {
     ref = {std::string(parts[4]), std::string(parts[8]), std::string(parts[10])};
   } else {
-    return invalid(field, fmt::format("\"{}\" is not a cluster: give a name, group/workspace/name, or the id that "
-                                      "`cluster show` prints",
-                                      shown(text)));
+    return invalid(field, fmt::format("\"{}\" is not a {}: give a name, group/workspace/name, or the id that "
+                                      "`{} show` prints",
+                                      shown(text), what, command));
   }
-  for (const Status& status :
-       {check_group_name(field, ref.group), check_name(field, ref.workspace), check_name(field, ref.cluster)}) {
+  for (const Status& status : {check_group_name(field, ref[0]), check_name(field, ref[1]), check_name(field, ref[2])}) {
     if (!status) return status.error();
   }
   return ref;
+}
+
+}  // namespace
+
+Result<core::ClusterRef> parse_cluster(std::string_view field, const std::string& text,
+                                       const core::WorkspaceRef& home) {
+  auto parts = parse_in_workspace(field, text, home, "cluster", "clusters", "cluster");
+  if (!parts) return parts.error();
+  return core::ClusterRef{(*parts)[0], (*parts)[1], (*parts)[2]};
+}
+
+Result<core::FileServerRef> parse_file_server(std::string_view field, const std::string& text,
+                                              const core::WorkspaceRef& home) {
+  auto parts = parse_in_workspace(field, text, home, "file server", "fileServers", "file-server");
+  if (!parts) return parts.error();
+  return core::FileServerRef{(*parts)[0], (*parts)[1], (*parts)[2]};
 }
 
 Result<ShareUrl> parse_share_url(std::string_view field, const std::string& url) {

@@ -30,6 +30,10 @@ std::string arm_id(const core::FileServerRef& ref);
 // A plain name (in `home`), "group/workspace/cluster", or an ARM id of a cluster.
 Result<core::ClusterRef> parse_cluster(std::string_view field, const std::string& text, const core::WorkspaceRef& home);
 
+// The same of a file server.
+Result<core::FileServerRef> parse_file_server(std::string_view field, const std::string& text,
+                                              const core::WorkspaceRef& home);
+
 struct ShareUrl {
   std::string account, share;
 };

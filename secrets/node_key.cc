@@ -41,6 +41,10 @@ std::string purpose_of_setup(std::uint64_t run) {
   return fmt::format("set-up {}", run);
 }
 
+std::string purpose_of_file_call(const std::string& call_id) {
+  return "file call " + call_id;
+}
+
 Result<SealedValue> seal_for_node(const std::string& public_key, const std::string& purpose, const std::string& name,
                                   const std::string& value) {
   start_crypto();

@@ -16,6 +16,7 @@ namespace trainyard::secrets {
 // What a sealed value may be used for.
 std::string purpose_of(AttemptId id);
 std::string purpose_of_setup(std::uint64_t run);
+std::string purpose_of_file_call(const std::string& call_id);
 
 // `public_key`: base64, as in an Inventory. INVALID_ARGUMENT: not such a key.
 Result<SealedValue> seal_for_node(const std::string& public_key, const std::string& purpose, const std::string& name,

@@ -11,7 +11,12 @@ FileOperation operation_from(const v1::FileOperation& message) {
                           .root = message.root(),
                           .path = message.path(),
                           .offset = message.offset(),
-                          .follow = message.follow()};
+                          .follow = message.follow(),
+                          .volume_json = message.volume_json(),
+                          .credential = std::nullopt};
+  if (message.has_credential()) {
+    operation.credential = SealedValue{message.credential().name(), message.credential().sealed()};
+  }
   switch (message.kind()) {
     case v1::FileOperation::KIND_LIST:
       operation.kind = FileOperation::Kind::list;

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "common/model.h"
 #include "common/result.h"
 #include "common/time.h"
 
@@ -19,6 +21,8 @@ struct FileOperation {
   std::string volume_kind, root, path;
   std::uint64_t offset = 0;
   bool follow = false;
+  std::string volume_json;                // of a volume that is mounted for this operation
+  std::optional<SealedValue> credential;  // of that, sealed to this node
 };
 struct ListedFile {
   std::string name;

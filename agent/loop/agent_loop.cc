@@ -38,7 +38,7 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
     : x_context(context),
       x_settings(settings),
       x_spool(std::move(spool)),
-      x_mounter(make_mounter(context.io, context.helper_argv)),
+      x_mounter(make_mounter(context.io, context.helper_argv, shared_mounts(context))),
       x_core(settings.core, context.node_name, x_spool.epoch(), inventory, x_spool.for_core(), boottime_ms()),
       x_link(
           std::move(link), [&io = context.io](std::function<void()> what) { boost::asio::post(io, std::move(what)); },
@@ -154,6 +154,8 @@ void AgentLoop::take_up() {
     opened(id);
     executor->adopt(held);
   }
+  // Also those of file operations that an earlier life was at.
+  x_files.forget_mounts();
   feed(Tick{});
   connect();
 }

@@ -25,7 +25,7 @@ constexpr DurationMs kKillPatienceMs = 5'000;     // then something hangs in the
 constexpr DurationMs kRemovePatienceMs = 30'000;  // then it is worth a line
 constexpr DurationMs kShimPatienceMs = 5'000;
 constexpr DurationMs kShipPatienceMs = 60'000;
-constexpr DurationMs kUnmountDeadlineMs = 30'000;
+constexpr DurationMs kUnmountDeadlineMs = 60'000;  // what was written may have to be sent first
 constexpr DurationMs kRemoveDeadlineMs = 600'000;
 constexpr DurationMs kRetryMs = 1'000;
 

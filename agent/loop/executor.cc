@@ -23,7 +23,6 @@
 namespace trainyard::agent {
 namespace {
 
-constexpr DurationMs kMountDeadlineMs = 60'000;
 constexpr DurationMs kDirectoryDeadlineMs = 60'000;
 
 NodeError setup_failed(const std::string& message) {
@@ -54,6 +53,9 @@ Executor::Executor(ExecutorContext& context, Place place, const HeldAttempt& hel
       x_events(std::move(events)),
       x_run(held.run_ordered),
       x_limits(std::make_shared<LimitWatch>(context, x_place, x_launch, x_member, x_paths)) {
+  x_volumes = std::make_shared<VolumeSet>(
+      context, x_paths.job_mount_root, items_of(x_launch->spec, x_launch->volumes),
+      [place = x_place, node = context.node_name](const std::string& line) { say_in(place, node, line); });
   x_stdouterr = stdouterr_directory(*x_launch, x_paths);
   if (x_stdouterr.empty() || x_stdouterr.front() != '/') x_stdouterr = x_paths.job_temp + "/" + x_stdouterr;
   if (x_launch->members.size() > 1) x_shared_temp = shared_job_temp(*x_launch, x_paths);
@@ -106,8 +108,7 @@ void Executor::prepare() {
   }
   watch_limits();
   if (x_container) x_container->pull(x_credentials);
-  x_mounting = 0;
-  mount_next();
+  mount_volumes();
 }
 
 Status Executor::make_place() {
@@ -134,40 +135,27 @@ Status Executor::make_place() {
   return x_limits->create();
 }
 
-// Batch AI's, by what is mounted.
-const char* Executor::mount_error_code() const {
-  return x_mounting < x_launch->spec.file_shares.size() ? "AZFMountError" : "BFSMountError";
+void Executor::mount_volumes() {
+  x_volumes->mount(
+      [self = shared_from_this()](const std::string& name) {
+        return unseal_credential(self->x_context, secrets::purpose_of(self->x_id), self->x_credentials, name);
+      },
+      step(&Executor::volumes_mounted));
 }
 
-void Executor::mount_next() {
-  if (x_mounting == x_launch->volumes.size()) return rotate_old_logs();
-  const Volume& volume = x_launch->volumes[x_mounting];
-  if (!is_safe_relative(volume.relative_mount_path)) {
-    return fail_preparation({.code = mount_error_code(),
-                             .message = "relativeMountPath '" + volume.relative_mount_path +
-                                        "' must be a relative path without '.' and '..' parts"});
-  }
-  MountModes modes;
-  if (x_mounting < x_launch->spec.file_shares.size()) {
-    modes = {x_launch->spec.file_shares[x_mounting].file_mode, x_launch->spec.file_shares[x_mounting].directory_mode};
-  }
-  x_context.mounter->mount(volume, x_paths.job_mount_root + "/" + volume.relative_mount_path, modes, kMountDeadlineMs,
-                           step(&Executor::mounted));
+void Executor::volumes_mounted(std::optional<NodeError> error) {
+  if (error) return fail_preparation(std::move(*error));
+  watch_volumes();
+  rotate_old_logs();
 }
 
-void Executor::mounted(Status status) {
-  const Volume& volume = x_launch->volumes[x_mounting];
-  if (!status) {
-    return fail_preparation(
-        {.code = mount_error_code(),
-         .message = fmt::format("cannot mount {} at {} on node {}: {}", volume.source, volume.relative_mount_path,
-                                x_context.node_name, status.error().message),
-         .details = {{"node", x_context.node_name}},
-         .infrastructure = is_machines_fault(status.error().code)});
-  }
-  say(fmt::format("mounted {} at {}", volume.source, volume.relative_mount_path));
-  ++x_mounting;
-  mount_next();
+void Executor::watch_volumes() {
+  x_volumes->watch([weak = weak_from_this()](NodeError error) {
+    const auto self = weak.lock();
+    if (!self || self->x_stopping) return;
+    self->say(error.message);
+    self->x_events.limit_exceeded({self->x_id, std::move(error)});
+  });
 }
 
 // stdouterr/ holds the newest attempt; the head (on a directory of the node's own: every node) puts older files away.
@@ -410,6 +398,7 @@ NodeError Executor::failure(const ShimExit& exit) const {
 
 void Executor::adopt(const HeldAttempt& held) {
   watch_limits();
+  watch_volumes();
   if (path_exists(x_place.marker("directories")) && logs_may_begin()) begin_logs();
   const bool head_expected =
       held.head_start_requested && (held.state == HoldingState::ready || held.state == HoldingState::running);
@@ -478,16 +467,13 @@ void Executor::stop(DurationMs grace_ms) {
   x_head_watch = nullptr;
   x_limits->stop();
   if (x_container) x_container->cancel();
+  x_volumes->stop();
   begin_clean();
 }
 
 void Executor::begin_clean() {
   if (x_helpers_under_way > 0 || x_cleaner) return;
-  const auto mounts = mounts_under(x_place.job);
-  const bool all_mounted = std::all_of(x_launch->volumes.begin(), x_launch->volumes.end(), [&](const Volume& volume) {
-    return std::find(mounts.begin(), mounts.end(), x_paths.job_mount_root + "/" + volume.relative_mount_path) !=
-           mounts.end();
-  });
+  const bool all_mounted = x_volumes->all_mounted();
   // A restarted agent may find the share gone already: then what was to be shipped was.
   if (path_exists(x_place.marker("directories")) && !path_exists(x_place.marker("shipped")) && all_mounted)
     begin_logs();

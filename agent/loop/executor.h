@@ -17,6 +17,7 @@
 #include "agent/loop/limit_watch.h"
 #include "agent/loop/log_shipper.h"
 #include "agent/loop/place.h"
+#include "agent/loop/volume_set.h"
 
 namespace trainyard::agent {
 
@@ -61,9 +62,9 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void say(const std::string& line) const;
 
  private:
-  const char* mount_error_code() const;
-  void mount_next();
-  void mounted(Status status);
+  void mount_volumes();
+  void volumes_mounted(std::optional<NodeError> error);
+  void watch_volumes();
   void rotate_old_logs();
   void rotated(HelperResult result);
   void make_output_directories();
@@ -105,7 +106,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   bool x_stopping = false;
   int x_helpers_under_way = 0;  // a stop waits for them: a mount must not appear after the unmounting
   DurationMs x_grace_ms = 0;
-  std::size_t x_mounting = 0;                                          // index of the volume being mounted
+  std::shared_ptr<VolumeSet> x_volumes;
   std::map<std::string, std::vector<std::string>> x_left_directories;  // still to be made, by the helper's root
   std::shared_ptr<LogShipper> x_logs;
   std::unique_ptr<ShimWatch> x_preparation_watch, x_head_watch;

@@ -9,6 +9,7 @@
 
 #include "agent/volumes/helper.h"
 #include "agent/volumes/helper_main.h"
+#include "common/model_json.h"
 
 namespace trainyard::agent {
 namespace {
@@ -47,15 +48,18 @@ Error error_of(int exit_code, const std::string& complaint) {
 
 class FileServer::Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(ExecutorContext& context, bool too_many) : x_context(context), x_too_many(too_many) {}
+  Session(ExecutorContext& context, FileMounts& mounts, bool too_many)
+      : x_context(context), x_mounts(mounts), x_too_many(too_many) {}
 
   bool open(const Open& open, const std::string& call_id, std::function<void()> closed) {
+    x_call_id = call_id;
     FileHandlers handlers;
     handlers.on_operation = [self = shared_from_this()](FileOperation operation) { self->begin(operation); };
     handlers.on_data = [self = shared_from_this()](std::string data) { self->on_data(std::move(data)); };
     handlers.on_finish = [self = shared_from_this()] { self->on_finish(); };
     handlers.on_closed = [self = shared_from_this(), closed = std::move(closed)] {
       self->drop_helper();
+      self->release();
       self->x_stream = nullptr;
       closed();
     };
@@ -81,9 +85,7 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
     if (x_too_many) {
       return finish({.status = Error{Code::resource_exhausted, "the node serves too many files at once; try again"}});
     }
-    if (!operation.volume_kind.empty() && operation.volume_kind != "local") {
-      return finish({.status = Error{Code::unimplemented, "no volume of kind '" + operation.volume_kind + "'"}});
-    }
+    if (!operation.volume_json.empty()) return mount_first(operation);
     if (operation.root.empty() || operation.root.front() != '/') {
       return finish({.status = Error{Code::invalid_argument, "root must be an absolute directory"}});
     }
@@ -106,6 +108,42 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
         break;
     }
     finish({.status = Error{Code::invalid_argument, "a file operation without a kind"}});
+  }
+
+  // Of a server's files: the operation is on the directory where they are mounted.
+  void mount_first(FileOperation operation) {
+    const auto parsed = nlohmann::json::parse(operation.volume_json, nullptr, false);
+    Volume volume;
+    try {
+      parsed.get_to(volume);
+    } catch (const nlohmann::json::exception&) {
+      return finish({.status = Error{Code::invalid_argument, "the volume cannot be read"}});
+    }
+    volume.relative_mount_path.clear();
+    if (volume.kind == Volume::Kind::command || volume.kind == Volume::Kind::local) {
+      return finish({.status = Error{Code::failed_precondition,
+                                     "files of an unmanaged file system can be read by its jobs only"}});
+    }
+    std::string credential;
+    if (operation.credential) {
+      auto opened = x_context.key->unseal(secrets::purpose_of_file_call(x_call_id), *operation.credential);
+      if (!opened) return finish({.status = opened.error()});
+      credential = std::move(opened).value();
+    }
+    operation.volume_json.clear();
+    operation.volume_kind.clear();
+    x_mounts.use(volume, credential,
+                 [self = shared_from_this(), operation](const Result<std::string>& directory) mutable {
+                   if (!directory) return self->finish({.status = directory.error()});
+                   self->x_mounted = *directory;
+                   if (!self->x_stream) return self->release();
+                   operation.root = *directory;
+                   self->begin(operation);
+                 });
+  }
+
+  void release() {
+    if (!x_mounted.empty()) x_mounts.release(std::exchange(x_mounted, {}));
   }
 
   // A share's directory is made by whoever touches it first.
@@ -248,7 +286,9 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
 
   ExecutorContext& x_context;
   bool x_too_many;
-  bool x_share = false;  // the root is a share's directory, not one of the agent's own
+  FileMounts& x_mounts;
+  std::string x_call_id, x_mounted;  // x_mounted: to be released
+  bool x_share = false;              // the root is a share's directory, not one of the agent's own
   std::shared_ptr<FileStream> x_stream;
   std::shared_ptr<HelperProcess> x_helper;
   std::function<void(std::string)> x_on_output;
@@ -258,14 +298,15 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
   bool x_writing = false, x_output_ended = false, x_finished = false;
 };
 
-FileServer::FileServer(ExecutorContext& context, Open open) : x_context(context), x_open(std::move(open)) {}
+FileServer::FileServer(ExecutorContext& context, Open open)
+    : x_context(context), x_open(std::move(open)), x_mounts(context) {}
 
 FileServer::~FileServer() {
   for (const auto& session : x_sessions) session->cancel();
 }
 
 void FileServer::serve(const std::string& call_id) {
-  const auto session = std::make_shared<Session>(x_context, x_sessions.size() >= kMaxSessions);
+  const auto session = std::make_shared<Session>(x_context, x_mounts, x_sessions.size() >= kMaxSessions);
   x_sessions.insert(session);
   const std::weak_ptr<Session> weak = session;
   if (!session->open(x_open, call_id, [this, weak] { x_sessions.erase(weak.lock()); })) x_sessions.erase(session);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "agent/edge/controller_link.h"
+#include "agent/loop/file_mounts.h"
 #include "agent/loop/place.h"
 
 namespace trainyard::agent {
@@ -19,11 +20,14 @@ class FileServer {
   ~FileServer();
 
   void serve(const std::string& call_id);
+  // What an earlier life of the agent had mounted for file operations is taken away.
+  void forget_mounts() { x_mounts.forget(); }
 
  private:
   class Session;
   ExecutorContext& x_context;
   Open x_open;
+  FileMounts x_mounts;
   std::set<std::shared_ptr<Session>> x_sessions;
 };
 

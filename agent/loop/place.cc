@@ -72,6 +72,14 @@ Status make_mount_root(const ExecutorContext& context) {
   return make_local_directories({cluster_directory(context), cluster_directory(context) + "/mounts"});
 }
 
+MountPlaces shared_mounts(const ExecutorContext& context) {
+  return {.work = context.work_dir + "/volumes",
+          .spool = context.spool_dir + "/volumes",
+          .run = context.run_dir + "/volumes",
+          .cgroup = context.cgroup_base + "/volumes",
+          .shim_program = context.shim_program};
+}
+
 Limits limits_of(const ExecutorContext& context, const Place& place) {
   return Limits(context.controllers, context.limits, place.name, place.job_cgroup());
 }

@@ -43,7 +43,11 @@ struct ExecutorContext {
   std::vector<std::string> hidden;        // what jobs must not see, beside the agent's directories
   const secrets::NodeKey* key = nullptr;  // to which secrets for this node are sealed
   Mounter* mounter = nullptr;
+  DurationMs volume_check_every_ms = 15'000;  // whether volumes in use still answer; 0: never
 };
+
+// Where the mounts are that jobs share.
+MountPlaces shared_mounts(const ExecutorContext& context);
 
 // Where the shims look for the lease.
 inline std::string lease_path(const ExecutorContext& context) {

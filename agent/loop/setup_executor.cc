@@ -17,7 +17,6 @@
 namespace trainyard::agent {
 namespace {
 
-constexpr DurationMs kMountDeadlineMs = 60'000;
 constexpr DurationMs kDirectoryDeadlineMs = 60'000;
 constexpr DurationMs kShipPatienceMs = 20'000;
 constexpr DurationMs kGraceMs = 2'000;
@@ -38,6 +37,9 @@ SetupExecutor::SetupExecutor(ExecutorContext& context, Place place, const HeldSe
       x_credentials(credentials_of(held.secrets)),
       x_events(std::move(events)),
       x_mount_root(x_place.job + "/mounts"),
+      x_volumes(std::make_shared<VolumeSet>(
+          context, x_mount_root, items_of(x_setup->setup, x_setup->volumes),
+          [place = x_place, node = context.node_name](const std::string& line) { say_in(place, node, line); })),
       x_limit(context.io) {
   const SetupTask& task = x_setup->setup.task;
   if (task.command_line.empty()) return;
@@ -67,8 +69,7 @@ void SetupExecutor::set_up() {
     return end(std::move(*error));
   }
   say(fmt::format("setting node {} up for cluster {}", x_context.node_name, x_setup->cluster));
-  x_mounting = 0;
-  mount_next();
+  mount_volumes();
 }
 
 Status SetupExecutor::make_place() {
@@ -80,34 +81,17 @@ Status SetupExecutor::make_place() {
 
 // ---- Volumes ----
 
-void SetupExecutor::mount_next() {
-  if (x_mounting == x_setup->volumes.size()) return make_output_directory();
-  const Volume& volume = x_setup->volumes[x_mounting];
-  if (!is_safe_relative(volume.relative_mount_path)) {
-    return end(NodeError{.code = "AZFMountError",
-                         .message = "relativeMountPath '" + volume.relative_mount_path +
-                                    "' must be a relative path without '.' and '..' parts"});
-  }
-  MountModes modes;
-  if (const auto& shares = x_setup->setup.file_shares; x_mounting < shares.size()) {
-    modes = {shares[x_mounting].file_mode, shares[x_mounting].directory_mode};
-  }
-  x_context.mounter->mount(volume, x_mount_root + "/" + volume.relative_mount_path, modes, kMountDeadlineMs,
-                           step(&SetupExecutor::mounted));
+void SetupExecutor::mount_volumes() {
+  x_volumes->mount(
+      [self = shared_from_this()](const std::string& name) {
+        return unseal_credential(self->x_context, secrets::purpose_of_setup(self->x_run), self->x_credentials, name);
+      },
+      step(&SetupExecutor::volumes_mounted));
 }
 
-void SetupExecutor::mounted(Status status) {
-  const Volume& volume = x_setup->volumes[x_mounting];
-  if (!status) {
-    const bool share = x_mounting < x_setup->setup.file_shares.size();
-    return end(NodeError{.code = share ? "AZFMountError" : "BFSMountError",
-                         .message = fmt::format("cannot mount {} at {}: {}", volume.source, volume.relative_mount_path,
-                                                status.error().message),
-                         .infrastructure = is_machines_fault(status.error().code)});
-  }
-  say(fmt::format("mounted {} at {}", volume.source, volume.relative_mount_path));
-  ++x_mounting;
-  mount_next();
+void SetupExecutor::volumes_mounted(std::optional<NodeError> error) {
+  if (error) return end(std::move(error));
+  make_output_directory();
 }
 
 // ---- The task's output ----
@@ -253,6 +237,7 @@ void SetupExecutor::take_down() {
   say("taking the set-up down");
   x_watch = nullptr;
   x_limit.cancel();
+  x_volumes->stop();
   begin_clean();
 }
 

@@ -11,6 +11,7 @@
 
 #include "agent/exec/shim.h"
 #include "agent/loop/cleaner.h"
+#include "agent/loop/volume_set.h"
 
 namespace trainyard::agent {
 
@@ -27,8 +28,8 @@ class SetupExecutor : public std::enable_shared_from_this<SetupExecutor> {
 
  private:
   Status make_place();
-  void mount_next();
-  void mounted(Status status);
+  void mount_volumes();
+  void volumes_mounted(std::optional<NodeError> error);
   void make_output_directory();
   void output_directory_made(HelperResult result);
   void keep_earlier_files();
@@ -53,9 +54,9 @@ class SetupExecutor : public std::enable_shared_from_this<SetupExecutor> {
   const std::vector<SealedValue> x_secrets, x_credentials;
   Events x_events;
   const std::string x_mount_root;
+  const std::shared_ptr<VolumeSet> x_volumes;
   std::string x_output;                           // absolute; empty: there is no task
   std::string x_output_root, x_output_directory;  // the same for a helper
-  std::size_t x_mounting = 0;
   int x_helpers_under_way = 0;  // taking down waits for them: a mount must not appear after the unmounting
   bool x_taking_down = false, x_timed_out = false;
   boost::asio::steady_timer x_limit;

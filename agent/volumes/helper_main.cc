@@ -29,6 +29,10 @@ int exit_of_code(Code code) {
       return 6;
     case Code::failed_precondition:
       return 7;
+    case Code::unavailable:
+      return 9;
+    case Code::deadline_exceeded:
+      return 10;
     default:
       return 8;
   }
@@ -44,6 +48,10 @@ const std::map<std::string, Verb>& verbs() {
   static const std::map<std::string, Verb> table{
       {"mount", {helper::mount, 2}},
       {"unmount", {helper::unmount, 1}},
+      {"mount-volume", {helper::mount_volume, 0}},
+      {"unmount-volume", {helper::unmount_volume, 1}},
+      {"sweep-volumes", {helper::sweep_volumes, 1}},
+      {"check-mount", {helper::check_mount, 1}},
       {"mkdir", {helper::make_directories, 2}},
       {"list", {helper::list, 2, false}},
       {"read", {helper::read, 2}},
@@ -117,6 +125,9 @@ Code code_of_helper_exit(int exit_code) {
       return Code::invalid_argument;
     case 7:
       return Code::failed_precondition;
+    case 9:
+      return Code::unavailable;
+    case 10:
     case -1:
       return Code::deadline_exceeded;
     default:

@@ -12,6 +12,10 @@
 //   N" mkdir [--mode OCTAL] ROOT PATH...   with parents (0777, as Batch AI's directoryMode; below "/" 0755); prints
 //                                "created" or "exists" for each. --as UID:GID: by that user where it is allowed to; on
 //                                a share else by root, and below "/" not at all
+//   mount-volume                 stdin: JSON (mounter.cc): a server's files, or a user's command, at a target
+//   unmount-volume TARGET        stdin: JSON of the places: the same away, and shared mounts without users
+//   sweep-volumes all            stdin: the same: shared mounts without users
+//   check-mount --limit MS TARGET  lists it; without an answer in time, what waits for it gets an error
 //   list ROOT PATH               a line of JSON per entry, by name: {"name","is_directory","size","modified_ms"}
 //   read [--offset N] [--follow] ROOT PATH    raw bytes to stdout. --follow: waits for the file to appear and to grow
 //   (and
@@ -50,7 +54,8 @@ namespace trainyard::agent {
 int helper_main(int argc, char** argv);
 
 // The meaning of a helper's exit code: 0 ok, 2 not_found, 3 already_exists, 4 permission_denied, 5 resource_exhausted
-// (no space), 6 invalid_argument, 7 failed_precondition (not a directory, not empty, busy), -1 deadline_exceeded.
+// (no space), 6 invalid_argument, 7 failed_precondition (not a directory, not empty, busy), 9 unavailable, 10 and -1
+// deadline_exceeded.
 Code code_of_helper_exit(int exit_code);
 
 // Input of `write`: each piece framed, then kFinishFrame.

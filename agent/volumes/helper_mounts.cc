@@ -11,6 +11,7 @@
 #include "agent/volumes/beneath.h"
 #include "agent/volumes/helper_verbs.h"
 #include "agent/volumes/mounter.h"
+#include "agent/volumes/shared_mount.h"
 
 namespace trainyard::agent::helper {
 namespace {
@@ -68,11 +69,7 @@ Status mount(const Arguments& arguments) {
   ::umask(022);
   std::filesystem::create_directories(target, error);
   if (error) return system_error("cannot create " + target, error.value());
-  if (::mount(source.c_str(), target.c_str(), nullptr, MS_BIND, nullptr) != 0) {
-    return system_error("cannot mount " + source + " at " + target, errno);
-  }
-  // What happens to the share elsewhere, or here, stays there.
-  ::mount(nullptr, target.c_str(), nullptr, MS_PRIVATE, nullptr);
+  if (const Status bound = bind_directory(source, target); !bound) return bound;
   return verify_by_listing(target);
 }
 

@@ -26,6 +26,12 @@ std::string resolved(std::string path);
 Status mount(const Arguments& arguments);
 Status unmount(const Arguments& arguments);
 
+// helper_volumes.cc
+Status mount_volume(const Arguments& arguments);
+Status unmount_volume(const Arguments& arguments);
+Status sweep_volumes(const Arguments& arguments);
+Status check_mount(const Arguments& arguments);
+
 // helper_remove.cc
 Status remove(const Arguments& arguments);
 Status remove_beneath(const Arguments& arguments);

@@ -8,77 +8,88 @@
 #include "agent/exec/files.h"
 #include "agent/volumes/helper.h"
 #include "agent/volumes/helper_main.h"
+#include "common/model_json.h"
 
 namespace trainyard::agent {
 namespace {
 
 Status status_of(const HelperResult& result, const std::string& what) {
   if (result.exit_code == 0) return {};
-  std::string message = result.error;
+  std::string message = result.exit_code == -1 ? "no answer in time" : result.error;
   while (!message.empty() && message.back() == '\n') message.pop_back();
   return Error{code_of_helper_exit(result.exit_code), what + ": " + message};
 }
 
-// A directory of the node, bound to the job's place.
-class LocalMounter : public Mounter {
- public:
-  LocalMounter(boost::asio::io_context& io, std::vector<std::string> helper_argv)
-      : x_io(io), x_helper_argv(std::move(helper_argv)) {}
+nlohmann::json json_of(const MountPlaces& places) {
+  return {{"work", places.work},
+          {"spool", places.spool},
+          {"run", places.run},
+          {"cgroup", places.cgroup},
+          {"shim", places.shim_program}};
+}
 
-  void mount(const Volume& volume, const std::string& target, const MountModes&, DurationMs deadline_ms,
-             Done done) override {
-    run({"mount", volume.source, target}, deadline_ms, "could not mount " + volume.source, std::move(done));
+// The helper ends itself before it is ended: then it can say what was wrong, and leaves nothing.
+constexpr DurationMs kHelpersShare = 5'000;
+
+class HelperMounter : public Mounter {
+ public:
+  HelperMounter(boost::asio::io_context& io, std::vector<std::string> helper_argv, MountPlaces places)
+      : x_io(io), x_helper_argv(std::move(helper_argv)), x_places(std::move(places)) {}
+
+  void mount(const Volume& volume, const std::string& target, const MountSettings& settings,
+             const std::string& credential, DurationMs deadline_ms, Done done) override {
+    const std::string what =
+        volume.kind == Volume::Kind::command ? "could not mount" : "could not mount " + volume.source;
+    if (volume.kind == Volume::Kind::local) {
+      return run({"mount", volume.source, target}, {}, deadline_ms, what, std::move(done));
+    }
+    const nlohmann::json job = {{"volume", volume},
+                                {"target", target},
+                                {"fileMode", settings.file_mode},
+                                {"directoryMode", settings.directory_mode},
+                                {"credential", credential},
+                                {"places", json_of(x_places)},
+                                {"limitMs", std::max<DurationMs>(deadline_ms - kHelpersShare, 1'000)}};
+    run({"mount-volume"}, job.dump(), deadline_ms, what, std::move(done));
   }
 
-  void unmount(const Volume&, const std::string& target, DurationMs deadline_ms, Done done) override {
-    run({"unmount", target}, deadline_ms, "could not unmount " + target, std::move(done));
+  void unmount(const Volume& volume, const std::string& target, DurationMs deadline_ms, Done done) override {
+    const std::string what = "could not unmount " + target;
+    if (volume.kind == Volume::Kind::local) return run({"unmount", target}, {}, deadline_ms, what, std::move(done));
+    run({"unmount-volume", target}, json_of(x_places).dump(), deadline_ms, what, std::move(done));
+  }
+
+  void check(const std::string& target, DurationMs deadline_ms, Done done) override {
+    run({"check-mount", "--limit", std::to_string(deadline_ms), target}, {}, deadline_ms + kHelpersShare,
+        "it does not work any more", std::move(done));
+  }
+
+  void sweep(DurationMs deadline_ms, Done done) override {
+    run({"sweep-volumes", "all"}, json_of(x_places).dump(), deadline_ms, "could not take unused mounts away",
+        std::move(done));
   }
 
  private:
-  void run(const std::vector<std::string>& words, DurationMs deadline_ms, std::string what, Done done) {
+  void run(const std::vector<std::string>& words, std::string input, DurationMs deadline_ms, std::string what,
+           Done done) {
     auto argv = x_helper_argv;
     argv.insert(argv.end(), words.begin(), words.end());
-    run_helper(x_io, std::move(argv), {}, deadline_ms,
+    run_helper(x_io, std::move(argv), std::move(input), deadline_ms,
                [what = std::move(what), done = std::move(done)](const HelperResult& result) {
                  done(status_of(result, what));
                });
   }
 
   boost::asio::io_context& x_io;
-  std::vector<std::string> x_helper_argv;
-};
-
-// The one that callers hold: knows an implementation per kind.
-class KindMounter : public Mounter {
- public:
-  KindMounter(boost::asio::io_context& io, std::vector<std::string> helper_argv)
-      : x_local(io, std::move(helper_argv)) {}
-
-  void mount(const Volume& volume, const std::string& target, const MountModes& modes, DurationMs deadline_ms,
-             Done done) override {
-    of(volume).mount(volume, target, modes, deadline_ms, std::move(done));
-  }
-
-  void unmount(const Volume& volume, const std::string& target, DurationMs deadline_ms, Done done) override {
-    of(volume).unmount(volume, target, deadline_ms, std::move(done));
-  }
-
- private:
-  Mounter& of(const Volume& volume) {
-    switch (volume.kind) {
-      case Volume::Kind::local:
-        return x_local;
-    }
-    TY_CHECK(false);
-  }
-
-  LocalMounter x_local;
+  const std::vector<std::string> x_helper_argv;
+  const MountPlaces x_places;
 };
 
 }  // namespace
 
-std::unique_ptr<Mounter> make_mounter(boost::asio::io_context& io, std::vector<std::string> helper_argv) {
-  return std::make_unique<KindMounter>(io, std::move(helper_argv));
+std::unique_ptr<Mounter> make_mounter(boost::asio::io_context& io, std::vector<std::string> helper_argv,
+                                      MountPlaces places) {
+  return std::make_unique<HelperMounter>(io, std::move(helper_argv), std::move(places));
 }
 
 std::vector<std::string> mounts_under(const std::string& prefix) {

@@ -257,10 +257,6 @@ Result<ClusterId> find_cluster(const State&, const ClusterRef&);
 Result<JobId> find_job(const State&, const JobRef&);
 Result<FileServerId> find_file_server(const State&, const FileServerRef&);
 Result<ShareId> find_share(const State&, const std::string& account, const std::string& share);
-std::string directory_of(const State&, const Share&);
-// The directory on the nodes behind a share. An error begins with `field`.
-Result<Volume> find_volume(const State&, const std::string& field, const std::string& account, const std::string& share,
-                           const std::string& relative_mount_path);
 template <class Value>
 std::vector<Value> ids_below(const std::map<std::string, Value>& index, const std::string& path) {
   std::vector<Value> found;

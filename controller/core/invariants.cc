@@ -5,6 +5,7 @@
 #include <set>
 
 #include "controller/core/engine.h"
+#include "controller/core/volumes.h"
 
 namespace trainyard::core {
 
@@ -124,8 +125,8 @@ void check_file_server(const State& state, const FileServer& row) {
   must(served != state.node_file_servers.end() && served->second.contains(row.id), "node_file_servers", about);
 }
 
-void check_unused(const State& state, const std::string& directory) {
-  const auto on_it = [&](const Volume& volume) { return volume.source == directory; };
+void check_unused(const State& state, const Volume& place) {
+  const auto on_it = [&](const Volume& volume) { return same_place(volume, place); };
   for (const auto& [id, job] : state.jobs) {
     must(terminal(job.state) || std::none_of(job.volumes.begin(), job.volumes.end(), on_it),
          "no job mounts a share that is being deleted", job.name);
@@ -171,7 +172,7 @@ void check_invariants(const State& state) {
   }
   must(total(state.node_file_servers) == served, "node_file_servers has those that nodes serve only", "");
   for (const auto& [id, share] : state.shares) {
-    if (share.deleting) check_unused(state, directory_of(state, share));
+    if (share.deleting) check_unused(state, volume_of(state, share));
   }
   must(total(state.queues) == queued, "queues has queued jobs only", "");
   must(total(state.active_jobs) == running && state.launches.size() == running, "active_jobs has active jobs only", "");

@@ -62,8 +62,4 @@ Result<ShareId> find_share(const State& state, const std::string& account, const
                "share " + share + " is not in storage account " + account);
 }
 
-std::string directory_of(const State& state, const Share& share) {
-  return state.accounts.at(share.account).place + "/" + share.name;
-}
-
 }  // namespace trainyard::core

@@ -16,7 +16,10 @@ Result<FileServerId> find_file_server(const State&, const FileServerRef&);
 Result<AccountId> find_account(const State&, const std::string& name);
 Result<ShareId> find_share(const State&, const std::string& account, const std::string& share);
 
-// On the nodes.
-std::string directory_of(const State&, const Share&);
+// The files behind a share; without a relative mount path.
+Volume volume_of(const State&, const Share&);
+// Volumes of file servers with the addresses and exports that those have now; one that is gone leaves its volume
+// without a source.
+std::vector<Volume> with_addresses(const State&, std::vector<Volume> volumes);
 
 }  // namespace trainyard::core

@@ -1,6 +1,7 @@
 // Clusters and the nodes they take from the inventory and give back.
 #include "common/check.h"
 #include "controller/core/engine.h"
+#include "controller/core/volumes.h"
 
 namespace trainyard::core {
 
@@ -164,31 +165,6 @@ void delete_cluster(Engine& e, ClusterId id, const std::string& why) {
 
 namespace {
 
-Result<std::vector<Volume>> resolve_volumes(const State& state, const NodeSetup& setup) {
-  const std::string at = "properties.nodeSetup.mountVolumes.";
-  std::vector<Volume> volumes;
-  const auto add = [&](const std::string& field, const std::string& account, const std::string& share,
-                       const std::string& path) -> std::optional<Error> {
-    auto volume = find_volume(state, at + field, account, share, path);
-    if (!volume.ok()) return volume.error();
-    volumes.push_back(std::move(*volume));
-    return std::nullopt;
-  };
-  for (std::size_t i = 0; i < setup.file_shares.size(); ++i) {
-    const FileShareMount& mount = setup.file_shares[i];
-    auto error =
-        add("azureFileShares[" + std::to_string(i) + "]", mount.account_name, mount.share, mount.relative_mount_path);
-    if (error) return *error;
-  }
-  for (std::size_t i = 0; i < setup.blob_file_systems.size(); ++i) {
-    const BlobMount& mount = setup.blob_file_systems[i];
-    auto error = add("azureBlobFileSystems[" + std::to_string(i) + "]", mount.account_name, mount.container_name,
-                     mount.relative_mount_path);
-    if (error) return *error;
-  }
-  return volumes;
-}
-
 std::string scale_text(const ClusterSpec& spec) {
   if (!spec.auto_scale) return "target " + std::to_string(spec.target_node_count);
   return "autoScale " + std::to_string(spec.auto_scale->minimum) + " to " + std::to_string(spec.auto_scale->maximum);
@@ -232,7 +208,8 @@ Result<Subject> apply(Engine& e, const CreateCluster& c) {
   if (e.state.workspaces.at(*workspace).deleting) {
     return Error{Code::failed_precondition, "workspace " + c.ref.workspace + " is being deleted"};
   }
-  auto volumes = resolve_volumes(e.state, c.spec.node_setup);
+  auto volumes =
+      resolve_volumes(e.state, "properties.nodeSetup.mountVolumes.", {c.ref.group, c.ref.workspace}, c.spec.node_setup);
   if (!volumes.ok()) return volumes.error();
   Cluster cluster{{e.next_id()}, *workspace, c.ref.cluster, c.spec, false, e.now, e.now};
   const ClusterId id = cluster.id;

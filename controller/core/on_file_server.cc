@@ -1,6 +1,9 @@
 // File servers: users' names for NFS exports. A registered one is a row and nothing else. One that Trainyard makes is
 // ordered from a storage node; its row outlives its deletion until the node says that nothing of it is left.
+#include <algorithm>
+
 #include "controller/core/engine.h"
+#include "controller/core/volumes.h"
 
 namespace trainyard::core {
 
@@ -19,6 +22,16 @@ const char* name_of(Provisioning state) {
 }
 
 namespace {
+
+// Nodes that are set up from now on mount it where it is now.
+void tell_clusters(Engine& e, const FileServer& row) {
+  const std::string path = path_of(e.state, row);
+  for (const auto& [id, cluster] : e.state.clusters) {
+    const bool uses = std::any_of(cluster.volumes.begin(), cluster.volumes.end(),
+                                  [&](const Volume& volume) { return volume.file_server == path; });
+    if (uses) e.state.setups[id] = setup_of(e.state, cluster);
+  }
+}
 
 std::string subject_of(const State& state, const FileServer& row) {
   return "file-server:" + std::to_string(row.id.value) + " " + path_of(state, row);
@@ -45,8 +58,10 @@ void erase_file_server(Engine& e, FileServerId id, const std::string& why) {
   }
   if (auto node = e.state.node_by_name.find(row.node); node != e.state.node_by_name.end()) e.bump(node->second);
   e.state.file_server_by_path.erase(lower(path_of(e.state, row)));
+  const FileServer gone = row;
   e.state.file_servers.erase(id);
   e.file_servers.erase(id);
+  tell_clusters(e, gone);
   vanish_if_empty(e, workspace);
 }
 
@@ -86,6 +101,7 @@ void take_file_server(Engine& e, FileServerId id, const FileServerReport& report
   row.error.clear();
   move(e, row, Provisioning::succeeded,
        why + " serves it at " + row.address + ":" + row.export_path + ", port " + std::to_string(row.port));
+  tell_clusters(e, row);
 }
 
 // The storage node with the fewest file servers, the first by name among equals.
@@ -192,6 +208,12 @@ Result<Subject> apply(Engine& e, const CreateFileServer& c) {
 Result<Subject> apply(Engine& e, const DeleteFileServer& c) {
   auto id = find_file_server(e.state, c.ref);
   if (!id.ok()) return id.error();
+  const std::string path = path_of(e.state, e.state.file_servers.at(*id));
+  const auto users = users_of(e.state, [&](const Volume& volume) { return volume.file_server == path; });
+  if (!users.empty()) {
+    return Error{Code::failed_precondition, "file server " + path + " is mounted by " + listed(users) +
+                                                ": end the jobs and delete the clusters first; nothing was removed"};
+  }
   delete_file_server(e, *id, "deleted by " + e.who);
   return Subject{};
 }

@@ -3,6 +3,7 @@
 
 #include "common/check.h"
 #include "controller/core/engine.h"
+#include "controller/core/volumes.h"
 
 namespace trainyard::core {
 
@@ -248,25 +249,6 @@ void check_confirmed(Engine& e, JobId id) {
 
 namespace {
 
-Result<std::vector<Volume>> resolve_volumes(const State& state, const JobSpec& spec) {
-  std::vector<Volume> volumes;
-  for (std::size_t i = 0; i < spec.file_shares.size(); ++i) {
-    const FileShareMount& mount = spec.file_shares[i];
-    auto volume = find_volume(state, "properties.mountVolumes.azureFileShares[" + std::to_string(i) + "]",
-                              mount.account_name, mount.share, mount.relative_mount_path);
-    if (!volume.ok()) return volume.error();
-    volumes.push_back(std::move(*volume));
-  }
-  for (std::size_t i = 0; i < spec.blob_file_systems.size(); ++i) {
-    const BlobMount& mount = spec.blob_file_systems[i];
-    auto volume = find_volume(state, "properties.mountVolumes.azureBlobFileSystems[" + std::to_string(i) + "]",
-                              mount.account_name, mount.container_name, mount.relative_mount_path);
-    if (!volume.ok()) return volume.error();
-    volumes.push_back(std::move(*volume));
-  }
-  return volumes;
-}
-
 Result<Subject> existing_job(const State& state, const Job& job, const SubmitJob& c) {
   const Subject subject{Subject::Kind::job, job.id.value};
   if (job.deleting) {
@@ -303,8 +285,8 @@ std::vector<std::string> warnings_for(const JobSpec& spec, const Cluster& cluste
   }
   const std::string shared_temp = "AZ_BATCHAI_SHARED_JOB_TEMP";
   const bool on_cluster_volume = spec.std_out_err_path_prefix.find("AZ_BATCHAI_MOUNT_ROOT") != std::string::npos;
-  if (spec.node_count > 1 && spec.file_shares.empty() && spec.blob_file_systems.empty() && !on_cluster_volume &&
-      mentions(spec, shared_temp)) {
+  if (spec.node_count > 1 && spec.file_shares.empty() && spec.blob_file_systems.empty() &&
+      spec.file_server_mounts.empty() && !on_cluster_volume && mentions(spec, shared_temp)) {
     warnings.push_back("$" + shared_temp +
                        " will be empty: it is a directory on one of the job's shares, and the job "
                        "mounts none; add one to mountVolumes");
@@ -345,7 +327,7 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
                                                 "): the operator must install docker or podman there, or map the image "
                                                 "to the host"};
   }
-  auto volumes = resolve_volumes(state, c.spec);
+  auto volumes = resolve_volumes(state, "properties.mountVolumes.", {c.ref.group, c.ref.workspace}, c.spec);
   if (!volumes.ok()) return volumes.error();
 
   Job job;

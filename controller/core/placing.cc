@@ -54,7 +54,7 @@ std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
   launch->spec.secrets.clear();
   launch->spec.credentials.clear();
   launch->mapping = job.mapping;
-  launch->volumes = job.volumes;
+  launch->volumes = with_addresses(state, job.volumes);
   // 0: of a row that an earlier version wrote.
   launch->first_port = job.first_port != 0 ? job.first_port : port_of_block(first_block_of(job));
   launch->run_as = job.run_as;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "controller/core/engine.h"
+#include "controller/core/volumes.h"
 
 namespace trainyard::core {
 
@@ -115,8 +116,9 @@ bool placeable(const State& state, const Node& node) {
 
 std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& cluster) {
   if (cluster.spec.node_setup.task.command_line.empty() && cluster.volumes.empty()) return nullptr;
-  auto setup = std::make_shared<ClusterSetup>(
-      ClusterSetup{path_of(state, cluster), cluster.setup_path_suffix, cluster.spec.node_setup, cluster.volumes});
+  auto setup =
+      std::make_shared<ClusterSetup>(ClusterSetup{path_of(state, cluster), cluster.setup_path_suffix,
+                                                  cluster.spec.node_setup, with_addresses(state, cluster.volumes)});
   setup->setup.task.secrets.clear();
   setup->setup.credentials.clear();
   return setup;

@@ -20,9 +20,12 @@ FindBelow find_in_setup(const core::ClusterRef& ref) {
   return [ref](const core::State& state, const std::string& path, v1::FileOperation::Kind kind) -> Result<FileTarget> {
     const auto id = core::find_cluster(state, ref);
     if (!id) return id.error();
-    const auto place = setup_directory(state.clusters.at(*id));
+    const core::Cluster& cluster = state.clusters.at(*id);
+    const auto place = setup_directory(cluster);
     if (!place) return place.error();
-    return target_below(*place, path, kind);
+    FileTarget target = target_below({core::with_addresses(state, {place->volume})[0], place->path}, path, kind);
+    add_credential(cluster.spec.node_setup.credentials, place->volume, ref.group + "/" + ref.workspace, target);
+    return target;
   };
 }
 
@@ -38,8 +41,10 @@ grpc::ServerUnaryReactor* ClustersService::CreateCluster(grpc::CallbackServerCon
         !ok) {
       return ok.error();
     }
-    auto spec = from_proto(request->spec());
+    auto spec = from_proto(request->spec(), {request->resource_group(), request->workspace()});
     if (!spec) return spec.error();
+    const Status allowed = check_unmanaged(x_context.config, "nodeSetup.", spec->node_setup.unmanaged_mounts.empty());
+    if (!allowed) return allowed.error();
     seal(x_context.vault, workspace, request->spec().node_setup(), spec->node_setup);
     return core::CommandBody(core::CreateCluster{cluster_of(*request), std::move(spec).value(), random_uuid()});
   };

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "common/model_json.h"
+#include "controller/edge/secret_values.h"
+
 namespace trainyard::controller {
 namespace {
 
@@ -50,6 +53,12 @@ bool repeatable(v1::FileOperation::Kind kind) {
 }
 
 }  // namespace
+
+void put_volume(const Volume& volume, v1::FileOperation& operation) {
+  operation.set_volume_kind(name_of(volume.kind));
+  operation.set_root(volume.source);
+  if (volume.kind != Volume::Kind::local) operation.set_volume_json(nlohmann::json(volume).dump());
+}
 
 std::shared_ptr<FileExchange> FileBridge::take(const std::string& call_id) {
   const auto found = x_expected.find(call_id);
@@ -154,19 +163,35 @@ void FileExchange::start() {
   auto self = shared_from_this();
   const bool taken = x_bridge.context.loop.query([self](const core::State& state, TimeMs) {
     auto streams = self->x_bridge.registry.reachable(state, self->x_target.preferred_node);
-    boost::asio::post(self->x_bridge.strand, [self, streams = std::move(streams)] { self->choose(streams); });
+    std::map<std::string, std::string> keys;
+    for (const auto& stream : streams) {
+      const auto node = state.node_by_name.find(stream->node());
+      if (self->x_target.credential && node != state.node_by_name.end()) {
+        keys[stream->node()] = state.nodes.at(node->second).inventory.sealing_key;
+      }
+    }
+    boost::asio::post(self->x_bridge.strand,
+                      [self, streams = std::move(streams), keys = std::move(keys)] { self->choose(streams, keys); });
   });
   // Not from within the caller's own call.
   if (!taken) boost::asio::post(x_bridge.strand, [self] { self->finish(inbox_full()); });
 }
 
-void FileExchange::choose(const std::vector<std::shared_ptr<AgentStream>>& streams) {
+void FileExchange::choose(const std::vector<std::shared_ptr<AgentStream>>& streams,
+                          const std::map<std::string, std::string>& keys) {
   if (x_done) return;
   const auto chosen =
       std::find_if(streams.begin(), streams.end(), [&](const auto& stream) { return stream->node() != x_tried; });
   if (chosen == streams.end()) return finish(no_node());
   x_node = (*chosen)->node();
   x_call_id = random_hex(16);
+  if (const auto key = keys.find(x_node); x_target.credential && key != keys.end()) {
+    auto sealed =
+        seal_for_call(x_bridge.context.vault, key->second, x_target.workspace, x_call_id, *x_target.credential);
+    if (!sealed) return finish(sealed.error());
+    x_target.operation.mutable_credential()->set_name(sealed->name);
+    x_target.operation.mutable_credential()->set_sealed(sealed->sealed);
+  }
   x_bridge.expect(x_call_id, shared_from_this());
   v1::ToAgent message;
   message.mutable_file_call()->set_call_id(x_call_id);

@@ -65,7 +65,13 @@ class AgentFile : public grpc::ServerBidiReactor<v1::FileReply, v1::FileRequest>
 struct FileTarget {
   v1::FileOperation operation;
   std::string preferred_node;  // asked first when it is reachable
+  // The key or password that its user gave for the volume, and where (as the vault knows it).
+  std::optional<SealedValue> credential = std::nullopt;
+  std::string workspace = {};
 };
+
+// Says in an operation which files it is about.
+void put_volume(const Volume& volume, v1::FileOperation& operation);
 
 class FileExchange : public std::enable_shared_from_this<FileExchange> {
  public:
@@ -87,7 +93,8 @@ class FileExchange : public std::enable_shared_from_this<FileExchange> {
   const std::string& node() const { return x_node; }
 
  private:
-  void choose(const std::vector<std::shared_ptr<AgentStream>>& streams);
+  // `keys`: of nodes, to which what they get in secret is sealed.
+  void choose(const std::vector<std::shared_ptr<AgentStream>>& streams, const std::map<std::string, std::string>& keys);
   void try_another(const Error& error);
   void finish(const Result<v1::FileDone>& result);
 

@@ -80,10 +80,17 @@ void add_files(const v1::FileListing& listing, google::protobuf::RepeatedPtrFiel
 FileTarget target_below(const FilePlace& place, const std::string& path, v1::FileOperation::Kind kind) {
   FileTarget target;
   target.operation.set_kind(kind);
-  target.operation.set_volume_kind("local");
-  target.operation.set_root(place.volume.source);
+  put_volume(place.volume, target.operation);
   target.operation.set_path(path.empty() ? place.path : place.path + "/" + path);
   return target;
+}
+
+void add_credential(const std::vector<SealedValue>& credentials, const Volume& volume, const std::string& workspace,
+                    FileTarget& target) {
+  for (const SealedValue& credential : credentials) {
+    if (credential.name == "mount:" + volume.relative_mount_path) target.credential = credential;
+  }
+  target.workspace = workspace;
 }
 
 grpc::ServerUnaryReactor* list_below(FileBridge& bridge, grpc::CallbackServerContext* context, const std::string& path,

@@ -25,6 +25,10 @@ void add_files(const v1::FileListing& listing, google::protobuf::RepeatedPtrFiel
 // An operation on `path` below a directory of a volume.
 FileTarget target_below(const FilePlace& place, const std::string& path, v1::FileOperation::Kind kind);
 
+// The user's key for the volume, if there is one among these.
+void add_credential(const std::vector<SealedValue>& credentials, const Volume& volume, const std::string& workspace,
+                    FileTarget& target);
+
 // Finds a directory of which nothing may be there yet, and what of it a call is about: `path` is clean.
 using FindBelow =
     std::function<Result<FileTarget>(const core::State& state, const std::string& path, v1::FileOperation::Kind kind)>;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "controller/core/lookup.h"
 #include "controller/edge/explain_job.h"
 #include "controller/edge/file_users.h"
@@ -35,6 +37,9 @@ Body submit_from(const v1::CreateJobRequest& request, const Context& context) {
   }
   auto job = from_proto(request.spec(), {request.resource_group(), request.workspace()});
   if (!job) return job.error();
+  if (const Status allowed = check_unmanaged(context.config, "", job->spec.unmanaged_mounts.empty()); !allowed) {
+    return allowed.error();
+  }
   auto mapping = mapping_of(context.config, job->spec.image, job->spec.container.server_url);
   if (!mapping) return mapping.error();
   core::SubmitJob submit;
@@ -66,7 +71,11 @@ FindBelow find_in_job(const v1::JobName& name, const std::string& output_id) {
     const auto cluster = state.clusters.find(job.cluster);
     const auto place = job_directory(job, cluster == state.clusters.end() ? nullptr : &cluster->second, output_id);
     if (!place) return place.error();
-    FileTarget target = target_below(*place, path, kind);
+    FileTarget target = target_below({core::with_addresses(state, {place->volume})[0], place->path}, path, kind);
+    // Of the job's volume, or of one of its cluster's.
+    const bool own = std::find(job.volumes.begin(), job.volumes.end(), place->volume) != job.volumes.end();
+    const auto& credentials = own ? job.spec->credentials : cluster->second.spec.node_setup.credentials;
+    add_credential(credentials, place->volume, ref.group + "/" + ref.workspace, target);
     // The head wrote them: what it wrote last is seen there first.
     if (!job.last_nodes.empty()) target.preferred_node = job.last_nodes.front();
     return target;

@@ -132,6 +132,15 @@ void redact(const secrets::Vault& vault, const std::string& workspace, v1::NodeS
   redact(vault, workspace, message.has_setup_task() ? *message.mutable_setup_task()->mutable_secrets() : none, keys);
 }
 
+Result<SealedValue> seal_for_call(const secrets::Vault& vault, const std::string& node_key,
+                                  const std::string& workspace, const std::string& call_id, const SealedValue& value) {
+  auto clear = vault.unseal(workspace, value);
+  if (!clear) return clear.error();
+  auto sealed = secrets::seal_for_node(node_key, secrets::purpose_of_file_call(call_id), value.name, *clear);
+  sodium_memzero(clear->data(), clear->size());
+  return sealed;
+}
+
 void seal_to_node(const secrets::Vault& vault, const std::string& node_key, Orders& orders) {
   for (HoldingOrder& order : orders.holdings) {
     if (order.secrets.empty() || !order.launch) continue;

@@ -23,6 +23,10 @@ void seal(const secrets::Vault& vault, const std::string& workspace, const v1::N
 void redact(const secrets::Vault& vault, const std::string& workspace, v1::JobSpec& message);
 void redact(const secrets::Vault& vault, const std::string& workspace, v1::NodeSetup& message);
 
+// What the vault has, sealed to a node for one file call.
+Result<SealedValue> seal_for_call(const secrets::Vault& vault, const std::string& node_key,
+                                  const std::string& workspace, const std::string& call_id, const SealedValue& value);
+
 // What cannot be opened, or sealed to `node_key` (base64), goes out empty, and the node says so; the log says why.
 void seal_to_node(const secrets::Vault& vault, const std::string& node_key, Orders& orders);
 

@@ -34,25 +34,24 @@ void ShareRemoval::marked(const Result<core::Subject>& share, const core::State&
   const auto row = state.shares.find(ShareId{share->id});
   // The answer to a request that was sent before, and whose share has gone since.
   if (row == state.shares.end()) return finish(grpc::Status::OK);
-  boost::asio::post(x_bridge.strand, [self = x_self, id = row->first, path = core::directory_of(state, row->second)] {
-    self->begin(id, path);
+  boost::asio::post(x_bridge.strand, [self = x_self, id = row->first, volume = core::volume_of(state, row->second)] {
+    self->begin(id, volume);
   });
 }
 
-void ShareRemoval::begin(ShareId share, std::string directory) {
+void ShareRemoval::begin(ShareId share, Volume volume) {
   if (!x_under_way.insert(share).second) {
     return finish({grpc::StatusCode::UNAVAILABLE, x_name + " is being deleted by another call: try again later"});
   }
   x_share = share;
-  x_directory = std::move(directory);
+  x_volume = std::move(volume);
   remove_some();
 }
 
 void ShareRemoval::remove_some() {
   FileTarget target;
   target.operation.set_kind(v1::FileOperation::KIND_DELETE_SHARE);
-  target.operation.set_volume_kind("local");
-  target.operation.set_root(x_directory);
+  put_volume(x_volume, target.operation);
   x_exchange = std::make_shared<FileExchange>(x_bridge, std::move(target), weak_from_this());
   x_exchange->start();
 }

@@ -22,7 +22,7 @@ class ShareRemoval : public FileSink, public std::enable_shared_from_this<ShareR
 
  private:
   void marked(const Result<core::Subject>& share, const core::State& state);  // loop's thread
-  void begin(ShareId share, std::string directory);
+  void begin(ShareId share, Volume volume);
   void remove_some();
   void on_done(FileExchange& exchange, const Result<v1::FileDone>& result) override;
   void forget();
@@ -33,7 +33,8 @@ class ShareRemoval : public FileSink, public std::enable_shared_from_this<ShareR
   std::set<ShareId>& x_under_way;
   grpc::CallbackServerContext* x_context;
   grpc::ServerUnaryReactor* x_reactor;
-  std::string x_who, x_name, x_directory;
+  std::string x_who, x_name;
+  Volume x_volume;
   ShareId x_share;
   std::shared_ptr<FileExchange> x_exchange;
   std::shared_ptr<ShareRemoval> x_self;

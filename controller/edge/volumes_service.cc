@@ -22,8 +22,7 @@ Result<FileTarget> find_in_share(const core::State& state, const v1::SharePath& 
   }
   FileTarget target;
   target.operation.set_kind(kind);
-  target.operation.set_volume_kind("local");
-  target.operation.set_root(core::directory_of(state, share));
+  put_volume(core::volume_of(state, share), target.operation);
   target.operation.set_path(std::move(path).value());
   return target;
 }

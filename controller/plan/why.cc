@@ -24,7 +24,7 @@ std::string are(std::uint32_t count) {
 }
 
 // "14:20" of today's controller time
-std::string clock(TimeMs time) {
+std::string hour_of(TimeMs time) {
   return iso8601(time).substr(11, 5);
 }
 
@@ -96,7 +96,7 @@ std::string until_text(const State& state, const Cluster& cluster, TimeMs now_ms
     const Expected expected = expected_duration(state, other);
     if (expected.firm) first_ms = std::min(first_ms, std::max(now_ms, other.started_ms + expected.duration_ms));
   }
-  return first_ms == Future::kNever ? ", no one knows until when" : ", the first until about " + clock(first_ms);
+  return first_ms == Future::kNever ? ", no one knows until when" : ", the first until about " + hour_of(first_ms);
 }
 
 std::vector<Obstacle> obstacles_of(const State& state, const Cluster& cluster, TimeMs now_ms) {

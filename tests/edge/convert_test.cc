@@ -221,14 +221,14 @@ v1::ClusterSpec good_cluster() {
 std::string cluster_error(const std::function<void(v1::ClusterSpec&)>& spoil) {
   v1::ClusterSpec spec = good_cluster();
   spoil(spec);
-  const auto converted = from_proto(spec);
+  const auto converted = from_proto(spec, kHome);
   return converted ? "" : converted.error().message;
 }
 
 }  // namespace
 
 TEST_CASE("a cluster shown and created again is the same cluster") {
-  const auto spec = from_proto(good_cluster());
+  const auto spec = from_proto(good_cluster(), kHome);
   REQUIRE((spec ? "" : spec.error().message) == std::string());
   CHECK(spec->vm_priority == core::VmPriority::low_priority);
   CHECK(spec->auto_scale == core::AutoScale{1, 4, 2, 30'000});
@@ -236,7 +236,7 @@ TEST_CASE("a cluster shown and created again is the same cluster") {
   CHECK(spec->node_setup.file_shares.at(0).account_name == "acc");
   v1::ClusterSpec shown;
   to_proto(*spec, shown);
-  CHECK(*from_proto(shown) == *spec);
+  CHECK(*from_proto(shown, kHome) == *spec);
   v1::ClusterSpec plain;
   plain.set_vm_size("s");
   CHECK(from_proto(plain)->node_setup == NodeSetup{});

@@ -294,7 +294,7 @@ TEST_CASE("a volume is mounted and unmounted by its kind's mounter") {
   TempDir share, place;
   write_text(share / "f", "here");
   boost::asio::io_context io;
-  const auto mounter = make_mounter(io, {program("trainyard-helper")});
+  const auto mounter = make_mounter(io, {program("trainyard-helper")}, {});
   Volume volume;
   volume.source = share.path();
   std::optional<Status> outcome;

@@ -113,15 +113,7 @@ core::Cluster full_cluster() {
           {{Volume::Kind::local, "/srv/a/logs", "afs"}, {Volume::Kind::local, "/srv/a/logs", "bfs"}}};
 }
 
-}  // namespace
-
-core::Changes full_changes(std::uint64_t n) {
-  core::Changes c;
-  c.meta = {"generation", 100 + n, 200 + n, 1'700'000'000'000};
-  c.groups = {{{1}, "Group", "eastus", {{"key", "value"}, {"", "empty"}}, 11, true}};
-  c.workspaces = {{{2}, {1}, "work", "westus", {{"a", "b"}}, 12, true}};
-  c.experiments = {{{3}, {2}, "exp", 13, true}};
-  c.clusters = {full_cluster()};
+core::Node full_node() {
   core::Node node;
   node.id = {5};
   node.name = "n1";
@@ -153,7 +145,19 @@ core::Changes full_changes(std::uint64_t n) {
   node.setup_error = {"SetupTaskFailed", "exited with code 3", {{"exitCode", "3"}}, false};
   node.drain = core::Drain{"new disks", "carol", 81};
   node.health = core::NodeHealth{82, false, "slow", {{"bandwidth", "3"}}};
-  c.nodes = {node};
+  return node;
+}
+
+}  // namespace
+
+core::Changes full_changes(std::uint64_t n) {
+  core::Changes c;
+  c.meta = {"generation", 100 + n, 200 + n, 1'700'000'000'000};
+  c.groups = {{{1}, "Group", "eastus", {{"key", "value"}, {"", "empty"}}, 11, true}};
+  c.workspaces = {{{2}, {1}, "work", "westus", {{"a", "b"}}, 12, true}};
+  c.experiments = {{{3}, {2}, "exp", 13, true}};
+  c.clusters = {full_cluster()};
+  c.nodes = {full_node()};
   c.jobs = {full_job(6)};
   core::Holding holding;
   holding.id = {{6}, 2};

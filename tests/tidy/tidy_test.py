@@ -36,7 +36,8 @@ MAY_INCLUDE = {
                         "batchai/job_file.h", "batchai/cluster_file.h"],
     "agent/core": ["agent/core/", "common/"],
     "agent/exec": ["agent/exec/", "common/"],
-    "agent/volumes": ["agent/volumes/", "agent/exec/files.h", "common/"],
+    # FUSE servers run under shims in cgroups of their own, like everything else that outlives the agent.
+    "agent/volumes": ["agent/volumes/", "agent/exec/files.h", "agent/exec/shim.h", "agent/exec/cgroup.h", "common/"],
     "agent/containers": ["agent/containers/", "agent/exec/", "common/"],
     "agent/probe": ["agent/probe/", "common/"],
     "agent/doctor": ["agent/doctor/", "agent/exec/", "agent/probe/", "common/"],
