@@ -232,6 +232,12 @@ void reap(Shim& shim) {
   }
 }
 
+// "<holding>/<name>" of "<holding>/job"; empty without.
+std::string beside(const std::string& payload_cgroup, const std::string& name) {
+  const std::size_t slash = payload_cgroup.rfind('/');
+  return slash == std::string::npos ? std::string() : payload_cgroup.substr(0, slash + 1) + name;
+}
+
 // How long to wait until the lease may be over; -1: for ever. Ends the payload when it is over: repeated each second,
 // as what was forked meanwhile may have escaped a kill without cgroups. A renewal only moves the end away, so the file
 // is read when the end it told last is reached, not at every piece of output.
@@ -243,7 +249,10 @@ int lease_timeout_ms(Shim& shim) {
     const auto renewed_ms = read_lease_file(shim.spec.lease_path);
     const std::int64_t left_ms = renewed_ms ? *renewed_ms + shim.spec.lease_ms - now_ms : kLongestMs;
     if (left_ms <= 0) {
-      if (!shim.spec.cgroup.empty()) Cgroup(shim.spec.cgroup).kill();
+      // With what keeps its sandbox: nothing of the holding but the shims is left.
+      for (const std::string& cgroup : {shim.spec.cgroup, beside(shim.spec.cgroup, "sandbox")}) {
+        if (!cgroup.empty() && Cgroup(cgroup).exists()) Cgroup(cgroup).kill();
+      }
       if (!shim.exited) ::kill(shim.child_pid, SIGKILL);
     }
     shim.lease_check_ms = now_ms + (left_ms <= 0 ? kAgainMs : std::min(left_ms, kLongestMs));
@@ -286,12 +295,6 @@ int block_signals() {
   return ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-// Out of the agent's cgroup, beside the payload's: what kills the agent's or the payload's does not kill the shim.
-std::string own_cgroup(const std::string& payload_cgroup) {
-  const std::size_t slash = payload_cgroup.rfind('/');
-  return slash == std::string::npos ? std::string() : payload_cgroup.substr(0, slash) + "/shim";
-}
-
 int run(const std::string& directory, ShimSpec spec) {
   ::setsid();
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -325,7 +328,8 @@ int begin(const std::string& directory) {
     write_fully(kAnswerFd, spec.error().message.data(), spec.error().message.size());
     return 1;
   }
-  const std::string cgroup = own_cgroup(spec->cgroup);
+  // Out of the agent's cgroup, beside the payload's: what kills the agent's or the payload's does not kill the shim.
+  const std::string cgroup = beside(spec->cgroup, "shim");
   const Forked forked = fork_into(cgroup);
   if (forked.pid < 0) return 1;
   if (forked.pid > 0) ::_exit(0);
