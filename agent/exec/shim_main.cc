@@ -247,6 +247,11 @@ std::string own_cgroup(const std::string& payload_cgroup) {
   return holding.empty() ? std::string() : holding + "/shim";
 }
 
+std::string sandbox_cgroup(const std::string& payload_cgroup) {
+  const std::string holding = holding_of(payload_cgroup);
+  return holding.empty() ? std::string() : holding + "/sandbox";
+}
+
 // All of the holding's processes, a container's too.
 std::string killed_cgroup(const std::string& payload_cgroup) {
   const std::string holding = holding_of(payload_cgroup);
@@ -264,7 +269,10 @@ int lease_timeout_ms(Shim& shim) {
     const auto renewed_ms = read_lease_file(shim.spec.lease_path);
     const std::int64_t left_ms = renewed_ms ? *renewed_ms + shim.spec.lease_ms - now_ms : kLongestMs;
     if (left_ms <= 0) {
-      if (!shim.spec.cgroup.empty()) Cgroup(killed_cgroup(shim.spec.cgroup)).kill();
+      // With what keeps its sandbox: nothing of the holding but the shims is left.
+      for (const std::string& cgroup : {killed_cgroup(shim.spec.cgroup), sandbox_cgroup(shim.spec.cgroup)}) {
+        if (!cgroup.empty() && Cgroup(cgroup).exists()) Cgroup(cgroup).kill();
+      }
       if (!shim.exited) ::kill(shim.child_pid, SIGKILL);
     }
     shim.lease_check_ms = now_ms + (left_ms <= 0 ? kAgainMs : std::min(left_ms, kLongestMs));
@@ -340,6 +348,7 @@ int begin(const std::string& directory) {
     write_fully(kAnswerFd, spec.error().message.data(), spec.error().message.size());
     return 1;
   }
+  // Out of the agent's cgroup, beside the payload's: what kills the agent's or the payload's does not kill the shim.
   const std::string cgroup = own_cgroup(spec->cgroup);
   const Forked forked = fork_into(cgroup);
   if (forked.pid < 0) return 1;

@@ -195,7 +195,6 @@ void take_image(Engine& e, const HoldingKey& key, const std::string& digest) {
 void take_holding(Engine& e, const HoldingKey& key, const HoldingReport& report) {
   const Holding& before = e.state.holdings.at(key);
   if (rank_of(report.state) < rank_of(before.reported)) return;  // older than what we know
-  take_stuck(e, key, report.stuck);
   if (before.reported != report.state) {
     e.edit(key).reported = report.state;
     auto job = e.state.jobs.find(key.second.job);
@@ -215,6 +214,7 @@ void take_holdings(Engine& e, NodeId id, const Report& report) {
     reported.insert(holding.id);
     if (e.state.holdings.contains({id, holding.id})) {
       take_image(e, {id, holding.id}, holding.image_digest);
+      if (holding.state == HoldingState::stopping) take_stuck(e, {id, holding.id}, holding.stuck);
       take_holding(e, {id, holding.id}, holding);
     } else {
       strays = strays || (newest && holding.state != HoldingState::clean);

@@ -44,7 +44,7 @@ class TestNode {
  public:
   explicit TestNode(ScriptedController& controller, std::vector<std::string> more_flags = {})
       : x_controller(controller), x_more_flags(std::move(more_flags)) {
-    char name[] = "/tmp/trainyard-agent-XXXXXX";
+    char name[] = "/var/lib/trainyard-agent-XXXXXX";
     REQUIRE(::mkdtemp(name) != nullptr);
     x_directory = name;
     x_cgroup_parent = "trainyard-test/" + x_directory.substr(x_directory.rfind('-') + 1);
