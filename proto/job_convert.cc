@@ -30,6 +30,14 @@ Status check_count(std::string_view field, int count) {
   return {};
 }
 
+// It becomes a line of a client's configuration.
+Status check_key(const std::string& mount, const std::string& key) {
+  const std::string field = mount + ".credentials.accountKey";
+  if (const Status status = check_text(field, key); !status) return status;
+  if (key.find_first_of("\r\n") != key.npos) return invalid(field, "must be one line");
+  return {};
+}
+
 // "0777", "755"
 Result<std::string> mode(const std::string& field, const std::string& text) {
   if (text.empty()) return std::string("0777");
@@ -73,6 +81,7 @@ Result<FileShareMount> mount_from_proto(const std::string& field, const v1::Azur
   auto directory_mode = mode(field + ".directoryMode", message.directory_mode());
   if (!directory_mode) return directory_mode.error();
   mount.directory_mode = std::move(directory_mode).value();
+  if (const Status status = check_key(field, message.account_key()); !status) return status.error();
   return mount;
 }
 
@@ -102,6 +111,7 @@ Result<BlobMount> blob_from_proto(const std::string& field, const v1::AzureBlobF
   }
   if (const Status status = check_text(field + ".mountOptions", message.mount_options()); !status)
     return status.error();
+  if (const Status status = check_key(field, message.account_key()); !status) return status.error();
   auto path = clean_path("properties." + field + ".relativeMountPath", message.relative_mount_path(), false);
   if (!path) return path.error();
   return BlobMount{message.account_name(), message.container_name(), std::move(path).value(), message.mount_options()};

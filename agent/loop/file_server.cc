@@ -285,8 +285,8 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
   }
 
   ExecutorContext& x_context;
-  bool x_too_many;
   FileMounts& x_mounts;
+  bool x_too_many;
   std::string x_call_id, x_mounted;  // x_mounted: to be released
   bool x_share = false;              // the root is a share's directory, not one of the agent's own
   std::shared_ptr<FileStream> x_stream;

@@ -206,7 +206,9 @@ Result<Client> rclone_client(const ClientRequest& request, const std::string& rc
   // Files are sent when they are closed (writes), at once (0s); what other nodes did is seen after a second.
   client.daemon =
       with({"mount", remote, request.mount_point, "--allow-other", "--vfs-cache-mode", "writes", "--vfs-write-back",
-            "0s", "--cache-dir", request.cache, "--dir-cache-time", "1s", "--attr-timeout", "1s"});
+            "0s", "--cache-dir", request.cache, "--dir-cache-time", "1s", "--attr-timeout", "1s",
+            // Jobs have user ids of their own; objects have none.
+            "--umask", "000"});
   if (has_option(request.volume, "ro")) client.daemon.push_back("--read-only");
   client.dirty_files = request.cache + "/vfsMeta";
   return client;

@@ -3,6 +3,7 @@
 
 #include "common/check.h"
 #include "controller/core/engine.h"
+#include "controller/core/volumes.h"
 
 namespace trainyard::core {
 

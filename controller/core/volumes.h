@@ -5,6 +5,7 @@
 #include "common/model.h"
 #include "common/result.h"
 #include "controller/core/event.h"
+#include "controller/core/lookup.h"
 #include "controller/core/state.h"
 
 namespace trainyard::core {
@@ -12,7 +13,6 @@ namespace trainyard::core {
 // Account::place: an absolute directory on the nodes, or the JSON of a Volume whose source holds the account's shares
 // (of servers of objects, source may be empty: then each share is a bucket or container of its own).
 Volume volume_in(const std::string& place, const std::string& share);
-Volume volume_of(const State&, const Share&);  // without a relative mount path
 
 // Whether both are the same files, wherever they are mounted.
 bool same_place(const Volume& a, const Volume& b);
@@ -22,9 +22,6 @@ bool same_place(const Volume& a, const Volume& b);
 // them mountable.
 template <class Spec>  // JobSpec or NodeSetup
 Result<std::vector<Volume>> resolve_volumes(const State&, const std::string& at, const WorkspaceRef& home, const Spec&);
-
-// The addresses and exports of file servers as they are now. One that is gone leaves its volume without a source.
-std::vector<Volume> with_addresses(const State&, std::vector<Volume> volumes);
 
 // The jobs that have not ended and the clusters that have such a volume on their nodes, or will; for people.
 template <class Wanted>

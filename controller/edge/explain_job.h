@@ -1,6 +1,7 @@
 // Answers why a job waits: the plan's explanation as a message. Loop's thread.
 #pragma once
 
+#include "common/result.h"
 #include "controller/plan/why.h"
 #include "trainyard/v1/jobs.pb.h"
 

@@ -16,6 +16,8 @@ from engines import Engine, Registry  # noqa: E402
 from images import base_tar, missing_tools, oci_layout, unpacked  # noqa: E402
 
 KINDS = {"node1": "podman", "node2": "podman", "node3": "docker", "node4": "docker"}
+# What a preparation installs into the image is root's, as it was in Batch AI's containers: the operator lets this workspace.
+AS_ROOT = {"users": [{"workspace": "g/w", "uid": 0, "gid": 0}], "allow_system_users": True}
 USER, PASSWORD = "team", "canary-91c4 pass'word"
 MEMORY_MB = 500
 _made = {}
@@ -33,7 +35,7 @@ class _Site:
     """One lab for all stories: four hosts with engines, a registry with two versions of an image."""
 
     def __init__(self):
-        self.lab = Lab(nodes=4, start=False, agent={"container_runtime": "auto", "memory_limit_mb": MEMORY_MB, "image_cache_gb": 100})
+        self.lab = Lab(nodes=4, start=False, config=AS_ROOT, agent={"container_runtime": "auto", "memory_limit_mb": MEMORY_MB, "image_cache_gb": 100})
         atexit.register(self.lab.down)
         self.registry = Registry(self.lab, USER, PASSWORD)
         self.engines = {node: Engine(self.lab, node, kind, self.registry.address).start() for node, kind in KINDS.items()}
@@ -237,7 +239,7 @@ def the_password_is_nowhere():
 
 def charliecloud():
     """No engine at all: an unpacked image, a container under our own shim; what the job writes over the image goes with it."""
-    with Lab(nodes=1, start=False) as lab:
+    with Lab(nodes=1, start=False, config=AS_ROOT) as lab:
         images = os.path.join(lab.root, "images")
         os.mkdir(images)
         unpacked(os.path.join(images, "train+1"))

@@ -116,6 +116,7 @@ TEST_CASE("a table of every field of a cluster: taken, by default, and each bad 
   check_model<v1::ClusterSpec>({scalars_of_cluster(), auto_scale_of_cluster(), task_of_cluster(),
                                 variables(task, " } } ", "node_setup.setup_task.", "properties.nodeSetup.setupTask."),
                                 shares(open, close, "node_setup.azure_file_shares.", volumes),
-                                containers(open, close, "node_setup.azure_blob_file_systems.", volumes)},
+                                containers(open, close, "node_setup.azure_blob_file_systems.", volumes),
+                                other_mounts(open, close, "node_setup.", volumes)},
                                "vm_size: 's' ");
 }

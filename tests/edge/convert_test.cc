@@ -396,7 +396,8 @@ TEST_CASE("configuration: what it says, and each mistake with its key") {
   for (const auto& [text, where] : std::map<std::string, std::string>{
            {"{", "configuration: is not JSON"},
            {R"({"listen":"x"})", "configuration: listen: "},
-           {R"({"storage":[{"account":"*"}]})", "configuration: storage[0].local: "},
+           {R"({"storage":[{"account":"*"}]})",
+            "configuration: storage[0]: needs one of local, nfs, smb, s3 and azure_blob"},
            {R"({"images":[{"image":"a","run":"docker"}]})", "configuration: images[0].run: "},
            {R"({"timing":{"kill_time_ms":0}})", "configuration: timing.kill_time_ms: "},
            {R"({"tls":{"key":"k"}})", "configuration: tls: "},

@@ -275,6 +275,7 @@ TEST_CASE("a table of every field of a job: taken, by default, and each bad valu
   check_model<v1::JobSpec>({scalars_of_job(), toolkits_of_job(), tensor_flow_of_job(), container_of_job(),
                             directories_of_job(), variables("", " ", "", "properties."), recovery_of_job(),
                             shares("", " ", "azure_file_shares.", "properties.mountVolumes."),
-                            containers("", " ", "azure_blob_file_systems.", "properties.mountVolumes.")},
+                            containers("", " ", "azure_blob_file_systems.", "properties.mountVolumes."),
+                            other_mounts("", " ", "", "properties.mountVolumes.")},
                            kJob);
 }

@@ -90,7 +90,7 @@ inline Result<v1::JobSpec> there_and_back(const v1::JobSpec& message) {
 }
 
 inline Result<v1::ClusterSpec> there_and_back(const v1::ClusterSpec& message) {
-  const auto spec = from_proto(message);
+  const auto spec = from_proto(message, {"g", "w"});
   if (!spec) return spec.error();
   v1::ClusterSpec back;
   to_proto(*spec, back);
@@ -228,7 +228,15 @@ inline Rows shares(const std::string& open, const std::string& close, const std:
        "\"0777\"",
        {{entry(url + place + "directory_mode: 'rwx'"), here + "directoryMode: \"rwx\" is not a mode like \"0777\""}},
        {},
-       entry(url + place)}};
+       entry(url + place)},
+      {path + "account_key",
+       entry(url + place + "account_key: 'k3y'"),
+       "\"\"",
+       {{entry(url + place + "account_key: 'a\\000'"), here + "credentials.accountKey: must not contain NUL"},
+        {entry(url + place + "account_key: 'a\\nuser = root'"), here + "credentials.accountKey: must be one line"}},
+       {},
+       entry(url + place),
+       "\"\""}};  // never returned
 }
 
 inline Rows containers(const std::string& open, const std::string& close, const std::string& path,
@@ -260,7 +268,63 @@ inline Rows containers(const std::string& open, const std::string& close, const 
            "\"\"",
            {{entry(account + name + place + "mount_options: 'a\\000'"), here + "mountOptions: must not contain NUL"}},
            {},
-           entry(account + name + place)}};
+           entry(account + name + place)},
+          {path + "account_key",
+           entry(account + name + place + "account_key: 'k3y'"),
+           "\"\"",
+           {{entry(account + name + place + "account_key: 'a\\000'"),
+             here + "credentials.accountKey: must not contain NUL"}},
+           {},
+           entry(account + name + place),
+           "\"\""}};
+}
+
+// File servers, and users' own mount commands.
+inline Rows other_mounts(const std::string& open, const std::string& close, const std::string& path,
+                         const std::string& at) {
+  const std::string server = "file_server: 'g/w/nfs' ", place = "relative_mount_path: 'm' ",
+                    command = "mount_command: 'mount -t x h:/v' ";
+  const auto served = [&](const std::string& inner) { return open + "file_servers { " + inner + " }" + close; };
+  const auto own = [&](const std::string& inner) { return open + "unmanaged_file_systems { " + inner + " }" + close; };
+  const std::string here = at + "fileServers[0].", mine = at + "unmanagedFileSystems[0].";
+  return {{path + "file_servers.file_server",
+           served(server + place),
+           "-",
+           {{served(place), here + "fileServer.id: is missing"},
+            {served("file_server: 'a/b' " + place), here + "fileServer.id: \"a/b\" is not a file server"}},
+           {},
+           {},
+           "\"/subscriptions/trainyard/resourceGroups/g/providers/Microsoft.BatchAI/workspaces/w/fileservers/nfs\""},
+          {path + "file_servers.relative_mount_path",
+           served(server + place),
+           "-",
+           {{served(server), here + "relativeMountPath: is missing"},
+            {served(server + place) + served(server + place),
+             at + "fileServers[1].relativeMountPath: \"m\" overlaps with the mount at \"m\""}}},
+          {path + "file_servers.source_directory",
+           served(server + place + "source_directory: 'sets/a'"),
+           "\"\"",
+           {{served(server + place + "source_directory: '../a'"),
+             here + "sourceDirectory: \"../a\" must not contain \"..\""}},
+           {},
+           served(server + place)},
+          {path + "file_servers.mount_options",
+           served(server + place + "mount_options: 'ro,vers=4.2'"),
+           "\"\"",
+           {{served(server + place + "mount_options: 'ro -o suid'"), here + "mountOptions: must be options of NFS"}},
+           {},
+           served(server + place)},
+          {path + "unmanaged_file_systems.mount_command",
+           own(command + place),
+           "-",
+           {{own(place), mine + "mountCommand: is missing"},
+            {own("mount_command: " + quoted(16385) + " " + place), mine + "mountCommand: must be at most 16384"}}},
+          {path + "unmanaged_file_systems.relative_mount_path",
+           own(command + place),
+           "-",
+           {{own(command), mine + "relativeMountPath: is missing"},
+            {own(command + place) + own(command + "relative_mount_path: 'm/n'"),
+             at + "unmanagedFileSystems[1].relativeMountPath: \"m/n\" overlaps with the mount at \"m\""}}}};
 }
 
 }  // namespace trainyard::test

@@ -299,7 +299,7 @@ TEST_CASE("a volume is mounted and unmounted by its kind's mounter") {
   volume.source = share.path();
   std::optional<Status> outcome;
   const auto note = [&](Status status) { outcome = std::move(status); };
-  mounter->mount(volume, place / "m/myshare", {}, 5000, note);
+  mounter->mount(volume, place / "m/myshare", {}, {}, 5000, note);
   REQUIRE(run_until(io, [&] { return outcome.has_value(); }));
   INFO((outcome->ok() ? std::string() : outcome->error().message));
   CHECK(outcome->ok());
@@ -312,7 +312,7 @@ TEST_CASE("a volume is mounted and unmounted by its kind's mounter") {
   CHECK(mounts_under(place.path()).empty());
   volume.source = "/nowhere";
   outcome.reset();
-  mounter->mount(volume, place / "m/other", {}, 5000, note);
+  mounter->mount(volume, place / "m/other", {}, {}, 5000, note);
   REQUIRE(run_until(io, [&] { return outcome.has_value(); }));
   CHECK(outcome->error().code == Code::not_found);
   CHECK(outcome->error().message.find("/nowhere") != std::string::npos);

@@ -167,7 +167,10 @@ std::string fault_of(const std::string& text, bool clusters, Counts& counts) {
     flags.storage_account_name = "account";
     fault = fault_in(
         batchai::make_cluster_spec(text, "cluster.json", flags, warnings),
-        [](const v1::ClusterSpec& spec) { return from_proto(spec); }, counts);
+        [](const v1::ClusterSpec& spec) {
+          return from_proto(spec, {"group", "workspace"});
+        },
+        counts);
   } else {
     fault = fault_in(
         batchai::read_job_file(text, {"job.json", "nc6", "account"}, warnings),
