@@ -152,7 +152,8 @@ Result<Client> smb_client(const ClientRequest& request) {
        {std::pair<std::string, std::string>{"smb.conf",
                                             "[global]\nclient min protocol = SMB2\nname resolve order = host\n"
                                             "disable netbios = yes\n"},
-        {"smbnetfs.conf", "include \"smbnetfs.auth\"\n"},
+        {"smbnetfs.conf",
+         "smb_query_browsers \"false\"\nuse_libsecret \"false\"\nneg_cache \"false\"\ninclude \"smbnetfs.auth\"\n"},
         {"smbnetfs.auth", "auth " + quoted(place->host) + " " + quoted(request.volume.user) + " " +
                               quoted(request.credential) + "\n"}}) {
     if (const Status written = write_private(home + "/" + name, text); !written) return written.error();
@@ -164,17 +165,11 @@ Result<Client> smb_client(const ClientRequest& request) {
                    "-o",
                    "allow_other,nosuid,nodev",
                    "-o",
-                   "smb_query_browsers=off",
-                   "-o",
-                   "use_libsecret=off",
-                   "-o",
                    "smb_timeout=5000",
                    "-o",
                    "reply_timeout=10",
                    "-o",
-                   "max_retry_count=1",
-                   "-o",
-                   "neg_cache=off"};
+                   "max_retry_count=1"};
   client.below = place->host + "/" + place->share + (place->below.empty() ? "" : "/" + place->below);
   return client;
 }
@@ -203,10 +198,11 @@ Result<Client> rclone_client(const ClientRequest& request, const std::string& rc
   Client client{.name = "rclone"};
   client.checks.push_back(with({"lsf", "--max-depth", "1", bucket}));
   client.make = with({"mkdir", bucket});
-  // Files are sent when they are closed (writes), at once (0s); what other nodes did is seen after a second.
+  // Files are sent a second after they are closed: at once (0s) rclone 1.60 loses a file that is renamed right then.
+  // What other nodes did is seen after a second.
   client.daemon =
       with({"mount", remote, request.mount_point, "--allow-other", "--vfs-cache-mode", "writes", "--vfs-write-back",
-            "0s", "--cache-dir", request.cache, "--dir-cache-time", "1s", "--attr-timeout", "1s",
+            "1s", "--cache-dir", request.cache, "--dir-cache-time", "1s", "--attr-timeout", "1s",
             // Jobs have user ids of their own; objects have none.
             "--umask", "000"});
   if (has_option(request.volume, "ro")) client.daemon.push_back("--read-only");

@@ -2,33 +2,38 @@
 """Jobs that take parts of nodes share them by their GPUs; short ones fill in before those that wait; why they wait."""
 from e2e import SHARE, Lab, World, check, main, wait_for_go
 
-def tell(name):
+def _tell(name):
     """Leaves the GPUs that it sees on the share, whole or not at all."""
     return f"echo $CUDA_VISIBLE_DEVICES $AZ_BATCHAI_NUM_GPUS > {SHARE}/{name}.new && mv {SHARE}/{name}.new {SHARE}/{name}"
 
 
-def part(nodes, gpus):
-    return {"resources": {"nodes": nodes, "gpusPerNode": gpus}, "nodeCount": None}
+def _gpus(nodes, count):
+    """That many GPUs on each node, by a stand-in for the driver's library: pretended ones are not given to programs."""
+    return {f"node{node}": [(f"GPU-{node}{gpu}", "T", 1024, 0, 0, 0, 0) for gpu in range(count)] for node in range(1, nodes + 1)}
 
 
-def minutes(count):
+def _part(nodes, count):
+    return {"resources": {"nodes": nodes, "gpusPerNode": count}, "nodeCount": None}
+
+
+def _minutes(count):
     return {"constraints": {"maxWallClockTime": f"PT{count}M"}}
 
 
-def why(world, name):
+def _why(world, name):
     return world.lab.cli("job", "why", *world.at(name), "-o", "json").json()
 
 
 def parts_of_one_node():
     """Three jobs on one node at once, each with its own GPUs; a fourth waits until one ends; nothing is left."""
-    with Lab(nodes=1, gpus=4) as lab:
+    with Lab(nodes=1, gpus=0, nvml_gpus=_gpus(1, 4)) as lab:
         world = World(lab)
-        for name, gpus in (("a", 1), ("b", 2), ("c", 1)):
-            world.submit(name, command=f"{tell(name)}; {wait_for_go()}", **part(1, gpus))
+        for name, count in (("a", 1), ("b", 2), ("c", 1)):
+            world.submit(name, command=f"{_tell(name)}; {wait_for_go()}", **_part(1, count))
         for name in ("a", "b", "c"):
             world.wait_for(name, "running")
-        world.submit("d", command=tell("d"), **part(1, 1))
-        told = why(world, "d")
+        world.submit("d", command=_tell("d"), **_part(1, 1))
+        told = _why(world, "d")
         check(told["possible"] and told["needs"] == 1 and told["position"] == 1, f"why d waits: {told}")
         for name in ("a", "b", "c"):
             world.wait_file(name)
@@ -47,11 +52,11 @@ def parts_of_one_node():
 
 def ranks_beside_ranks():
     """Two MPI jobs over the same two nodes, half of each: they do not meet."""
-    with Lab(nodes=2, gpus=2) as lab:
+    with Lab(nodes=2, gpus=0, nvml_gpus=_gpus(2, 2)) as lab:
         world = World(lab)
         for name in ("a", "b"):
             world.submit(name, mpi=True, processes=2, command=f"echo rank $OMPI_COMM_WORLD_RANK on $CUDA_VISIBLE_DEVICES; {wait_for_go()}",
-                         **part(2, 1))
+                         **_part(2, 1))
         for name in ("a", "b"):
             world.wait_for(name, "running")
         world.touch("go")
@@ -66,14 +71,14 @@ def whole_nodes_stay_alone():
     """A job of whole nodes waits for a shared one; a short job fills in before it, a long one does not."""
     with Lab(nodes=2, gpus=2) as lab:
         world = World(lab)
-        world.submit("a", command=wait_for_go(), **part(1, 1), **minutes(60))
+        world.submit("a", command=wait_for_go(), **_part(1, 1), **_minutes(60))
         world.wait_for("a", "running")
-        world.submit("whole", nodes=2, mpi=True, command="true", **minutes(10))
-        world.submit("long", command="true", **part(1, 1), **minutes(90))
-        world.submit("short", command="true", **part(1, 1), **minutes(5))
+        world.submit("whole", nodes=2, mpi=True, command="true", **_minutes(10))
+        world.submit("long", command="true", **_part(1, 1), **_minutes(90))
+        world.submit("short", command="true", **_part(1, 1), **_minutes(5))
         world.succeed("short")
         check(world.state("whole") == "queued" and world.state("long") == "queued", "the others wait")
-        told = why(world, "long")
+        told = _why(world, "long")
         check(any(found["kind"] == "shorterLimit" for found in told["relaxations"]), f"what would help: {told}")
         check(told["latestStart"] and told["startBasis"], f"when it starts: {told}")
         check("would help" in lab.cli("job", "why", *world.at("long"), "-o", "table").ok(), "the same as a table")
@@ -86,8 +91,8 @@ def whole_nodes_stay_alone():
 def what_cannot_be():
     with Lab(nodes=1, gpus=2) as lab:
         world = World(lab)
-        world.submit("never", command="true", **part(1, 3))
-        told = why(world, "never")
+        world.submit("never", command="true", **_part(1, 3))
+        told = _why(world, "never")
         check(not told["possible"], f"three GPUs of nodes with two: {told}")
         check("3" in world.job("never")["reason"], f"the reason: {world.job('never')['reason']}")
         world.terminate("never").ok()

@@ -239,12 +239,12 @@ TEST_CASE("a cluster shown and created again is the same cluster") {
   CHECK(*from_proto(shown, kHome) == *spec);
   v1::ClusterSpec plain;
   plain.set_vm_size("s");
-  CHECK(from_proto(plain)->node_setup == NodeSetup{});
+  CHECK(from_proto(plain, kHome)->node_setup == NodeSetup{});
   v1::ClusterSpec defaults = good_cluster();
   defaults.mutable_auto_scale()->clear_idle_time_before_scale_down();
   defaults.mutable_node_setup()->mutable_setup_task()->clear_time_limit();
-  CHECK(from_proto(defaults)->auto_scale->idle_before_scale_down_ms == 5 * 60'000);
-  CHECK(from_proto(defaults)->node_setup.task.time_limit_ms == 60 * 60'000);
+  CHECK(from_proto(defaults, kHome)->auto_scale->idle_before_scale_down_ms == 5 * 60'000);
+  CHECK(from_proto(defaults, kHome)->node_setup.task.time_limit_ms == 60 * 60'000);
 }
 
 TEST_CASE("each mistake in a cluster is said with its field") {
