@@ -171,17 +171,21 @@ def azure_blob_by_rclone():
         print("skipped: no npm registry for azurite")
         return
     # Of an emulator rclone knows the key by itself: what a wrong one does is not to be seen here.
-    with _lab([{"account": "devstoreaccount1", "azure_blob": {"endpoint": "http://head:10000/devstoreaccount1"}}]) as lab:
-        world = World(lab)
+    with _lab([{"account": "devstoreaccount1", "azure_blob": {"endpoint": "http://head:10000/devstoreaccount1"}}], nodes=3) as lab:
+        world = World(lab, target=2)
         server = _object_server(lab, os.path.join(_node_modules(), "azurite", "dist", "src", "blob", "main.js"), "--blobHost", "0.0.0.0",
                                 "--skipApiVersionCheck", "--disableTelemetry", "--location", os.path.join(lab.root, "objects"))
         _wait_port(lab, 10000)
         _account(lab, "devstoreaccount1", "data")
         mount = _blob("devstoreaccount1", "data", "<AZURE_BATCHAI_STORAGE_KEY>")
         body = _body(world, [mount], nodes=2, mpi=True, command=_write_and_read(BLOBS))
+        body["properties"]["stdOutErrPathPrefix"] = BLOBS
         world.create("j", body, "--storage-account-name", "devstoreaccount1", "--storage-account-key", AZURITE_KEY).ok()
         world.succeed("j")
-        check("1 read from 0" in world.output("j"), f"both ranks to have read what the other wrote: {world.output('j')}")
+        _nothing_left(lab)
+        # Of a finished job: a node, also one that it did not run on, mounts the container for it.
+        text = lab.cli("job", "file", "stream", "-g", "g", "-w", "w", "-e", "x", "-j", "j", "-f", "stdout.txt").ok()
+        check("0 read from 1" in text and "1 read from 0" in text, f"both ranks to have read what the other wrote: {text}")
         _nothing_left(lab)
         server.kill()
 
