@@ -216,10 +216,10 @@ bool same(const core::Job& a, const core::Job& b) {
   auto parts = [](const core::Job& job) {
     const auto& [id, experiment, cluster, cluster_path, name, rerun_of, spec, mapping, volumes, segment, warnings,
                  state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code, head_exited,
-                 errors, receipts, last_nodes, deleting] = job;
+                 errors, receipts, last_nodes, run_as, first_port, image_digest, deleting] = job;
     return std::tuple(id, experiment, cluster, cluster_path, name, rerun_of, *spec, mapping, volumes, segment, warnings,
                       state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code,
-                      head_exited, errors, receipts, last_nodes, deleting);
+                      head_exited, errors, receipts, last_nodes, run_as, first_port, image_digest, deleting);
   };
   return parts(a) == parts(b);
 }

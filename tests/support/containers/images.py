@@ -37,11 +37,12 @@ def base_tar():
     if os.path.exists(path):
         return path
     exclude = [f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale", "info")]
-    made = subprocess.run(["mmdebstrap", "--variant=minbase", "--quiet", f"--include={PACKAGES}", *exclude, "bookworm", path + ".new"],
+    new = path.removesuffix(".tar") + ".new.tar"  # the ending says what is made
+    made = subprocess.run(["mmdebstrap", "--variant=minbase", "--quiet", f"--include={PACKAGES}", *exclude, "bookworm", new],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise ImageError(f"mmdebstrap: {made.stderr[-500:]}")
-    os.rename(path + ".new", path)
+    os.rename(new, path)
     return path
 
 
