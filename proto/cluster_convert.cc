@@ -90,6 +90,8 @@ Result<BlobMount> blob_from_proto(const std::string& field, const v1::AzureBlobF
                                check_short(field + ".mountOptions", message.mount_options(), 4096)}) {
     if (!status) return status.error();
   }
+  const std::string below = field.starts_with("properties.") ? field.substr(11) : field;
+  if (const Status key = check_key(below, message.account_key()); !key) return key.error();
   auto path = clean_path(field + ".relativeMountPath", message.relative_mount_path(), false);
   if (!path) return path.error();
   mount.account_name = message.account_name();

@@ -30,14 +30,6 @@ Status check_count(std::string_view field, int count) {
   return {};
 }
 
-// It becomes a line of a client's configuration.
-Status check_key(const std::string& mount, const std::string& key) {
-  const std::string field = mount + ".credentials.accountKey";
-  if (const Status status = check_text(field, key); !status) return status;
-  if (key.find_first_of("\r\n") != key.npos) return invalid(field, "must be one line");
-  return {};
-}
-
 // "0777", "755"
 Result<std::string> mode(const std::string& field, const std::string& text) {
   if (text.empty()) return std::string("0777");
@@ -60,6 +52,14 @@ Result<DurationMs> duration(std::string_view field, const google::protobuf::Dura
 }  // namespace
 
 // ---- Lists ----
+
+// It becomes a line of a client's configuration.
+Status check_key(const std::string& mount, const std::string& key) {
+  const std::string field = mount + ".credentials.accountKey";
+  if (const Status status = check_text(field, key); !status) return status;
+  if (key.find_first_of("\r\n") != key.npos) return invalid(field, "must be one line");
+  return {};
+}
 
 Result<FileShareMount> mount_from_proto(const std::string& field, const v1::AzureFileShare& message) {
   const auto url = parse_share_url("properties." + field + ".azureFileUrl", message.azure_file_url());

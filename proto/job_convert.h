@@ -17,6 +17,8 @@ struct JobSubmission {
 Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::WorkspaceRef& home);
 
 // Parts that clusters have too; `field` is the path below "properties.".
+// credentials.accountKey of `mount`: one line, because it becomes a line of a client's configuration.
+Status check_key(const std::string& mount, const std::string& key);
 Result<FileShareMount> mount_from_proto(const std::string& field, const v1::AzureFileShare& message);
 Result<std::vector<NamedValue>> variables_from_proto(const std::string& field,
                                                      const google::protobuf::RepeatedPtrField<v1::NamedValue>& message);
