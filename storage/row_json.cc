@@ -359,7 +359,10 @@ Status read_job_spec(const std::string& text, core::Job& into) {
 }
 
 std::string job_body_text(const core::Job& job) {
-  if (job.errors.empty() && job.receipts.empty() && job.last_nodes.empty()) return "{}";
+  if (job.errors.empty() && job.receipts.empty() && job.last_nodes.empty() && job.image_digest.empty() &&
+      job.first_port == 0) {
+    return "{}";
+  }
   json body{{"nodes", job.last_nodes}, {"errors", job.errors}, {"receipts", job.receipts}};
   if (!job.image_digest.empty()) body["imageDigest"] = job.image_digest;
   if (job.first_port != 0) body["firstPort"] = job.first_port;
