@@ -160,6 +160,18 @@ void to_proto(AttemptId id, v1::Attempt& message) {
   message.set_attempt(id.attempt);
 }
 
+void to_proto(const Fabric& fabric, v1::Fabric& message) {
+  message.set_kind(name_of(fabric.kind));
+  message.set_name(fabric.name);
+  message.set_port(fabric.port);
+}
+
+void to_proto(const Finding& finding, v1::Finding& message) {
+  message.set_check(finding.check);
+  message.set_level(finding.level);
+  message.set_message(valid_utf8(finding.message));
+}
+
 void to_proto(const Inventory& inventory, v1::Inventory& message) {
   message.set_flavour(inventory.flavour);
   message.set_pool(inventory.pool);
@@ -183,18 +195,8 @@ void to_proto(const Inventory& inventory, v1::Inventory& message) {
   }
   message.set_network_interface(inventory.network_interface);
   message.set_container_runtime(valid_utf8(inventory.container_runtime));
-  for (const Fabric& fabric : inventory.fabrics) {
-    auto& out = *message.add_fabrics();
-    out.set_kind(name_of(fabric.kind));
-    out.set_name(fabric.name);
-    out.set_port(fabric.port);
-  }
-  for (const Finding& finding : inventory.findings) {
-    auto& out = *message.add_findings();
-    out.set_check(finding.check);
-    out.set_level(finding.level);
-    out.set_message(valid_utf8(finding.message));
-  }
+  for (const Fabric& fabric : inventory.fabrics) to_proto(fabric, *message.add_fabrics());
+  for (const Finding& finding : inventory.findings) to_proto(finding, *message.add_findings());
 }
 
 Inventory from_proto(const v1::Inventory& message) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/model_json.h"
+#include "proto/agent_convert.h"
 #include "proto/convert.h"
 #include "proto/mount_convert.h"
 
@@ -301,28 +302,6 @@ void to_proto(const core::ClusterView& view, v1::Cluster& message) {
   message.set_id(arm_id(core::ClusterRef{view.group, view.workspace, row.name}));
 }
 
-namespace {
-
-// What the node's agent found beside its GPUs.
-void to_proto_machine(const Inventory& inventory, v1::Node& message) {
-  message.set_network_interface(inventory.network_interface);
-  message.set_container_runtime(inventory.container_runtime);
-  for (const Fabric& fabric : inventory.fabrics) {
-    auto& out = *message.add_fabrics();
-    out.set_kind(name_of(fabric.kind));
-    out.set_name(fabric.name);
-    out.set_port(fabric.port);
-  }
-  for (const Finding& finding : inventory.findings) {
-    auto& out = *message.add_findings();
-    out.set_check(finding.check);
-    out.set_level(finding.level);
-    out.set_message(finding.message);
-  }
-}
-
-}  // namespace
-
 void to_proto(const core::NodeView& view, v1::Node& message) {
   const core::Node& row = view.row;
   message.set_name(row.name);
@@ -343,7 +322,10 @@ void to_proto(const core::NodeView& view, v1::Node& message) {
     if (gpu.numa_node >= 0) out.set_numa_node(gpu.numa_node);
     out.set_parent_uuid(gpu.parent_uuid);
   }
-  to_proto_machine(row.inventory, message);
+  message.set_network_interface(row.inventory.network_interface);
+  message.set_container_runtime(row.inventory.container_runtime);
+  for (const Fabric& fabric : row.inventory.fabrics) to_proto(fabric, *message.add_fabrics());
+  for (const Finding& finding : row.inventory.findings) to_proto(finding, *message.add_findings());
   if (row.drain) {
     message.mutable_drain()->set_why(row.drain->why);
     message.mutable_drain()->set_who(row.drain->who);

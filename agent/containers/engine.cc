@@ -9,7 +9,6 @@
 #include <ctime>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "agent/containers/cache.h"
 #include "agent/containers/cdi.h"
@@ -60,21 +59,16 @@ std::string text_at(const json& object, const char* key) {
 
 // A mount below which something may be unmounted later must tell the container; engines refuse that of a private one.
 bool is_shared_mount(const std::string& path) {
-  const auto mounts = read_whole_file("/proc/self/mountinfo");
+  const auto mounts = mount_table();
   if (!mounts) return false;
   std::size_t longest = 0;
   bool shared = false;
-  std::istringstream lines(*mounts);
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point;
-    fields >> id >> parent >> device >> root >> point;
-    point = unescape_mount_path(point);
-    const bool above = path == point || point == "/" || path.starts_with(point + "/");
-    if (!above || point.size() < longest) continue;
-    longest = point.size();
-    const std::string rest = line.substr(0, line.find(" - "));
-    shared = rest.find(" shared:") != std::string::npos || rest.find(" master:") != std::string::npos;
+  for (const MountEntry& mount : *mounts) {
+    const bool above = path == mount.point || mount.point == "/" || path.starts_with(mount.point + "/");
+    if (!above || mount.point.size() < longest) continue;
+    longest = mount.point.size();
+    shared = mount.propagation.find("shared:") != std::string::npos ||
+             mount.propagation.find("master:") != std::string::npos;
   }
   return shared;
 }
@@ -434,16 +428,11 @@ Result<std::uint64_t> Engine::sweep(const std::vector<std::string>& keep) {
 }  // namespace
 
 void remove_v1_groups(const std::string& cgroup_parent) {
-  const auto mounts = read_whole_file("/proc/self/mountinfo");
+  const auto mounts = mount_table();
   if (!mounts || cgroup_parent.empty()) return;
   std::vector<std::string> groups;
-  std::istringstream lines(*mounts);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.find(" - cgroup ") == std::string::npos) continue;
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point;
-    fields >> id >> parent >> device >> root >> point;
-    groups.push_back(unescape_mount_path(point) + cgroup_parent);
+  for (const MountEntry& mount : *mounts) {
+    if (mount.type == "cgroup") groups.push_back(mount.point + cgroup_parent);
   }
   // The runtime takes its own groups away a moment after it said that the container is gone, and podman's monitor ends
   // by itself.

@@ -74,24 +74,15 @@ Status remove_tree(const std::string& path) {
 }  // namespace
 
 Result<std::string> find_cgroup2_root() {
-  const auto mounts = read_whole_file("/proc/self/mountinfo");
+  const auto mounts = mount_table();
   if (!mounts) return mounts.error();
   std::string best;
   std::size_t best_root = std::string::npos;
-  std::istringstream lines(*mounts);
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point, word, type;
-    fields >> id >> parent >> device >> root >> point;
-    while (fields >> word && word != "-") {
-    }
-    fields >> type;
-    if (type != "cgroup2") continue;
-    point = unescape_mount_path(point);
+  for (const MountEntry& mount : *mounts) {
     // The shorter the mounted root, the more of the tree it shows; "/" is all that this namespace may see.
-    if (root.size() < best_root && is_usable_cgroup2(point)) {
-      best = point;
-      best_root = root.size();
+    if (mount.type == "cgroup2" && mount.root.size() < best_root && is_usable_cgroup2(mount.point)) {
+      best = mount.point;
+      best_root = mount.root.size();
     }
   }
   if (best.empty()) {

@@ -2,6 +2,8 @@
 // commands (exec_main.cc). Complaints go to descriptor 3, which exec closes: the parent reads why nothing runs.
 #pragma once
 
+#include <spawn.h>
+
 #include <string>
 
 #include "agent/exec/files.h"
@@ -28,6 +30,10 @@ void keep_for_program(int report, const UniqueFd& sandbox);
 
 // For the parent, before it forks: the sandbox of `spec` (not valid: it has none), with its pid namespace entered.
 Result<UniqueFd> prepare_sandbox(const ShimSpec& spec);
+
+// Starts the shim's program with an empty environment and default signals, and waits: it forks itself free, and its own
+// process ends at once. `actions` say what its descriptors are; they are destroyed.
+Status spawn_free(const std::string& program, const std::string& argument, posix_spawn_file_actions_t& actions);
 
 // A descriptor above 4: nothing is overwritten when 0 to 4 are put in place.
 int above_four(int fd);

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 
 namespace trainyard::agent {
 
@@ -136,6 +137,9 @@ Status rewrite_file_durably(const std::string& path, const std::string& text, mo
   return replace_file(path, text, mode, true, Swap::exchange);
 }
 
+namespace {
+
+// Blanks and the like are written as \040.
 std::string unescape_mount_path(const std::string& text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -147,6 +151,27 @@ std::string unescape_mount_path(const std::string& text) {
     }
   }
   return out;
+}
+
+}  // namespace
+
+Result<std::vector<MountEntry>> mount_table() {
+  const auto text = read_whole_file("/proc/self/mountinfo");
+  if (!text) return text.error();
+  std::vector<MountEntry> table;
+  std::istringstream lines(*text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream fields(line);
+    MountEntry entry;
+    std::string id, parent, point, mount_options, word;
+    fields >> id >> parent >> entry.device >> entry.root >> point >> mount_options;
+    entry.point = unescape_mount_path(point);
+    while (fields >> word && word != "-") entry.propagation += (entry.propagation.empty() ? "" : " ") + word;
+    fields >> entry.type;
+    while (fields >> word) entry.options = word;  // the last one, after a source that may be empty
+    table.push_back(std::move(entry));
+  }
+  return table;
 }
 
 bool is_readable(int fd) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "common/result.h"
 
@@ -52,8 +53,16 @@ Status rewrite_file_durably(const std::string& path, const std::string& text, mo
 // All of `data`, through short writes and interruptions. False with errno set.
 bool write_fully(int fd, const char* data, std::size_t size);
 
-// A path as /proc/self/mountinfo writes it, where a blank is \040.
-std::string unescape_mount_path(const std::string& text);
+// A mount as this process sees it, by /proc/self/mountinfo.
+struct MountEntry {
+  std::string device;       // "0:44": bind mounts of one file system share it
+  std::string root, point;  // which part of the file system, and where
+  std::string propagation;  // "shared:1 master:2"; empty: private
+  std::string type;         // "cgroup2", "fuse.sshfs"
+  std::string options;      // of the file system, by commas: of v1's cgroups, their controllers
+};
+// Oldest first: later mounts cover earlier ones.
+Result<std::vector<MountEntry>> mount_table();
 
 // Whether a read would not wait. Asio may report a descriptor as ready that is not; a pidfd is never read, so ask.
 bool is_readable(int fd);

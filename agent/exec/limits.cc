@@ -39,19 +39,13 @@ Status write_control(const std::string& path, const std::string& value) {
 
 // The mount of a v1 controller, with this process's own place below it: groups are made beside what limits us.
 std::string directory_of_v1(const std::string& controller) {
-  const auto mounts = read_whole_file("/proc/self/mountinfo"), own = read_whole_file("/proc/self/cgroup");
+  const auto mounts = mount_table();
+  const auto own = read_whole_file("/proc/self/cgroup");
   if (!mounts || !own) return {};
   std::string mount_point;
-  std::istringstream lines(*mounts);
-  for (std::string line; std::getline(lines, line);) {
-    const auto dash = line.find(" - cgroup ");
-    if (dash == std::string::npos) continue;
-    const std::string options = "," + line.substr(line.rfind(' ') + 1) + ",";
-    if (options.find("," + controller + ",") == std::string::npos) continue;
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point;
-    fields >> id >> parent >> device >> root >> point;
-    mount_point = unescape_mount_path(point);
+  for (const MountEntry& mount : *mounts) {
+    const bool has_it = ("," + mount.options + ",").find("," + controller + ",") != std::string::npos;
+    if (mount.type == "cgroup" && has_it) mount_point = mount.point;
   }
   if (mount_point.empty()) return {};
   std::istringstream memberships(*own);

@@ -3,16 +3,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "agent/exec/child.h"
 #include "agent/exec/files.h"
 #include "common/model_json.h"
 
@@ -85,24 +84,7 @@ Status spawn_shim(const std::string& program, const std::string& directory, int 
   posix_spawn_file_actions_adddup2(&actions, lock_fd, 3);
   posix_spawn_file_actions_adddup2(&actions, answer_fd, 4);
   posix_spawn_file_actions_addclosefrom_np(&actions, 5);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none, all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &all);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  char* argv[] = {const_cast<char*>("trainyard-shim"), const_cast<char*>(directory.c_str()), nullptr};
-  char* environment[] = {nullptr};
-  pid_t pid = 0;
-  const int error = ::posix_spawn(&pid, program.c_str(), &actions, &attributes, argv, environment);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  if (error != 0) return system_error("cannot start " + program, error);
-  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  return {};
+  return spawn_free(program, directory, actions);
 }
 
 // A descriptor that no file action overwrites before it is used: above 4.

@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <set>
-#include <sstream>
 
 #include "agent/exec/files.h"
 
@@ -27,26 +26,20 @@ Status make_control_visible() {
 
 }  // namespace
 
+std::optional<unsigned> connection_of(const std::string& device) {
+  if (!device.starts_with("0:")) return std::nullopt;
+  return static_cast<unsigned>(std::strtoul(device.c_str() + 2, nullptr, 10));
+}
+
 std::vector<FuseMount> fuse_mounts_under(const std::string& prefix) {
   std::vector<FuseMount> found;
-  const auto mounts = read_whole_file("/proc/self/mountinfo");
+  const auto mounts = mount_table();
   if (!mounts) return found;
-  std::istringstream lines(*mounts);
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point, word, type;
-    fields >> id >> parent >> device >> root >> point;
-    while (fields >> word && word != "-") {
-    }
-    fields >> type;
+  for (const MountEntry& mount : *mounts) {
     // "fuse", "fuse.sshfs", "fuseblk"; not "fusectl", which only describes them.
-    if (type != "fuse" && type != "fuseblk" && !type.starts_with("fuse.")) continue;
-    point = unescape_mount_path(point);
-    if (point != prefix && !point.starts_with(prefix + "/")) continue;
-    const auto colon = device.find(':');
-    // Without a block device its number is "0:MINOR", and MINOR the connection's name.
-    if (colon == std::string::npos || device.substr(0, colon) != "0") continue;
-    found.push_back({point, static_cast<unsigned>(std::strtoul(device.c_str() + colon + 1, nullptr, 10))});
+    if (mount.type != "fuse" && mount.type != "fuseblk" && !mount.type.starts_with("fuse.")) continue;
+    if (mount.point != prefix && !mount.point.starts_with(prefix + "/")) continue;
+    if (const auto connection = connection_of(mount.device)) found.push_back({mount.point, *connection});
   }
   return found;
 }

@@ -3,6 +3,7 @@
 // agent's loop and for helpers; needs root.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,9 @@ struct FuseMount {
   std::string mount_point;
   unsigned connection = 0;  // its number below /sys/fs/fuse/connections; bind mounts of one file system share it
 };
+
+// Without a block device a file system's number is "0:MINOR", and MINOR the name of its connection, if it has one.
+std::optional<unsigned> connection_of(const std::string& device);
 
 // FUSE mounts at `prefix` and below, as this process sees them.
 std::vector<FuseMount> fuse_mounts_under(const std::string& prefix);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <sstream>
 #include <utility>
 
 #include "agent/exec/files.h"
@@ -94,15 +93,10 @@ std::unique_ptr<Mounter> make_mounter(boost::asio::io_context& io, std::vector<s
 
 std::vector<std::string> mounts_under(const std::string& prefix) {
   std::vector<std::string> found;
-  const auto mounts = read_whole_file("/proc/self/mountinfo");
+  const auto mounts = mount_table();
   if (!mounts) return found;
-  std::istringstream lines(*mounts);
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point;
-    fields >> id >> parent >> device >> root >> point;
-    point = unescape_mount_path(point);
-    if (point == prefix || point.rfind(prefix + "/", 0) == 0) found.push_back(point);
+  for (const MountEntry& mount : *mounts) {
+    if (mount.point == prefix || mount.point.starts_with(prefix + "/")) found.push_back(mount.point);
   }
   // Later mounts cover earlier ones, and a mount comes off before what it stands on.
   std::reverse(found.begin(), found.end());

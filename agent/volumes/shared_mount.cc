@@ -13,11 +13,11 @@
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
-#include <sstream>
 
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
 #include "agent/exec/shim.h"
+#include "agent/volumes/fuse_abort.h"
 #include "agent/volumes/helper_verbs.h"
 #include "agent/volumes/within.h"
 #include "common/model_json.h"
@@ -30,41 +30,25 @@ constexpr DurationMs kDrainLimitMs = 20'000;
 constexpr DurationMs kEndByItselfMs = 500;
 constexpr useconds_t kPollUs = 5'000;
 
-struct MountLine {
-  std::string device, point;
-};
-std::vector<MountLine> mount_lines() {
-  std::vector<MountLine> lines;
-  const auto text = read_whole_file("/proc/self/mountinfo");
-  if (!text) return lines;
-  std::istringstream in(*text);
-  for (std::string line; std::getline(in, line);) {
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point;
-    fields >> id >> parent >> device >> root >> point;
-    lines.push_back({device, unescape_mount_path(point)});
-  }
-  return lines;
+std::vector<MountEntry> mounts_now() {
+  auto table = mount_table();
+  return table ? std::move(table).value() : std::vector<MountEntry>();
 }
 
 // "0:44" of the newest mount at that path; empty: nothing is mounted there.
 std::string device_at(const std::string& point) {
   std::string device;
-  for (const MountLine& line : mount_lines()) {
-    if (line.point == point) device = line.device;
+  for (const MountEntry& mount : mounts_now()) {
+    if (mount.point == point) device = mount.device;
   }
   return device;
 }
 
 // Everything that waits for that FUSE server gets an error. Of other kinds of mounts: nothing happens.
 void abort_connection(const std::string& device) {
-  const std::string connections = "/sys/fs/fuse/connections";
-  const std::string file = connections + "/" + device.substr(device.find(':') + 1) + "/abort";
-  if (!device.starts_with("0:")) return;
-  if (::access(file.c_str(), F_OK) != 0) ::mount("fusectl", connections.c_str(), "fusectl", 0, nullptr);
-  const UniqueFd abort(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
-  if (abort.valid()) [[maybe_unused]]
-    const bool written = write_fully(abort.get(), "1", 1);
+  const auto connection = connection_of(device);
+  if (!connection) return;
+  [[maybe_unused]] const Status aborted = abort_fuse(*connection);  // as well as it can be: what waits is killed next
 }
 
 Status list_once(const std::string& path) {
@@ -151,8 +135,8 @@ struct Base {
   bool used() const {
     const std::string device = device_at(point);
     if (device.empty()) return false;
-    for (const MountLine& line : mount_lines()) {
-      if (line.device == device && line.point != point) return true;
+    for (const MountEntry& mount : mounts_now()) {
+      if (mount.device == device && mount.point != point) return true;
     }
     return false;
   }

@@ -367,9 +367,7 @@ NodeView view(const State& state, const Node& node, TimeMs now_ms) {
   out.row = node;
   out.state = node.live.reachable ? name_of(node.state) : "unreachable";
   if (node.cluster) out.cluster_path = path_of(state, state.clusters.at(*node.cluster));
-  for (auto it = state.holdings.lower_bound({node.id, AttemptId{}});
-       it != state.holdings.end() && it->first.first == node.id; ++it) {
-    const Holding& holding = it->second;
+  for (const auto& [key, holding] : holdings_on(state, node.id)) {
     std::string text = holding.job_name + " (attempt " + std::to_string(holding.id.attempt) + ")";
     if (!current(state, holding)) text += " orphan: kept until the node says clean or is fenced";
     out.running.push_back(std::move(text));

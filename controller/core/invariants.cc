@@ -52,14 +52,13 @@ void check_node(const State& state, const Node& node) {
   const std::string& about = node.name;
   std::uint32_t live = 0, held = 0, whole = 0;
   std::set<std::string> gpus;
-  for (auto it = state.holdings.lower_bound({node.id, AttemptId{}});
-       it != state.holdings.end() && it->first.first == node.id; ++it) {
-    check_holding(state, it->first, it->second);
+  for (const auto& [key, holding] : holdings_on(state, node.id)) {
+    check_holding(state, key, holding);
     ++held;
-    if (current(state, it->second)) ++live;
-    if (!it->second.shared) ++whole;
-    for (const std::string& gpu : it->second.gpu_uuids) must(gpus.insert(gpu).second, "no GPU has two owners", gpu);
-    must(!it->second.shared || !it->second.gpu_uuids.empty(), "a part of a node has GPUs", about);
+    if (current(state, holding)) ++live;
+    if (!holding.shared) ++whole;
+    for (const std::string& gpu : holding.gpu_uuids) must(gpus.insert(gpu).second, "no GPU has two owners", gpu);
+    must(!holding.shared || !holding.gpu_uuids.empty(), "a part of a node has GPUs", about);
   }
   must(whole == 0 || held == 1, "beside a whole node's holding there is no other", about);
   must(live == 0 || node.state == NodeState::running || node.state == NodeState::leaving || !node.cluster,

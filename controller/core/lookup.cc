@@ -62,4 +62,10 @@ Result<ShareId> find_share(const State& state, const std::string& account, const
                "share " + share + " is not in storage account " + account);
 }
 
+Result<NodeId> find_node(const State& state, const std::string& name) {
+  auto found = state.node_by_name.find(name);
+  if (found == state.node_by_name.end()) return Error{Code::not_found, "node " + name + " does not exist"};
+  return found->second;
+}
+
 }  // namespace trainyard::core

@@ -11,9 +11,8 @@ std::string subject_of(const State& state, const Cluster& cluster) {
 
 std::vector<JobId> jobs_on(const State& state, NodeId id) {
   std::vector<JobId> jobs;
-  for (auto it = state.holdings.lower_bound({id, AttemptId{}}); it != state.holdings.end() && it->first.first == id;
-       ++it) {
-    if (current(state, it->second)) jobs.push_back(it->second.id.job);
+  for (const auto& [key, holding] : holdings_on(state, id)) {
+    if (current(state, holding)) jobs.push_back(holding.id.job);
   }
   return jobs;
 }

@@ -67,9 +67,8 @@ void fence_one(Engine& e, HoldingKey key, const std::string& why) {
 
 void fence(Engine& e, NodeId id, const std::string& why) {
   std::vector<HoldingKey> keys;
-  for (auto it = e.state.holdings.lower_bound({id, AttemptId{}}); it != e.state.holdings.end() && it->first.first == id;
-       ++it) {
-    keys.push_back(it->first);
+  for (const auto& [key, holding] : holdings_on(e.state, id)) {
+    keys.push_back(key);
   }
   for (const HoldingKey& key : keys) fence_one(e, key, why);
 }
@@ -228,10 +227,9 @@ void take_holdings(Engine& e, NodeId id, const Report& report) {
   if (unknown) e.send_orders(id);
   if (!newest) return;
   std::vector<HoldingKey> absent;
-  for (auto it = e.state.holdings.lower_bound({id, AttemptId{}}); it != e.state.holdings.end() && it->first.first == id;
-       ++it) {
+  for (const auto& [key, holding] : holdings_on(e.state, id)) {
     // What was added in this batch is in orders that nobody has seen yet: `newest` was true before.
-    if (!reported.contains(it->first.second)) absent.push_back(it->first);
+    if (!reported.contains(key.second)) absent.push_back(key);
   }
   for (const HoldingKey& key : absent) {
     if (current(e.state, e.state.holdings.at(key))) {
@@ -246,11 +244,9 @@ void echoed(Engine& e, NodeId id, std::uint64_t revision) {
   Node::Live& live = e.live(id);
   live.echoed_revision = std::max(live.echoed_revision, revision);
   std::vector<JobId> confirmed;
-  for (auto it = e.state.holdings.lower_bound({id, AttemptId{}}); it != e.state.holdings.end() && it->first.first == id;
-       ++it) {
-    const Holding& holding = it->second;
+  for (const auto& [key, holding] : holdings_on(e.state, id)) {
     if (holding.confirm_revision == 0 || live.echoed_revision < holding.confirm_revision) continue;
-    e.edit(it->first).confirm_revision = 0;
+    e.edit(key).confirm_revision = 0;
     if (current(e.state, holding)) confirmed.push_back(holding.id.job);
   }
   for (JobId job : confirmed) check_confirmed(e, job);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "controller/core/engine.h"
+#include "controller/core/lookup.h"
 
 namespace trainyard::core {
 
@@ -17,12 +18,6 @@ const Gpu* find_gpu(const Inventory& inventory, const std::string& uuid) {
   const auto found =
       std::find_if(inventory.gpus.begin(), inventory.gpus.end(), [&](const Gpu& gpu) { return gpu.uuid == uuid; });
   return found == inventory.gpus.end() ? nullptr : &*found;
-}
-
-Result<NodeId> find_node(const State& state, const std::string& name) {
-  auto found = state.node_by_name.find(name);
-  if (found == state.node_by_name.end()) return Error{Code::not_found, "node " + name + " does not exist"};
-  return found->second;
 }
 
 // Why the holding cannot go on: the first of its GPUs that is faulty.

@@ -4,6 +4,7 @@
 
 #include "common/check.h"
 #include "controller/core/engine.h"
+#include "controller/core/lookup.h"
 
 namespace trainyard::core {
 
@@ -51,16 +52,16 @@ void retry_setup(Engine& e, NodeId id, const std::string& why) {
 }
 
 Result<Subject> apply(Engine& e, const RepairNode& c) {
-  auto found = e.state.node_by_name.find(c.node);
-  if (found == e.state.node_by_name.end()) return Error{Code::not_found, "node " + c.node + " does not exist"};
-  const Node& node = e.state.nodes.at(found->second);
+  const auto id = find_node(e.state, c.node);
+  if (!id.ok()) return id.error();
+  const Node& node = e.state.nodes.at(*id);
   if (node.state != NodeState::unusable) {
     return Error{Code::failed_precondition, "node " + node.name + " is " + name_of(node.state) +
                                                 ": there is nothing to repair; only an unusable node is set up again"};
   }
-  e.edit(found->second).setup_failures = 0;
-  retry_setup(e, found->second, "to be repaired, says " + e.who);
-  return Subject{Subject::Kind::node, found->second.value};
+  e.edit(*id).setup_failures = 0;
+  retry_setup(e, *id, "to be repaired, says " + e.who);
+  return Subject{Subject::Kind::node, id->value};
 }
 
 }  // namespace trainyard::core

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "controller/core/engine.h"
+#include "controller/core/lookup.h"
 
 namespace trainyard::core {
 
@@ -9,9 +10,8 @@ namespace {
 
 template <class Visit>
 void for_holdings(const State& state, NodeId id, Visit visit) {
-  for (auto it = state.holdings.lower_bound({id, AttemptId{}}); it != state.holdings.end() && it->first.first == id;
-       ++it) {
-    visit(it->second);
+  for (const auto& [key, holding] : holdings_on(state, id)) {
+    visit(holding);
   }
 }
 
@@ -211,9 +211,9 @@ void on_tick(Engine& e) {
 }
 
 Result<Subject> apply(Engine& e, const FenceNode& c) {
-  auto found = e.state.node_by_name.find(c.node);
-  if (found == e.state.node_by_name.end()) return Error{Code::not_found, "node " + c.node + " does not exist"};
-  const Node& node = e.state.nodes.at(found->second);
+  const auto id = find_node(e.state, c.node);
+  if (!id.ok()) return id.error();
+  const Node& node = e.state.nodes.at(*id);
   if (!c.confirmed_off) {
     return Error{Code::failed_precondition, "fencing " + node.name +
                                                 " gives its GPUs out again: make sure that the machine "
@@ -225,9 +225,9 @@ Result<Subject> apply(Engine& e, const FenceNode& c) {
                      "): it cannot be off; terminate its job or wait until it is unreachable"};
   }
   e.note(subject_of(node), "fenced by an operator", "confirmed off by " + e.who);
-  fence(e, found->second, "an operator confirmed that it is off");
-  forget_file_servers(e, found->second, "an operator confirmed that node " + node.name + " is off");
-  return Subject{Subject::Kind::node, found->second.value};
+  fence(e, *id, "an operator confirmed that it is off");
+  forget_file_servers(e, *id, "an operator confirmed that node " + node.name + " is off");
+  return Subject{Subject::Kind::node, id->value};
 }
 
 }  // namespace trainyard::core

@@ -35,9 +35,7 @@ Orders orders_for(const State& state, NodeId id) {
   Orders orders{state.meta.store_generation, node.epoch, node.revision, "", {}};
   if (node.cluster && node.state != NodeState::leaving)
     orders.cluster = path_of(state, state.clusters.at(*node.cluster));
-  for (auto it = state.holdings.lower_bound({id, AttemptId{}}); it != state.holdings.end() && it->first.first == id;
-       ++it) {
-    const Holding& holding = it->second;
+  for (const auto& [key, holding] : holdings_on(state, id)) {
     HoldingOrder order{holding.id, phase_of(state, holding), holding.member, holding.gpu_uuids, holding.lease_ms};
     if (order.phase == HoldingPhase::stop) {
       // A stale attempt gets no grace: its job may already run elsewhere.

@@ -31,10 +31,9 @@ std::uint32_t shared_units(const State& state, const Node& node) {
   if (!node.cluster || node.drain || !in_parts || !answers(node)) return 0;
   std::set<std::string> free;
   for (std::string& uuid : gpus_to_give(node.inventory)) free.insert(std::move(uuid));
-  for (auto it = state.holdings.lower_bound({node.id, AttemptId{}});
-       it != state.holdings.end() && it->first.first == node.id; ++it) {
-    if (!it->second.shared) return 0;
-    for (const std::string& uuid : it->second.gpu_uuids) free.erase(uuid);
+  for (const auto& [key, holding] : holdings_on(state, node.id)) {
+    if (!holding.shared) return 0;
+    for (const std::string& uuid : holding.gpu_uuids) free.erase(uuid);
   }
   return static_cast<std::uint32_t>(free.size());
 }
@@ -43,9 +42,8 @@ namespace {
 
 std::set<std::string> held_gpus(const State& state, NodeId node) {
   std::set<std::string> held;
-  for (auto it = state.holdings.lower_bound({node, AttemptId{}}); it != state.holdings.end() && it->first.first == node;
-       ++it) {
-    held.insert(it->second.gpu_uuids.begin(), it->second.gpu_uuids.end());
+  for (const auto& [key, holding] : holdings_on(state, node)) {
+    held.insert(holding.gpu_uuids.begin(), holding.gpu_uuids.end());
   }
   return held;
 }

@@ -27,9 +27,8 @@ std::uint64_t first_block_of(const Job& job) {
 std::uint32_t choose_ports(const State& state, const Job& job, const std::vector<NodeId>& nodes) {
   std::set<std::uint32_t> taken;
   for (NodeId node : nodes) {
-    for (auto it = state.holdings.lower_bound({node, AttemptId{}});
-         it != state.holdings.end() && it->first.first == node; ++it) {
-      auto other = state.jobs.find(it->second.id.job);
+    for (const auto& [key, holding] : holdings_on(state, node)) {
+      auto other = state.jobs.find(holding.id.job);
       if (other != state.jobs.end() && other->first != job.id) taken.insert(other->second.first_port);
     }
   }

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <optional>
+#include <ranges>
 #include <set>
 #include <string>
 #include <vector>
@@ -102,6 +103,11 @@ Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most)
 
 // Derived facts of one row, by the same rules as the indexes. Pure.
 bool holds_nothing(const State& state, NodeId node);
+// The node's holdings by attempt: pairs of key and row.
+inline auto holdings_on(const State& state, NodeId node) {
+  return std::ranges::subrange(state.holdings.lower_bound({node, AttemptId{}}),
+                               state.holdings.lower_bound({NodeId{node.value + 1}, AttemptId{}}));
+}
 bool answers(const Node& node);  // it is there, and knows what is its
 // In service, answering, holding nothing, idle or in no cluster: for a job of whole nodes.
 bool placeable(const State& state, const Node& node);

@@ -149,11 +149,9 @@ grpc::ServerUnaryReactor* NodesService::ListNodes(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* NodesService::GetNode(grpc::CallbackServerContext* context, const v1::GetNodeRequest* request,
                                                 v1::Node* response) {
   return x_context.read(context, [request, response](const core::State& state, TimeMs now_ms) {
-    const auto id = state.node_by_name.find(request->name());
-    if (id == state.node_by_name.end()) {
-      return to_grpc({Code::not_found, "node " + request->name() + " does not exist"});
-    }
-    show(state, id->second, now_ms, *response);
+    const auto id = core::find_node(state, request->name());
+    if (!id) return to_grpc(id.error());
+    show(state, *id, now_ms, *response);
     return grpc::Status::OK;
   });
 }

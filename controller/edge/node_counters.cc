@@ -4,6 +4,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include "controller/core/lookup.h"
 #include "controller/edge/clusters_service.h"
 #include "controller/edge/counter_keeper.h"
 #include "proto/convert.h"
@@ -71,9 +72,7 @@ grpc::ServerUnaryReactor* NodesService::GetNodeCounters(grpc::CallbackServerCont
                                                         v1::NodeCounters* response) {
   auto* reactor = context->DefaultReactor();
   const bool taken = x_context.loop.query([this, reactor, request, response](const core::State& state, TimeMs now_ms) {
-    if (!state.node_by_name.contains(request->name())) {
-      return reactor->Finish(to_grpc({Code::not_found, "node " + request->name() + " does not exist"}));
-    }
+    if (const auto id = core::find_node(state, request->name()); !id) return reactor->Finish(to_grpc(id.error()));
     const auto span = span_of(*request, now_ms);
     if (!span) return reactor->Finish(to_grpc(span.error()));
     response->set_node(request->name());

@@ -108,7 +108,6 @@ class Queue {
   // Where the job starts now without breaking a promise; nowhere: it does not.
   std::vector<NodeId> fill_in(const Job& job) {
     const Shape shape = shape_of(job);
-    if (x_future.free_nodes(shape) < shape.nodes) return {};
     const Expected expected = expected_duration(x_state, job, x_belief);
     Slot slot{x_now_ms, x_future.fits_now(shape, span_of(expected))};
     if (!slot.nodes.empty()) take(slot, shape, expected);

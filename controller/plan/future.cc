@@ -129,15 +129,6 @@ std::vector<NodeId> Future::fits_now(Shape shape, DurationMs duration_ms) const 
   return {};
 }
 
-std::size_t Future::free_nodes(Shape shape) const {
-  std::size_t count = 0;
-  for (const auto& [free, node] : x_open) {
-    const Line& line = line_of(node);
-    if (free >= units_on(line, shape) && units_on(line, shape) <= line.whole) ++count;
-  }
-  return count;
-}
-
 std::size_t Future::split_at(Line& line, TimeMs at_ms) {
   const auto after = std::upper_bound(line.steps.begin(), line.steps.end(), at_ms,
                                       [](TimeMs time, const Step& step) { return time < step.from_ms; });

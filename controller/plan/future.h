@@ -60,7 +60,6 @@ class Future {
   void take(const std::vector<NodeId>& nodes, Shape shape, TimeMs from_ms, DurationMs duration_ms);
 
   bool anything_free() const { return !x_open.empty(); }
-  std::size_t free_nodes(Shape shape) const;  // on which it would fit now, whatever is promised
   // Nothing before this time rests on a guess.
   TimeMs firm_until_ms() const { return x_firm_until_ms; }
 

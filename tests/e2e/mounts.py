@@ -12,27 +12,8 @@ from e2e import SKIPPED, build_directory, check, main, wait_until
 from hosts import Network
 from lab import LABS, PREFIX
 
-SILENT = """import ctypes, os, sys, time
-fd = os.open("/dev/fuse", os.O_RDWR)
-libc = ctypes.CDLL(None, use_errno=True)
-options = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other"
-if libc.mount(b"silent", sys.argv[1].encode(), b"fuse", 0, options.encode()) != 0:
-    sys.exit(os.strerror(ctypes.get_errno()))
-time.sleep(1000)
-"""
-
-
-def _object_servers():
-    """Where npm's s3rver and azurite are installed, once per machine; None: there is no registry."""
-    folder = os.path.join(LABS, "trainyard-object-servers")
-    if not os.path.exists(os.path.join(folder, "complete")):
-        os.makedirs(folder, exist_ok=True)
-        install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", folder, "s3rver@3.7.1", "azurite@3.35.0"]
-        if shutil.which("npm") is None or subprocess.run(install, capture_output=True).returncode != 0:
-            return None
-        with open(os.path.join(folder, "complete"), "w"):
-            pass
-    return os.path.join(folder, "node_modules")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support", "volumes"))
+from servers import abort_all_fuse, object_servers, write_silent  # noqa: E402
 
 
 class _Node:
@@ -93,7 +74,7 @@ def _s3(node, modules):
 
 
 def s3():
-    modules = _object_servers()
+    modules = object_servers()
     missing = [program for program in ("rclone", "s3fs", "node") if shutil.which(program) is None]
     if modules is None or missing:
         print(f"skipped: {missing or 'no npm registry for s3rver'}")
@@ -128,7 +109,7 @@ def s3():
 
 def commands():
     """The path is appended; a file system that never answers is given up, and nothing waits for it."""
-    armed = threading.Timer(90, _abort_all)
+    armed = threading.Timer(90, abort_all_fuse)
     armed.daemon = True
     armed.start()
     with _Node("commands") as node:
@@ -137,22 +118,13 @@ def commands():
         done = node.mount({"kind": "command", "source": f"mount --bind '{source}'"}, "bound")
         check(done.returncode == 0 and "nosuid,nodev" in node.mounts()[0][1], f"a bind: {done.stderr} {node.mounts()}")
         node.unmount("bound")
-        silent = os.path.join(node.root, "silent.py")
-        with open(silent, "w") as file:
-            file.write(SILENT)
+        silent = write_silent(node.root)
         for command, code, words in (("true", 7, "nothing is mounted at"), ("echo my words >&2; exit 3 #", 7, "exited with code 3: my words"),
                                      (f"/usr/bin/python3 {silent}", 10, "no answer within 15 s")):
             done = node.mount({"kind": "command", "source": command}, "other")
             check(done.returncode == code and words in done.stderr, f"{command}: {done.returncode} {done.stderr}")
             node.nothing_left()
     armed.cancel()
-
-
-def _abort_all():
-    """In case that the test does not end: nothing may wait for a silent file system for ever."""
-    for name in os.listdir("/sys/fs/fuse/connections"):
-        with open(f"/sys/fs/fuse/connections/{name}/abort", "w") as file:
-            file.write("1")
 
 
 def no_nfs_client():

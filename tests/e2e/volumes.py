@@ -6,31 +6,18 @@ import signal
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 
 from e2e import SKIPPED, Lab, World, check, main, wait_until
 from lab import LABS, PREFIX
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support", "volumes"))
+from servers import abort_all_fuse, object_servers, write_silent  # noqa: E402
+
 KEY = "canary-8d2e-key"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # azurite's own, in its manual
 BLOBS = "$AZ_BATCHAI_JOB_MOUNT_ROOT/b"
-FILES = "$AZ_BATCHAI_JOB_MOUNT_ROOT/f"
 _numbers = itertools.count()
-
-
-def _node_modules():
-    """Where the object servers are installed; made once per machine."""
-    folder = os.path.join(tempfile.gettempdir(), "trainyard-object-servers")
-    if not os.path.exists(os.path.join(folder, "complete")):
-        os.makedirs(folder, exist_ok=True)
-        done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", folder, "s3rver@3.7.1", "azurite@3.35.0"],
-                              capture_output=True, text=True)
-        if done.returncode != 0:
-            return None
-        with open(os.path.join(folder, "complete"), "w"):
-            pass
-    return os.path.join(folder, "node_modules")
 
 
 def _needs(*programs):
@@ -54,7 +41,7 @@ def _object_server(lab, *argv):
 
 def _s3(lab):
     os.makedirs(os.path.join(lab.root, "objects"))
-    server = _object_server(lab, os.path.join(_node_modules(), "s3rver", "bin", "s3rver.js"), "-d", os.path.join(lab.root, "objects"), "-p",
+    server = _object_server(lab, os.path.join(object_servers(), "s3rver", "bin", "s3rver.js"), "-d", os.path.join(lab.root, "objects"), "-p",
                             "9000", "-a", "0.0.0.0")
     _wait_port(lab, 9000)
     return server
@@ -87,12 +74,10 @@ def _blob(account, container, key=None, path="b"):
     return mount
 
 
-def _body(world, blobs=(), shares=(), servers=(), commands=(), **more):
+def _body(world, blobs=(), servers=(), commands=(), **more):
     body = world.body(**more)
     volumes = body["properties"]["mountVolumes"]
     volumes["azureBlobFileSystems"] = list(blobs)
-    volumes["azureFileShares"] += [{"azureFileUrl": f"https://{account}.file.core.windows.net/{share}", "relativeMountPath": "f"}
-                                   for account, share in shares]
     volumes["fileServers"] = list(servers)
     volumes["unmanagedFileSystems"] = list(commands)
     return body
@@ -127,7 +112,7 @@ def s3_by_rclone_and_s3fs():
     """Two ranks on two nodes write and read a bucket, by either client; the user's key is nowhere but in memory; the
     job's logs are on the server when it has ended."""
     _needs("node", "npm", "rclone", "s3fs")
-    if _node_modules() is None:
+    if object_servers() is None:
         print("skipped: no npm registry for s3rver")
         return
     s3 = {"endpoint": "http://head:9000"}
@@ -167,13 +152,13 @@ def s3_by_rclone_and_s3fs():
 
 def azure_blob_by_rclone():
     _needs("node", "npm", "rclone")
-    if _node_modules() is None:
+    if object_servers() is None:
         print("skipped: no npm registry for azurite")
         return
     # Of an emulator rclone knows the key by itself: what a wrong one does is not to be seen here.
     with _lab([{"account": "devstoreaccount1", "azure_blob": {"endpoint": "http://head:10000/devstoreaccount1"}}], nodes=3) as lab:
         world = World(lab, target=2)
-        server = _object_server(lab, os.path.join(_node_modules(), "azurite", "dist", "src", "blob", "main.js"), "--blobHost", "0.0.0.0",
+        server = _object_server(lab, os.path.join(object_servers(), "azurite", "dist", "src", "blob", "main.js"), "--blobHost", "0.0.0.0",
                                 "--skipApiVersionCheck", "--disableTelemetry", "--location", os.path.join(lab.root, "objects"))
         _wait_port(lab, 10000)
         _account(lab, "devstoreaccount1", "data")
@@ -193,7 +178,7 @@ def azure_blob_by_rclone():
 def a_silent_server_while_a_rank_writes():
     """The server stops in the middle: the job fails with its mount's error, soon; the node is clean and takes the next job."""
     _needs("node", "npm", "rclone")
-    if _node_modules() is None:
+    if object_servers() is None:
         print("skipped: no npm registry for s3rver")
         return
     with _lab([{"account": "objects", "s3": {"endpoint": "http://head:9000"}, "user": "S3RVER"}], nodes=2) as lab:
@@ -221,26 +206,14 @@ def _share(name):
     return f"$AZ_BATCHAI_JOB_MOUNT_ROOT/s/{name}"
 
 
-SILENT = """import ctypes, os, sys, time
-fd = os.open("/dev/fuse", os.O_RDWR)
-libc = ctypes.CDLL(None, use_errno=True)
-options = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other"
-if libc.mount(b"silent", sys.argv[1].encode(), b"fuse", 0, options.encode()) != 0:
-    sys.exit(os.strerror(ctypes.get_errno()))
-time.sleep(1000)
-"""
-
-
 def commands_of_users():
     """The path is appended; what the command says is said; a file system that never answers ends the job, not the agent."""
-    armed = threading.Timer(120, _abort_all)
+    armed = threading.Timer(120, abort_all_fuse)
     armed.daemon = True
     armed.start()
     with _lab([]) as lab:
         world = World(lab)
-        silent = os.path.join(lab.root, "silent.py")
-        with open(silent, "w") as file:
-            file.write(SILENT)
+        silent = write_silent(lab.root)
         source = os.path.join(lab.root, "source dir")
         os.makedirs(source)
         mount = {"mountCommand": f"mount --bind '{source}'", "relativeMountPath": "u"}
@@ -258,13 +231,6 @@ def commands_of_users():
     with _lab([], nodes=1, unmanaged_file_systems=False) as lab:
         world = World(lab)
         world.create("j", _body(world, commands=[mount], command="true")).failed("properties.mountVolumes.unmanagedFileSystems", "run as root")
-
-
-def _abort_all():
-    """In case that the test does not end: nothing may wait for a silent file system for ever."""
-    for name in os.listdir("/sys/fs/fuse/connections"):
-        with open(f"/sys/fs/fuse/connections/{name}/abort", "w") as file:
-            file.write("1")
 
 
 def file_servers():
