@@ -134,6 +134,18 @@ void read_priority(Fields& properties, v1::JobSpec& spec) {
                                                         : "normal"));
 }
 
+void read_dependencies(Fields& properties, v1::JobSpec& spec) {
+  properties.each("dependencies", [&](Fields& item) {
+    v1::Dependency& out = *spec.add_dependencies();
+    out.set_job(item.text("job", Need::required));
+    out.set_condition(item.one_of("condition",
+                                  {{"afterOk", v1::Dependency::CONDITION_AFTER_OK},
+                                   {"afterAny", v1::Dependency::CONDITION_AFTER_ANY},
+                                   {"afterNotOk", v1::Dependency::CONDITION_AFTER_NOT_OK}},
+                                  v1::Dependency::CONDITION_AFTER_OK));
+  });
+}
+
 // jobPreparation, constraints, cluster: objects of which one field counts.
 void read_single_fields(Fields& properties, const JobFileOptions& options, v1::JobSpec& spec) {
   if (properties.has("jobPreparation")) {
@@ -185,6 +197,7 @@ Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions&
   read_container(properties, spec);
   read_single_fields(properties, options, spec);
   read_priority(properties, spec);
+  read_dependencies(properties, spec);
   read_directories(properties, old_file, spec);
   read_recovery(properties, spec);
   properties.drop({"experimentName"}, "the command line names the experiment");

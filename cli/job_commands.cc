@@ -15,6 +15,8 @@
 namespace trainyard::cli {
 namespace {
 
+const std::vector<std::string> kPriorities{"low", "normal", "high"};
+
 using namespace batchai;
 using Stub = v1::Jobs::Stub;
 
@@ -23,6 +25,9 @@ struct Options {
   std::string cluster, config_file, new_name, storage_account_name, storage_account_key, location;
   MountFlags mounts;
   double interval_s = 15;
+  std::string priority, why;
+  bool hold = false;
+  std::vector<std::string> after_ok, after_any, after_not_ok;
 };
 
 v1::JobName name_of(const Place& place) {
@@ -42,6 +47,11 @@ std::string first_set(std::initializer_list<const char*> variables) {
   return "";
 }
 
+// One of kPriorities, as the command line has checked.
+v1::Priority priority_of(const std::string& name) {
+  return name == "high" ? v1::PRIORITY_HIGH : name == "low" ? v1::PRIORITY_LOW : v1::PRIORITY_NORMAL;
+}
+
 bool has_ended(const v1::Job& job) {
   return job.execution_state() == "succeeded" || job.execution_state() == "failed";
 }
@@ -53,6 +63,24 @@ std::string progress_of(const v1::Job& job) {
   if (job.attempt() > 1) line += fmt::format(", attempt {}", job.attempt());
   if (!job.reason().empty()) line += ": " + job.reason();
   return line;
+}
+
+void add_dependencies(const std::vector<std::string>& jobs, v1::Dependency::Condition condition, v1::JobSpec& spec) {
+  for (const std::string& job : jobs) {
+    auto& out = *spec.add_dependencies();
+    out.set_job(job);
+    out.set_condition(condition);
+  }
+}
+
+// What the flags say of its place in the queue.
+void add_order(const Options& options, v1::CreateJobRequest& request) {
+  v1::JobSpec& spec = *request.mutable_spec();
+  if (!options.priority.empty()) spec.set_scheduling_priority(priority_of(options.priority));
+  add_dependencies(options.after_ok, v1::Dependency::CONDITION_AFTER_OK, spec);
+  add_dependencies(options.after_any, v1::Dependency::CONDITION_AFTER_ANY, spec);
+  add_dependencies(options.after_not_ok, v1::Dependency::CONDITION_AFTER_NOT_OK, spec);
+  request.set_hold(options.hold);
 }
 
 int create(Program& program, const Options& options) {
@@ -81,6 +109,7 @@ int create(Program& program, const Options& options) {
   request.set_experiment(options.place.experiment);
   request.set_name(options.place.name);
   *request.mutable_spec() = *spec;
+  add_order(options, request);
   if (request.ByteSizeLong() > kLargestFileBytes - 1024) {
     return program.fail(Error{Code::invalid_argument, options.config_file + ": more than 4 MB; keep data on a share"});
   }
@@ -147,6 +176,27 @@ int rerun(Program& program, const Options& options) {
   if (!job) return program.exit_code();
   fmt::print(stderr, "job {} repeats {}\n", job->name(), job->rerun_of());
   return program.print(show_one(*job));
+}
+
+// hold, release, update: one request with the job's name, answered with the job.
+template <class Request, class Call>
+int change(Program& program, const Options& options, Call call, Request request) {
+  request.set_request_id(new_request_id());
+  *request.mutable_job() = name_of(options.place);
+  const auto job = program.ask(call, request);
+  return job ? program.print(show_one(*job)) : program.exit_code();
+}
+
+int hold(Program& program, const Options& options) {
+  v1::HoldJobRequest request;
+  request.set_why(options.why);
+  return change(program, options, &Stub::HoldJob, std::move(request));
+}
+
+int update(Program& program, const Options& options) {
+  v1::PrioritizeJobRequest request;
+  request.set_scheduling_priority(priority_of(options.priority));
+  return change(program, options, &Stub::PrioritizeJob, std::move(request));
 }
 
 // What `job wait` exits with: as the job did; without an exit code -1, which a shell sees as 255, as in Batch AI.
@@ -251,6 +301,39 @@ void add_create(CLI::App& jobs, Program& program, const std::shared_ptr<Options>
   command.add_option("--nfs", options->mounts.nfs, "File server of the workspace to mount: name or id");
   command.add_option("--nfs-mount-path", options->mounts.nfs_mount_path,
                      "Where below $AZ_BATCHAI_JOB_MOUNT_ROOT [nfs]");
+  add_order_flags(command, options);
+}
+
+void add_order_flags(CLI::App& command, const std::shared_ptr<Options>& options) {
+  command.add_option("--priority,--scheduling-priority", options->priority, "Instead of the file's schedulingPriority")
+      ->transform(CLI::IsMember(kPriorities, CLI::ignore_case));
+  command.add_option("--after-ok", options->after_ok,
+                     "Start only when this job has succeeded: NAME, or EXPERIMENT/NAME; may be given again");
+  command.add_option("--after-any", options->after_any, "Start only when this job has ended, however");
+  command.add_option("--after-not-ok", options->after_not_ok, "Start only when this job has failed");
+  command.add_flag("--hold", options->hold, "Do not start it until `job release`");
+}
+
+void add_queue_commands(CLI::App& jobs, Program& program, const std::shared_ptr<Options>& options) {
+  CLI::App& holding = program.command(jobs, "hold", "Keep a queued job from starting until it is released",
+                                      "trainyard job hold -g mygroup -w batchaidev -e cifar -n cifar_1 --why "
+                                      "\"waits for the new data\"",
+                                      [=, &program] { return hold(program, *options); });
+  add_place(holding, options);
+  holding.add_option("--why", options->why, "Shown to whoever asks why it waits");
+  add_place(
+      program.command(jobs, "release", "Let a held job start",
+                      "trainyard job release -g mygroup -w batchaidev -e cifar -n cifar_1",
+                      [=, &program] { return change(program, *options, &Stub::ReleaseJob, v1::ReleaseJobRequest()); }),
+      options);
+  CLI::App& updating =
+      program.command(jobs, "update", "Change a job's place in the queue",
+                      "trainyard job update -g mygroup -w batchaidev -e cifar -n cifar_1 --priority high",
+                      [=, &program] { return update(program, *options); });
+  add_place(updating, options);
+  updating.add_option("--priority,--scheduling-priority", options->priority, "low, normal or high")
+      ->required()
+      ->transform(CLI::IsMember(kPriorities, CLI::ignore_case));
 }
 
 }  // namespace
@@ -286,6 +369,7 @@ void add_job_commands(CLI::App& app, Program& program) {
                       [=, &program] { return rerun(program, *options); });
   add_place(again, options);
   again.add_option("--new-name", options->new_name, "Name of the new job (default: the name with a number, cifar_1-2)");
+  add_queue_commands(jobs, program, options);
   CLI::App& waiting = program.command(jobs, "wait", "Wait for a job's end and exit as it did",
                                       "trainyard job wait -g mygroup -w batchaidev -e cifar -n cifar_1",
                                       [=, &program] { return wait(program, *options); });

@@ -23,6 +23,11 @@ const char* priority_name(v1::Priority priority) {
   return priority == v1::PRIORITY_HIGH ? "high" : "normal";
 }
 
+const char* condition_name(v1::Dependency::Condition condition) {
+  if (condition == v1::Dependency::CONDITION_AFTER_ANY) return "afterAny";
+  return condition == v1::Dependency::CONDITION_AFTER_NOT_OK ? "afterNotOk" : "afterOk";
+}
+
 Json mounts_of(const v1::JobSpec& spec) {
   if (spec.azure_file_shares().empty() && spec.azure_blob_file_systems().empty() && spec.file_servers().empty() &&
       spec.unmanaged_file_systems().empty()) {
@@ -130,6 +135,11 @@ void add_spec(const v1::Job& job, Json& out) {
          {{"credentials", credentials}, {"image", spec.image()}, {"serverUrl", or_null(spec.image_server_url())}}},
         {"shmSize", or_null(spec.shm_size())}};
   }
+  out["dependencies"] = Json::array();
+  for (const auto& one : spec.dependencies()) {
+    out["dependencies"].push_back(
+        {{"condition", condition_name(one.condition())}, {"job", one.job()}, {"met", one.met()}});
+  }
   out["environmentVariables"] = null_if_empty(named_values(spec.environment_variables()));
   out["inputDirectories"] = directories_in(spec);
   out["jobPreparation"] = nullptr;
@@ -165,6 +175,11 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["executionStateTransitionTime"] =
       when(item.has_execution_state_transition_time(), item.execution_state_transition_time());
   out["experimentName"] = item.experiment();
+  out["hold"] = nullptr;
+  if (item.has_hold()) {
+    const auto& hold = item.hold();
+    out["hold"] = {{"since", when(hold.has_since(), hold.since())}, {"who", hold.who()}, {"why", or_null(hold.why())}};
+  }
   out["id"] = item.id().empty() ? arm_id(item.resource_group(), item.workspace()) + "/experiments/" +
                                       item.experiment() + "/jobs/" + item.name()
                                 : item.id();
@@ -181,6 +196,7 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["requeues"] = item.requeues();
   out["runAs"] = or_null(item.run_as());
   out["resourceGroup"] = item.resource_group();
+  out["submittedBy"] = or_null(item.submitted_by());
   out["toolType"] = item.tool_type();
   out["type"] = "Microsoft.BatchAI/workspaces/experiments/jobs";
   out["warnings"] = Json(std::vector<std::string>(item.warnings().begin(), item.warnings().end()));

@@ -77,6 +77,9 @@ const char* name_of(CommunicationBackend backend) {
 const char* name_of(Priority priority) {
   return name_in(kPriorities, priority);
 }
+std::optional<Priority> priority_named(const std::string& name) {
+  return named_in(kPriorities, name);
+}
 const char* name_of(Volume::Kind kind) {
   return name_in(kVolumeKinds, kind);
 }

@@ -47,7 +47,8 @@ const char* name_of(HoldingPhase phase);
 const char* name_of(Toolkit toolkit);               // custom, custommpi, horovod, ...: Batch AI's toolType
 const char* name_of(CommunicationBackend backend);  // tcp, gloo, nccl, mpi
 const char* name_of(Priority priority);             // low, normal, high
-const char* name_of(Volume::Kind kind);             // local, nfs, smb, s3, azureBlob, command
+std::optional<Priority> priority_named(const std::string& name);
+const char* name_of(Volume::Kind kind);  // local, nfs, smb, s3, azureBlob, command
 std::optional<Volume::Kind> volume_kind_named(const std::string& name);
 const char* name_of(Fabric::Kind kind);  // infiniband, roce
 std::optional<Fabric::Kind> fabric_kind_named(const std::string& name);

@@ -14,6 +14,7 @@ namespace trainyard {
 namespace {
 
 constexpr std::int32_t kMaxNodes = 10'000;
+constexpr int kMaxDependencies = 100;
 constexpr std::int32_t kMaxGpusPerNode = 1'024;
 constexpr int kMaxItems = 1'000;  // of any list
 constexpr DurationMs kMaxDuration = 10LL * 365 * 24 * 3600 * 1000;
@@ -332,20 +333,43 @@ Status scalars_from_proto(const v1::JobSpec& message, JobSpec& spec) {
     if (!limit) return limit.error();
     spec.max_wall_clock_ms = *limit;
   }
-  switch (message.scheduling_priority()) {
-    case v1::PRIORITY_UNSPECIFIED:
-    case v1::PRIORITY_NORMAL:
-      spec.priority = Priority::normal;
-      return {};
-    case v1::PRIORITY_LOW:
-      spec.priority = Priority::low;
-      return {};
-    case v1::PRIORITY_HIGH:
-      spec.priority = Priority::high;
-      return {};
-    default:
-      return invalid("schedulingPriority", "is not known: use low, normal or high");
+  const auto priority = priority_from_proto(message.scheduling_priority());
+  if (!priority) return priority.error();
+  spec.priority = *priority;
+  return {};
+}
+
+Status dependencies_from_proto(const v1::JobSpec& message, std::vector<core::DependsOn>& dependencies) {
+  using D = v1::Dependency;
+  if (message.dependencies_size() > kMaxDependencies) {
+    return invalid("dependencies", fmt::format("has more than {} jobs", kMaxDependencies));
   }
+  for (int i = 0; i < message.dependencies_size(); ++i) {
+    const D& one = message.dependencies(i);
+    const std::string field = fmt::format("dependencies[{}]", i);
+    const auto names = split(one.job(), '/');
+    if (one.job().empty() || names.size() > 2) {
+      return invalid(field + ".job", "must be a job's name, or experiment/name");
+    }
+    core::DependsOn& out = dependencies.emplace_back();
+    if (names.size() == 2) out.experiment = std::string(names[0]);
+    out.job = std::string(names.back());
+    switch (one.condition()) {
+      case D::CONDITION_UNSPECIFIED:
+      case D::CONDITION_AFTER_OK:
+        out.after = core::After::ok;
+        break;
+      case D::CONDITION_AFTER_ANY:
+        out.after = core::After::any;
+        break;
+      case D::CONDITION_AFTER_NOT_OK:
+        out.after = core::After::not_ok;
+        break;
+      default:
+        return invalid(field + ".condition", "is not known: use afterOk, afterAny or afterNotOk");
+    }
+  }
+  return {};
 }
 
 void recovery_to_proto(const Recovery& recovery, v1::Recovery& message) {
@@ -404,6 +428,26 @@ std::string cluster_id(const std::string& path) {
 
 }  // namespace
 
+Result<Priority> priority_from_proto(v1::Priority priority) {
+  switch (priority) {
+    case v1::PRIORITY_UNSPECIFIED:
+    case v1::PRIORITY_NORMAL:
+      return Priority::normal;
+    case v1::PRIORITY_LOW:
+      return Priority::low;
+    case v1::PRIORITY_HIGH:
+      return Priority::high;
+    default:
+      return invalid("schedulingPriority", "is not known: use low, normal or high");
+  }
+}
+
+v1::Priority to_proto(Priority priority) {
+  return priority == Priority::low    ? v1::PRIORITY_LOW
+         : priority == Priority::high ? v1::PRIORITY_HIGH
+                                      : v1::PRIORITY_NORMAL;
+}
+
 Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::WorkspaceRef& home) {
   JobSubmission job;
   auto cluster = parse_cluster("properties.cluster", message.cluster(), home);
@@ -416,6 +460,7 @@ Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::Workspa
   if (const Status status = directories_from_proto(message, job.spec); !status) return status.error();
   if (const Status status = environment_from_proto(message, job.spec); !status) return status.error();
   if (const Status status = recovery_from_proto(message.recovery(), job.spec.recovery); !status) return status.error();
+  if (const Status status = dependencies_from_proto(message, job.dependencies); !status) return status.error();
   return job;
 }
 
@@ -433,9 +478,7 @@ void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec&
   mounts_to_proto(spec, message);
   directories_to_proto(spec, message);
   set_duration(spec.max_wall_clock_ms, *message.mutable_max_wall_clock_time());
-  message.set_scheduling_priority(spec.priority == Priority::low    ? v1::PRIORITY_LOW
-                                  : spec.priority == Priority::high ? v1::PRIORITY_HIGH
-                                                                    : v1::PRIORITY_NORMAL);
+  message.set_scheduling_priority(to_proto(spec.priority));
   recovery_to_proto(spec.recovery, *message.mutable_recovery());
   to_proto(spec.secrets, *message.mutable_secrets());
 }

@@ -18,6 +18,16 @@ void to_proto(const core::JobView& view, v1::Job& message) {
   if (row.spec) {
     to_proto(*row.spec, row.cluster_path, *message.mutable_spec());
     message.set_tool_type(name_of(row.spec->toolkit));
+    message.mutable_spec()->set_scheduling_priority(to_proto(core::priority_of(row)));
+  }
+  for (const core::Dependency& dependency : row.dependencies) {
+    to_proto(dependency, *message.mutable_spec()->add_dependencies());
+  }
+  message.set_submitted_by(row.owner);
+  if (row.hold) {
+    message.mutable_hold()->set_why(row.hold->why);
+    message.mutable_hold()->set_who(row.hold->who);
+    set_time(row.hold->since_ms, *message.mutable_hold()->mutable_since());
   }
   message.set_job_output_directory_path_segment(row.segment);
   message.set_execution_state(view.execution_state);
@@ -54,6 +64,14 @@ void to_proto(const core::JobView& view, v1::Job& message) {
   message.set_rerun_of(row.rerun_of);
   message.set_image_digest(row.image_digest);
   if (row.run_as.uid != 0) message.set_run_as(fmt::format("{}:{}", row.run_as.uid, row.run_as.gid));
+}
+
+void to_proto(const core::Dependency& dependency, v1::Dependency& message) {
+  message.set_job(dependency.job);
+  message.set_condition(dependency.after == core::After::ok    ? v1::Dependency::CONDITION_AFTER_OK
+                        : dependency.after == core::After::any ? v1::Dependency::CONDITION_AFTER_ANY
+                                                               : v1::Dependency::CONDITION_AFTER_NOT_OK);
+  message.set_met(dependency.met);
 }
 
 void to_proto(const FileShareMount& mount, v1::AzureFileShare& message) {

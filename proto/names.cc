@@ -52,6 +52,15 @@ Status check_group_name(std::string_view field, std::string_view name) {
   return {};
 }
 
+Status check_why(std::string_view field, std::string_view why) {
+  constexpr std::size_t kMost = 1'000;
+  if (why.size() > kMost) return invalid(field, fmt::format("has {} bytes; at most {} are kept", why.size(), kMost));
+  if (std::any_of(why.begin(), why.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; })) {
+    return invalid(field, "must be one line without control characters");
+  }
+  return {};
+}
+
 Status check_request_id(std::string_view id) {
   if (id.size() > 128) return invalid("requestId", fmt::format("has {} characters; at most 128 are kept", id.size()));
   if (std::any_of(id.begin(), id.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; })) {

@@ -15,6 +15,8 @@ namespace trainyard {
 Status check_name(std::string_view field, std::string_view name);
 // The same and '.', up to 90 characters; not "." or "..".
 Status check_group_name(std::string_view field, std::string_view name);
+// A reason that people give: at most 1,000 bytes in one line; may be empty.
+Status check_why(std::string_view field, std::string_view why);
 // At most 128 printable characters; empty: the call is not repeatable.
 Status check_request_id(std::string_view id);
 // Relative, no "..", no NUL, at most 4,096 bytes; "" and "." mean the root itself when `may_be_root`.

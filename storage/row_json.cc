@@ -36,6 +36,10 @@ struct Names<core::DeallocationOption> {
   static constexpr std::array all{"requeue", "terminate", "waitforjobcompletion"};
 };
 template <>
+struct Names<core::After> {
+  static constexpr std::array all{"afterOk", "afterAny", "afterNotOk"};
+};
+template <>
 struct Names<core::Provisioning> {
   static constexpr std::array all{"creating", "succeeded", "failed", "deleting"};
 };
@@ -343,6 +347,7 @@ std::string job_spec_text(const core::Job& job) {
   body.value("warnings", job.warnings, {});
   body.value("rerunOf", job.rerun_of, std::string());
   body.value("runAs", job.run_as, RunAs{});
+  body.value("owner", job.owner, std::string());
   return body.take();
 }
 
@@ -355,17 +360,24 @@ Status read_job_spec(const std::string& text, core::Job& into) {
     read(body, "warnings", into.warnings);
     read(body, "rerunOf", into.rerun_of);
     read(body, "runAs", into.run_as);
+    read(body, "owner", into.owner);
   });
 }
 
 std::string job_body_text(const core::Job& job) {
   if (job.errors.empty() && job.receipts.empty() && job.last_nodes.empty() && job.image_digest.empty() &&
-      job.first_port == 0) {
+      job.first_port == 0 && !job.new_priority && !job.hold && job.dependencies.empty()) {
     return "{}";
   }
   json body{{"nodes", job.last_nodes}, {"errors", job.errors}, {"receipts", job.receipts}};
   if (!job.image_digest.empty()) body["imageDigest"] = job.image_digest;
   if (job.first_port != 0) body["firstPort"] = job.first_port;
+  if (job.new_priority) body["priority"] = name_of(*job.new_priority);
+  if (const auto& hold = job.hold) body["hold"] = {{"why", hold->why}, {"who", hold->who}, {"sinceMs", hold->since_ms}};
+  for (const core::Dependency& one : job.dependencies) {
+    body["dependencies"].push_back(
+        {{"job", one.job}, {"id", one.id.value}, {"after", name_in(one.after)}, {"met", one.met}});
+  }
   return dump(body);
 }
 
@@ -376,6 +388,23 @@ Status read_job_body(const std::string& text, core::Job& into) {
     read(body, "receipts", into.receipts);
     read(body, "imageDigest", into.image_digest);
     read(body, "firstPort", into.first_port);
+    if (const auto priority = body.find("priority"); priority != body.end()) {
+      into.new_priority = trainyard::priority_named(priority->get<std::string>());
+    }
+    if (const auto hold = body.find("hold"); hold != body.end()) {
+      core::Hold& out = into.hold.emplace();
+      read(*hold, "why", out.why);
+      read(*hold, "who", out.who);
+      read(*hold, "sinceMs", out.since_ms);
+    }
+    for (const json& one : body.value("dependencies", json::array())) {
+      core::Dependency& out = into.dependencies.emplace_back();
+      read(one, "job", out.job);
+      read(one, "id", out.id.value);
+      if (!value_of(one.at("after").get<std::string>(), out.after))
+        throw json::other_error::create(501, "unknown condition", &one);
+      read(one, "met", out.met);
+    }
   });
 }
 

@@ -41,14 +41,6 @@ State from_tables(Tables tables) {
   return state;
 }
 
-template <class Key, class Set>
-void erase_from(std::map<Key, Set>& index, const Key& key, const typename Set::key_type& value) {
-  auto it = index.find(key);
-  if (it == index.end()) return;
-  it->second.erase(value);
-  if (it->second.empty()) index.erase(it);
-}
-
 }  // namespace
 
 Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
@@ -182,6 +174,11 @@ void Engine::settle_cluster(ClusterId id) {
 }
 
 void Engine::settle() {
+  while (!ended.empty()) {  // a chain of jobs may end one after the other
+    const auto [id, succeeded] = ended.back();
+    ended.pop_back();
+    consider_dependents(*this, id, succeeded);
+  }
   while (!touched_nodes.empty() || !touched_clusters.empty()) {
     while (!touched_nodes.empty()) settle_node(*touched_nodes.begin());
     if (!touched_clusters.empty()) settle_cluster(*touched_clusters.begin());

@@ -19,6 +19,15 @@ struct Marks {
   void erase(const Key& key) { changed.erase(key), erased.insert(key); }
 };
 
+// From the set under `key`, which goes with its last value.
+template <class Key, class Set>
+void erase_from(std::map<Key, Set>& index, const Key& key, const typename Set::key_type& value) {
+  auto it = index.find(key);
+  if (it == index.end()) return;
+  it->second.erase(value);
+  if (it->second.empty()) index.erase(it);
+}
+
 // Things by the time at which something must be looked at again.
 template <class Key>
 class Deadlines {
@@ -124,6 +133,7 @@ struct Engine {
   std::vector<TimelineLine> timeline;
   std::vector<Action> actions;
   std::set<NodeId> orders_asked, bumped;
+  std::vector<std::pair<JobId, bool>> ended;  // jobs, and whether they succeeded: for those that wait for their end
 
   std::set<NodeId> touched_nodes;
   std::set<JobId> touched_jobs;
@@ -165,6 +175,14 @@ void all_ready(Engine&, JobId);  // if every holding of the attempt is prepared:
 void head_exited(Engine&, JobId, std::optional<std::int32_t> exit_code, const NodeError& error);
 void check_confirmed(Engine&, JobId);  // has every node reported after the head's exit?
 std::string subject_of(const State&, const Job&);
+
+// on_queue.cc
+void enter_queue(Engine&, const Job&);  // if it may start
+void leave_queue(Engine&, const Job&);  // REQUIRES: nothing that its place depends on has changed yet
+// Jobs that wait for the end of this one: they may start, or never can and end, too.
+void consider_dependents(Engine&, JobId ended, bool succeeded);
+// By names; an error where it is missing, or has ended otherwise than waited for.
+Result<std::vector<Dependency>> resolve_dependencies(const Engine&, const SubmitJob&);
 
 // parts.cc
 // Free GPUs for a job that takes a part of the node: near one memory where that can be. REQUIRES: so many are free
@@ -234,6 +252,9 @@ Result<Subject> apply(Engine&, const SubmitJob&);
 Result<Subject> apply(Engine&, const TerminateJob&);
 Result<Subject> apply(Engine&, const DeleteJob&);
 Result<Subject> apply(Engine&, const RerunJob&);
+Result<Subject> apply(Engine&, const HoldJob&);
+Result<Subject> apply(Engine&, const ReleaseJob&);
+Result<Subject> apply(Engine&, const PrioritizeJob&);
 Result<Subject> apply(Engine&, const CreateAccount&);
 Result<Subject> apply(Engine&, const CreateShare&);
 Result<Subject> apply(Engine&, const DeleteShare&);

@@ -80,6 +80,11 @@ struct AutoScaleCluster {
 struct DeleteCluster {
   ClusterRef ref;
 };
+// A job of the same workspace that must end first.
+struct DependsOn {
+  std::string experiment, job;  // experiment empty: the job's own
+  After after = After::ok;
+};
 struct SubmitJob {
   JobRef ref;
   ClusterRef cluster;
@@ -87,6 +92,21 @@ struct SubmitJob {
   ImageMapping mapping;
   std::string unique;                          // uuid drawn by the edge: last part of the job's path segment
   std::optional<RunAs> run_as = std::nullopt;  // by the operator's table; none: the workspace's own user
+  std::vector<DependsOn> dependencies = {};
+  std::optional<std::string> hold = std::nullopt;  // held from the beginning, and why
+};
+// It is not started (again) until it is released. Refused once it runs.
+struct HoldJob {
+  JobRef ref;
+  std::string why;
+};
+struct ReleaseJob {
+  JobRef ref;
+};
+// Its place in the queue from now on; one that runs has it when it is queued again.
+struct PrioritizeJob {
+  JobRef ref;
+  Priority priority = Priority::normal;
 };
 struct TerminateJob {
   JobRef ref;
@@ -153,11 +173,12 @@ struct RecordNodeHealth {
   std::vector<NamedValue> figures;
 };
 
-using CommandBody = std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment,
-                                 DeleteExperiment, CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster,
-                                 SubmitJob, TerminateJob, DeleteJob, CreateAccount, CreateShare, FenceNode, RepairNode,
-                                 UpdateGroup, UpdateWorkspace, CreateFileServer, DeleteFileServer, DeleteShare,
-                                 ForgetShare, NoteExec, RerunJob, DrainNode, UndrainNode, RecordNodeHealth>;
+using CommandBody =
+    std::variant<CreateGroup, DeleteGroup, CreateWorkspace, DeleteWorkspace, CreateExperiment, DeleteExperiment,
+                 CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster, SubmitJob, TerminateJob, DeleteJob,
+                 CreateAccount, CreateShare, FenceNode, RepairNode, UpdateGroup, UpdateWorkspace, CreateFileServer,
+                 DeleteFileServer, DeleteShare, ForgetShare, NoteExec, RerunJob, DrainNode, UndrainNode,
+                 RecordNodeHealth, HoldJob, ReleaseJob, PrioritizeJob>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 

@@ -289,9 +289,34 @@ std::string reason_of(const State& state, const Job& job) {
   return "";
 }
 
+// "waits for prep/unpack (running) to succeed"
+std::string dependencies_text(const State& state, const Job& job) {
+  std::vector<std::string> names;
+  for (const Dependency& dependency : job.dependencies) {
+    const auto other = state.jobs.find(dependency.id);
+    if (dependency.met || other == state.jobs.end()) continue;
+    const char* how = dependency.after == After::ok    ? " to succeed"
+                      : dependency.after == After::any ? " to end"
+                                                       : " to fail";
+    names.push_back(dependency.job + " (" + name_of(other->second.state) + ")" + how);
+  }
+  return names.empty() ? "" : "waits for " + names_of(names);
+}
+
 }  // namespace
 
+std::string why_not_in_queue(const State& state, const Job& job) {
+  std::string text;
+  if (job.hold) {
+    text = "held by " + job.hold->who + " since " + clock_time(job.hold->since_ms) +
+           (job.hold->why.empty() ? "" : ": " + job.hold->why) + ", until `trainyard job release`";
+  }
+  append(text, "; ", dependencies_text(state, job));
+  return text;
+}
+
 std::string why_queued(const State& state, const Job& job) {
+  if (const std::string kept = why_not_in_queue(state, job); !kept.empty()) return kept;
   auto found = state.clusters.find(job.cluster);
   if (found == state.clusters.end()) return "its cluster " + job.cluster_path + " is gone";
   const Cluster& cluster = found->second;

@@ -105,7 +105,19 @@ void check_job(const State& state, const Job& job) {
   must(!job.deleting || !terminal(job.state), "a deleted job that has ended is gone", about);
   auto queue = state.queues.find(job.cluster);
   const bool queued = queue != state.queues.end() && queue->second.contains(queue_key(job));
-  must(queued == (job.state == JobState::queued), "queues", about);
+  must(queued == (job.state == JobState::queued && may_start(job)), "queues", about);
+  auto back = state.held_back.find(job.cluster);
+  must((back != state.held_back.end() && back->second.contains(job.id)) ==
+           (job.state == JobState::queued && !may_start(job)),
+       "held_back", about);
+  for (const Dependency& dependency : job.dependencies) {
+    const bool waits = job.state == JobState::queued && !dependency.met;
+    const auto other = state.jobs.find(dependency.id);
+    must(!waits || (other != state.jobs.end() && !terminal(other->second.state)),
+         "a job waits for no job that has ended", about);
+    const auto dependents = state.dependents.find(dependency.id);
+    must(!waits || (dependents != state.dependents.end() && dependents->second.contains(job.id)), "dependents", about);
+  }
   auto jobs = state.active_jobs.find(job.cluster);
   const bool listed = jobs != state.active_jobs.end() && jobs->second.contains(job.id);
   must(listed == active(job.state), "active_jobs", about);
@@ -173,7 +185,8 @@ void check_invariants(const State& state) {
   for (const auto& [id, share] : state.shares) {
     if (share.deleting) check_unused(state, volume_of(state, share));
   }
-  must(total(state.queues) == queued, "queues has queued jobs only", "");
+  must(total(state.queues) + total(state.held_back) == queued, "queues and held_back have queued jobs only", "");
+  for (const auto& [id, jobs] : state.dependents) must(!jobs.empty(), "no job is waited for by nobody", "");
   must(total(state.active_jobs) == running && state.launches.size() == running, "active_jobs has active jobs only", "");
   must(total(state.job_holdings) == state.holdings.size(), "job_holdings has holdings only", "");
   must(state.job_by_path.size() == state.jobs.size() && state.cluster_by_path.size() == state.clusters.size() &&

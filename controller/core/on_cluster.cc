@@ -152,8 +152,10 @@ void delete_cluster(Engine& e, ClusterId id, const std::string& why) {
   if (auto queue = e.state.queues.find(id); queue != e.state.queues.end()) {
     for (const QueueKey& key : queue->second) jobs.push_back(key.job);
   }
-  if (auto running = e.state.active_jobs.find(id); running != e.state.active_jobs.end()) {
-    jobs.insert(jobs.end(), running->second.begin(), running->second.end());
+  for (const auto* index : {&e.state.held_back, &e.state.active_jobs}) {
+    if (auto others = index->find(id); others != index->end()) {
+      jobs.insert(jobs.end(), others->second.begin(), others->second.end());
+    }
   }
   for (JobId job : jobs) end(e, job, Verdict::cancel, cause);
   if (auto found = e.state.cluster_nodes.find(id); found != e.state.cluster_nodes.end()) {

@@ -16,14 +16,10 @@ void move(Engine& e, Job& job, JobEvent event, const std::string& why) {
   const std::optional<JobState> to = next(from, event, job.verdict);
   TY_CHECK(to.has_value());
   e.edit(job.id);
+  if (from == JobState::queued) leave_queue(e, job);
   job.state = *to;
   job.state_changed_ms = e.now;
-  if (from == JobState::queued) {
-    auto queue = e.state.queues.find(job.cluster);
-    queue->second.erase(queue_key(job));
-    if (queue->second.empty()) e.state.queues.erase(queue);
-  }
-  if (*to == JobState::queued) e.state.queues[job.cluster].insert(queue_key(job));
+  if (*to == JobState::queued) enter_queue(e, job);
   if (active(*to)) {
     e.state.active_jobs[job.cluster].insert(job.id);
   } else if (active(from)) {
@@ -32,7 +28,10 @@ void move(Engine& e, Job& job, JobEvent event, const std::string& why) {
     if (jobs->second.empty()) e.state.active_jobs.erase(jobs);
     e.state.launches.erase(job.id);
   }
-  if (terminal(*to)) job.ended_ms = e.now;
+  if (terminal(*to)) {
+    job.ended_ms = e.now;
+    e.ended.emplace_back(job.id, *to == JobState::succeeded);
+  }
   if (*to == JobState::succeeded) learn_run_time(e.state, job);
   if (from == JobState::queued || *to == JobState::queued) e.wake_plan = true;
   e.note(subject_of(e.state, job), std::string(name_of(from)) + " -> " + name_of(*to), why);
@@ -255,7 +254,15 @@ Result<Subject> existing_job(const State& state, const Job& job, const SubmitJob
     return Error{Code::already_exists,
                  "job " + job.name + " is being deleted; wait until it is gone or choose another name"};
   }
-  const bool same = *job.spec == c.spec && job.mapping == c.mapping &&
+  const auto same_dependencies = [&] {
+    const auto own = lower(state.experiments.at(job.experiment).name);
+    return std::equal(job.dependencies.begin(), job.dependencies.end(), c.dependencies.begin(), c.dependencies.end(),
+                      [&](const Dependency& is, const DependsOn& asked) {
+                        const std::string experiment = asked.experiment.empty() ? own : asked.experiment;
+                        return is.after == asked.after && lower(is.job) == path_key({experiment, asked.job});
+                      });
+  };
+  const bool same = *job.spec == c.spec && job.mapping == c.mapping && same_dependencies() &&
                     lower(job.cluster_path) == path_key({c.cluster.group, c.cluster.workspace, c.cluster.cluster});
   if (same) return subject;
   return Error{Code::already_exists, "job " + job.name + " exists already in experiment " +
@@ -329,6 +336,8 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
   }
   auto volumes = resolve_volumes(state, "properties.mountVolumes.", {c.ref.group, c.ref.workspace}, c.spec);
   if (!volumes.ok()) return volumes.error();
+  auto dependencies = resolve_dependencies(e, c);
+  if (!dependencies.ok()) return dependencies.error();
 
   Job job;
   job.id = {e.next_id()};
@@ -345,13 +354,14 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
   job.run_as = c.run_as.value_or(user_of(workspace));
   job.warnings = warnings_for(c.spec, cluster);
   job.created_ms = job.state_changed_ms = e.now;
+  job.owner = e.who;
+  job.dependencies = std::move(*dependencies);
+  if (c.hold) job.hold = Hold{*c.hold, e.who, e.now};
   const JobId id = job.id;
   e.state.job_by_path.emplace(key, id);
-  e.state.queues[job.cluster].insert(queue_key(job));
   e.state.jobs.emplace(id, std::move(job));
-  e.edit(id);
-  e.wake_plan = true;
-  e.note(subject_of(state, state.jobs.at(id)), "queued", "submitted");
+  enter_queue(e, e.edit(id));
+  e.note(subject_of(state, state.jobs.at(id)), "queued", c.hold ? "submitted, held: " + *c.hold : "submitted");
   return Subject{Subject::Kind::job, id.value};
 }
 

@@ -144,6 +144,24 @@ struct Node {
   friend bool operator==(const Node&, const Node&) = default;
 };
 
+// When a job that waits for another one may start: the other has succeeded; has ended; has failed or was terminated.
+enum class After { ok, any, not_ok };
+// A job of the same workspace that must have ended first.
+struct Dependency {
+  std::string job;  // "experiment/name", as created
+  JobId id;         // may point to a row that is gone once it is met
+  After after = After::ok;
+  bool met = false;
+  friend bool operator==(const Dependency&, const Dependency&) = default;
+};
+
+// A held job is not started until somebody releases it.
+struct Hold {
+  std::string why, who;
+  TimeMs since_ms = 0;
+  friend bool operator==(const Hold&, const Hold&) = default;
+};
+
 // Why an attempt ended, in words and for programs.
 struct EndCause {
   std::string code;  // JobFailed, NodeLost, Terminated, TimeLimit, ClusterResized, ClusterDeleted, ...
@@ -179,6 +197,11 @@ struct Job {
   RunAs run_as = {};                      // by the operator's table, at submit
   std::uint32_t first_port = 0;           // of the newest attempt: Launch::first_port
   std::string image_digest = {};          // of a container job, once a head has told it: pinned for all attempts
+  std::string owner = {};                 // the principal that submitted it
+  std::optional<Priority> new_priority =
+      std::nullopt;  // instead of the one that it was submitted with: see priority_of
+  std::optional<Hold> hold = std::nullopt;
+  std::vector<Dependency> dependencies = {};  // as submitted; see may_start
   bool deleting = false;
 };
 

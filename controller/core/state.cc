@@ -227,7 +227,7 @@ void rebuild_indexes(State& s) {
   s.job_by_path = {}, s.node_by_name = {}, s.account_by_name = {}, s.share_by_path = {}, s.file_server_by_path = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
   s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
-  s.run_times = {}, s.shared_nodes = {};
+  s.run_times = {}, s.shared_nodes = {}, s.dependents = {}, s.held_back = {};
   index_names(s);
   for (const auto& [id, cluster] : s.clusters) {
     if (auto setup = setup_of(s, cluster)) s.setups.emplace(id, std::move(setup));
@@ -248,7 +248,16 @@ void rebuild_indexes(State& s) {
     }
   }
   for (const auto& [id, job] : s.jobs) {
-    if (job.state == JobState::queued) s.queues[job.cluster].insert(queue_key(job));
+    if (job.state == JobState::queued) {
+      if (may_start(job)) {
+        s.queues[job.cluster].insert(queue_key(job));
+      } else {
+        s.held_back[job.cluster].insert(id);
+      }
+      for (const Dependency& dependency : job.dependencies) {
+        if (!dependency.met) s.dependents[dependency.id].insert(id);
+      }
+    }
     if (active(job.state)) {
       s.active_jobs[job.cluster].insert(id);
       s.launches[id] = launch_of(s, job);
@@ -262,9 +271,18 @@ void rebuild_indexes(State& s) {
   for (const Job* job : ended) learn_run_time(s, *job);
 }
 
+Priority priority_of(const Job& job) {
+  return job.new_priority.value_or(job.spec->priority);
+}
+
+bool may_start(const Job& job) {
+  return !job.hold && std::all_of(job.dependencies.begin(), job.dependencies.end(),
+                                  [](const Dependency& dependency) { return dependency.met; });
+}
+
 QueueKey queue_key(const Job& job) {
-  const int rank = job.spec->priority == Priority::high ? 0 : job.spec->priority == Priority::normal ? 1 : 2;
-  return {rank, job.id};
+  const Priority priority = priority_of(job);
+  return {priority == Priority::high ? 0 : priority == Priority::normal ? 1 : 2, job.id};
 }
 
 }  // namespace trainyard::core

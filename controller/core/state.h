@@ -62,7 +62,9 @@ struct State {
   // Running nodes of which jobs have parts only: units that are free of each.
   std::map<ClusterId, std::map<NodeId, std::uint32_t>> shared_nodes;
   std::set<NodeId> free_inventory;                          // in no cluster, reachable, seen, holding nothing
-  std::map<ClusterId, std::set<QueueKey>> queues;           // queued jobs
+  std::map<ClusterId, std::set<QueueKey>> queues;           // queued jobs that may start
+  std::map<ClusterId, std::set<JobId>> held_back;           // queued jobs that may not
+  std::map<JobId, std::set<JobId>> dependents;              // queued jobs that wait for this one's end
   std::map<JobId, std::set<HoldingKey>> job_holdings;       // all attempts that still hold something
   std::map<std::string, std::set<NodeId>> free_flavours;    // free_inventory by lower-cased flavour
   std::map<ClusterId, NodeCounts> counts;                   // of cluster_nodes
@@ -82,6 +84,9 @@ void learn_run_time(State& state, const Job& job);
 void rebuild_indexes(State& state);
 
 QueueKey queue_key(const Job& job);
+Priority priority_of(const Job& job);
+// Nothing but nodes is missing: nobody holds it, and what it waits for has ended as it should. REQUIRES: it is queued
+bool may_start(const Job& job);
 // What all nodes of the job's newest attempt are told; built once, when the attempt is placed.
 std::shared_ptr<const Launch> launch_of(const State& state, const Job& job);
 

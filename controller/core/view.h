@@ -48,6 +48,8 @@ JobView view(const State&, const Job&);
 NodeView view(const State&, const Node&, TimeMs now_ms);
 FileServerView view(const State&, const FileServer&);
 
+// Who holds it, and the jobs that it waits for; empty when it may start. REQUIRES: job.state == queued
+std::string why_not_in_queue(const State&, const Job&);
 // Why the job waits, with numbers. REQUIRES: job.state == queued
 std::string why_queued(const State&, const Job&);
 

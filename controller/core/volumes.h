@@ -47,8 +47,10 @@ std::vector<std::string> users_of(const State& state, Wanted wanted) {
   for (const auto& [cluster, queue] : state.queues) {
     for (const QueueKey& key : queue) look_at(key.job);
   }
-  for (const auto& [cluster, jobs] : state.active_jobs) {
-    for (JobId id : jobs) look_at(id);
+  for (const auto* index : {&state.held_back, &state.active_jobs}) {
+    for (const auto& [cluster, jobs] : *index) {
+      for (JobId id : jobs) look_at(id);
+    }
   }
   for (const auto& [id, cluster] : state.clusters) {
     if (mounts(cluster.volumes)) users.push_back("cluster " + path_of(state, cluster));

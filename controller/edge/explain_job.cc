@@ -22,6 +22,8 @@ const char* name_of(Kind kind) {
       return "higherPriority";
     case Kind::larger_cluster:
       return "largerCluster";
+    case Kind::release:
+      return "release";
   }
   return "";
 }

@@ -50,6 +50,11 @@ Body submit_from(const v1::CreateJobRequest& request, const Context& context) {
   submit.mapping = std::move(mapping).value();
   submit.unique = random_uuid();
   submit.run_as = user_of(context.config, request.resource_group(), request.workspace());
+  submit.dependencies = std::move(job->dependencies);
+  if (request.hold()) {
+    if (const Status ok = check_why("holdWhy", request.hold_why()); !ok) return ok.error();
+    submit.hold = request.hold_why();
+  }
   return core::CommandBody(std::move(submit));
 }
 
@@ -146,6 +151,31 @@ grpc::ServerUnaryReactor* JobsService::DeleteJob(grpc::CallbackServerContext* co
                                                  const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) {
   core::CommandBody body = core::DeleteJob{job_of(request->job())};
   return x_context.command(context, request, Context::Work::ends, std::move(body), fill_nothing());
+}
+
+grpc::ServerUnaryReactor* JobsService::HoldJob(grpc::CallbackServerContext* context, const v1::HoldJobRequest* request,
+                                               v1::Job* response) {
+  const auto body = [&]() -> Body {
+    if (const Status ok = check_why("why", request->why()); !ok) return ok.error();
+    return core::CommandBody(core::HoldJob{job_of(request->job()), request->why()});
+  };
+  return x_context.command(context, request, Context::Work::ends, body(), fill<JobId>(response));
+}
+
+grpc::ServerUnaryReactor* JobsService::ReleaseJob(grpc::CallbackServerContext* context,
+                                                  const v1::ReleaseJobRequest* request, v1::Job* response) {
+  core::CommandBody body = core::ReleaseJob{job_of(request->job())};
+  return x_context.command(context, request, Context::Work::ends, std::move(body), fill<JobId>(response));
+}
+
+grpc::ServerUnaryReactor* JobsService::PrioritizeJob(grpc::CallbackServerContext* context,
+                                                     const v1::PrioritizeJobRequest* request, v1::Job* response) {
+  const auto body = [&]() -> Body {
+    const auto priority = priority_from_proto(request->scheduling_priority());
+    if (!priority) return priority.error();
+    return core::CommandBody(core::PrioritizeJob{job_of(request->job()), *priority});
+  };
+  return x_context.command(context, request, Context::Work::ends, body(), fill<JobId>(response));
 }
 
 grpc::ServerWriteReactor<v1::Job>* JobsService::WatchJob(grpc::CallbackServerContext*, const v1::JobName* request) {

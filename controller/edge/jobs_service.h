@@ -20,6 +20,10 @@ class JobsService final : public v1::Jobs::CallbackService {
                                          v1::Job*) override;
   grpc::ServerUnaryReactor* DeleteJob(grpc::CallbackServerContext*, const v1::DeleteJobRequest*,
                                       v1::DeleteJobResponse*) override;
+  grpc::ServerUnaryReactor* HoldJob(grpc::CallbackServerContext*, const v1::HoldJobRequest*, v1::Job*) override;
+  grpc::ServerUnaryReactor* ReleaseJob(grpc::CallbackServerContext*, const v1::ReleaseJobRequest*, v1::Job*) override;
+  grpc::ServerUnaryReactor* PrioritizeJob(grpc::CallbackServerContext*, const v1::PrioritizeJobRequest*,
+                                          v1::Job*) override;
   grpc::ServerWriteReactor<v1::Job>* WatchJob(grpc::CallbackServerContext*, const v1::JobName*) override;
   grpc::ServerUnaryReactor* ListJobFiles(grpc::CallbackServerContext*, const v1::ListJobFilesRequest*,
                                          v1::ListJobFilesResponse*) override;

@@ -176,11 +176,12 @@ Shape shape_of(const Job& job) {
 std::vector<core::Placement> fill(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
                                   const std::set<NodeId>& withdrawn, const Job* instead) {
   std::vector<core::Placement> placements;
+  static const std::set<core::QueueKey> kNobody;
   const auto waiting = state.queues.find(cluster.id);
-  if (waiting == state.queues.end()) return placements;
+  if (waiting == state.queues.end() && instead == nullptr) return placements;
   Queue queue(state, cluster, now_ms, Belief::plan, withdrawn);
   if (!queue.future().anything_free()) return placements;
-  Order order(state, waiting->second, instead);
+  Order order(state, waiting == state.queues.end() ? kNobody : waiting->second, instead);
   const Supply supply = supply_of(state, cluster);
   std::uint32_t promised = 0, looked_at = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {

@@ -50,7 +50,7 @@ Supply supply_of(const core::State& state, const core::Cluster& cluster);
 bool possible(const Supply& supply, const core::Job& job);
 
 // The placements of one cluster's queue, on its nodes but those that it gives back. With `instead` as if the queued job
-// of that id were this one.
+// of that id were this one, and in the queue.
 std::vector<core::Placement> fill(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,
                                   const Settings& settings, const std::set<NodeId>& withdrawn = {},
                                   const core::Job* instead = nullptr);

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "common/time.h"
+#include "controller/core/view.h"
 
 namespace trainyard::plan {
 
@@ -182,7 +183,9 @@ void count_fits(const State& state, const Cluster& cluster, const Job& job, Time
 void try_shorter_limit(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,
                        const Settings& settings, Why& why) {
   std::set<DurationMs> limits;
-  for (const core::QueueKey& key : state.queues.at(cluster.id)) {
+  const auto queue = state.queues.find(cluster.id);
+  if (queue == state.queues.end()) return;
+  for (const core::QueueKey& key : queue->second) {
     if (limits.size() >= settings.reservations || key.job == job.id) break;
     const Forecast other = forecast(state, state.jobs.at(key.job), now_ms);
     if (other.start_ms != Future::kNever && other.start_ms > now_ms) limits.insert(other.start_ms - now_ms);
@@ -203,8 +206,9 @@ void try_shorter_limit(const State& state, const Cluster& cluster, const Job& jo
 void try_higher_priority(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,
                          const Settings& settings, Why& why) {
   for (const Priority priority : {Priority::normal, Priority::high}) {
-    if (priority <= job.spec->priority) continue;
-    const Job higher = changed(job, [&](JobSpec& spec) { spec.priority = priority; });
+    if (priority <= core::priority_of(job)) continue;
+    Job higher = job;
+    higher.new_priority = priority;
     if (!starts(state, cluster, higher, now_ms, settings)) continue;
     Relaxation found;
     found.kind = Relaxation::Kind::higher_priority;
@@ -216,23 +220,41 @@ void try_higher_priority(const State& state, const Cluster& cluster, const Job& 
   }
 }
 
+void try_release(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms, const Settings& settings,
+                 Why& why) {
+  Job free = job;
+  free.hold.reset();
+  if (!core::may_start(free) || !starts(state, cluster, free, now_ms, settings)) return;
+  Relaxation found;
+  found.kind = Relaxation::Kind::release;
+  found.text = "released it would start now";
+  why.relaxations.push_back(std::move(found));
+}
+
 }  // namespace
 
 Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& settings) {
   Why result;
   result.needs = job.spec->node_count;
   const auto found = state.clusters.find(job.cluster);
-  const auto queue = state.queues.find(job.cluster);
-  if (found == state.clusters.end() || found->second.deleting || queue == state.queues.end()) {
+  if (found == state.clusters.end() || found->second.deleting) {
     result.possible = false;
     return result;
   }
   const Cluster& cluster = found->second;
-  for (const core::QueueKey& key : queue->second) {
-    ++result.queued;
-    if (key <= core::queue_key(job)) ++result.position;
+  if (const auto queue = state.queues.find(job.cluster); queue != state.queues.end()) {
+    for (const core::QueueKey& key : queue->second) {
+      ++result.queued;
+      if (key <= core::queue_key(job)) ++result.position;
+    }
   }
-  result.obstacles = obstacles_of(state, cluster, now_ms);
+  const bool held_back = !core::may_start(job);
+  if (held_back) {
+    result.position = 0;
+    result.obstacles.push_back({"heldBack", 0, core::why_not_in_queue(state, job)});
+  }
+  const auto nodes = obstacles_of(state, cluster, now_ms);
+  result.obstacles.insert(result.obstacles.end(), nodes.begin(), nodes.end());
   result.possible = possible(supply_of(state, cluster), job);
   if (const std::uint32_t capacity = core::capacity_of(cluster.spec); result.needs > capacity) {
     Relaxation larger;
@@ -241,6 +263,10 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
     larger.text = "with a cluster of at least " + number(result.needs) + " nodes (it has " + number(capacity) +
                   ") it could start";
     result.relaxations.push_back(std::move(larger));
+  }
+  if (held_back) {  // nothing else would help
+    try_release(state, cluster, job, now_ms, settings, result);
+    return result;
   }
   try_fewer_gpus(state, cluster, job, now_ms, settings, result);
   try_fewer_nodes(state, cluster, job, now_ms, settings, result);

@@ -13,13 +13,13 @@ namespace trainyard::plan {
 // So many nodes of the cluster do not help the job now, because of this.
 struct Obstacle {
   std::string code;  // busy, cleaning, preparing, leaving, unusable, drained, faulty, unreachable, missing,
-                     // noContainers, promised
+                     // noContainers, promised; of no node: heldBack
   std::uint32_t nodes = 0;
   std::string text;  // "3 are busy until about 14:20"
 };
 
 struct Relaxation {
-  enum class Kind { fewer_nodes, fewer_gpus, shorter_limit, higher_priority, larger_cluster };
+  enum class Kind { fewer_nodes, fewer_gpus, shorter_limit, higher_priority, larger_cluster, release };
   Kind kind = Kind::fewer_nodes;
   std::uint32_t node_count = 0;          // fewer_nodes: of the job; larger_cluster: of the cluster, at least
   std::uint32_t gpus_per_node = 0;       // fewer_gpus
@@ -33,9 +33,10 @@ struct Why {
   std::uint32_t needs = 0, fits = 0;  // nodes: that it needs; that are free and not promised to others
   std::vector<Obstacle> obstacles;
   std::vector<Relaxation> relaxations;
-  std::uint32_t position = 0, queued = 0;  // 1 is next; of so many in the cluster's queue
-  Forecast best, worst;                    // when it starts: if jobs take what they usually take, if all their limits
-  std::string forecast_basis;              // how the two were made
+  // 1 is next, 0: held back, not in the queue; of so many in the cluster's queue
+  std::uint32_t position = 0, queued = 0;
+  Forecast best, worst;        // when it starts: if jobs take what they usually take, if all their limits
+  std::string forecast_basis;  // how the two were made
 };
 
 // REQUIRES: the job is queued

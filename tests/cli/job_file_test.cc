@@ -94,6 +94,7 @@ TEST_CASE("every supported field of a job file arrives") {
       "outputDirectories": [{"id": "MODEL", "pathPrefix": "out", "pathSuffix": "models"}],
       "environmentVariables": [{"name": "A", "value": ""}],
       "constraints": {"maxWallClockTime": "1.12:30:15"},
+      "dependencies": [{"job": "prepare"}, {"job": "other/check", "condition": "afternotok"}],
       "recovery": {"onNodeLoss": "fail", "maxRequeues": 0, "rerunAfter": "gangbroken", "lease": "forever",
                    "gangAbortAfter": "PT5S", "grace": "PT3S"}}})",
                                   JobFileOptions{"job.json", "", "acc"}, warnings);
@@ -111,6 +112,9 @@ TEST_CASE("every supported field of a job file arrives") {
   CHECK(spec->output_directories(0).path_suffix() == "models");
   CHECK(spec->environment_variables(0).name() == "A");
   CHECK(spec->max_wall_clock_time().seconds() == ((24 + 12) * 60 + 30) * 60 + 15);
+  CHECK(spec->dependencies(0).condition() == v1::Dependency::CONDITION_AFTER_OK);
+  CHECK(spec->dependencies(1).job() == "other/check");
+  CHECK(spec->dependencies(1).condition() == v1::Dependency::CONDITION_AFTER_NOT_OK);
   CHECK(spec->recovery().on_node_loss() == v1::Recovery::ON_NODE_LOSS_FAIL);
   CHECK(spec->recovery().max_requeues() == 0);
   CHECK(spec->recovery().rerun_after() == v1::Recovery::RERUN_AFTER_GANG_BROKEN);

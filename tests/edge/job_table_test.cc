@@ -269,12 +269,35 @@ Rows recovery_of_job() {
             {"recovery { grace { seconds: 400000000 } }", at + "grace: must be at most ten years"}}}};
 }
 
+Rows dependencies_of_job() {
+  const std::string at = "properties.dependencies[0].", missing = "must be a job's name, or experiment/name";
+  return {{"dependencies.job",
+           "dependencies { job: 'other/prepare' }",
+           "",
+           {{"dependencies {}", at + "job: " + missing},
+            {"dependencies { job: 'w/e/j' }", at + "job: " + missing},
+            {[] {
+               std::string text;
+               for (int n = 0; n < 101; ++n) text += "dependencies { job: 'a' } ";
+               return text;
+             }(),
+             "properties.dependencies: has more than 100 jobs"}}},
+          {"dependencies.condition",
+           "dependencies { job: 'a' condition: CONDITION_AFTER_NOT_OK }",
+           "CONDITION_AFTER_OK",
+           {{"dependencies { job: 'a' condition: 9 }",
+             at + "condition: is not known: use afterOk, afterAny or afterNotOk"}},
+           {},
+           "dependencies { job: 'a' }"},
+          {"dependencies.met", "dependencies { job: 'a' met: true }", "", {}, {}, {}, "false"}};
+}
+
 }  // namespace
 
 TEST_CASE("a table of every field of a job: taken, by default, and each bad value with what is said") {
   check_model<v1::JobSpec>({scalars_of_job(), toolkits_of_job(), tensor_flow_of_job(), container_of_job(),
                             directories_of_job(), variables("", " ", "", "properties."), recovery_of_job(),
-                            shares("", " ", "azure_file_shares.", "properties.mountVolumes."),
+                            dependencies_of_job(), shares("", " ", "azure_file_shares.", "properties.mountVolumes."),
                             containers("", " ", "azure_blob_file_systems.", "properties.mountVolumes."),
                             other_mounts("", " ", "", "properties.mountVolumes.")},
                            kJob);

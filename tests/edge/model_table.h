@@ -86,6 +86,10 @@ inline Result<v1::JobSpec> there_and_back(const v1::JobSpec& message) {
   if (!job) return job.error();
   v1::JobSpec back;
   to_proto(job->spec, job->cluster.group + "/" + job->cluster.workspace + "/" + job->cluster.cluster, back);
+  for (const core::DependsOn& one : job->dependencies) {
+    const std::string name = one.experiment.empty() ? one.job : one.experiment + "/" + one.job;
+    to_proto(core::Dependency{name, {}, one.after, false}, *back.add_dependencies());
+  }
   return back;
 }
 

@@ -64,6 +64,10 @@ core::Job full_job(std::uint64_t n) {
                  {Volume::Kind::s3, "bucket/x", "data", "http://s3", "key id", "ro", "/etc/key", "g/w/nfs"}};
   job.run_as = {20'001, 20'002, {44}};
   job.image_digest = "sha256:1";
+  job.owner = "alice";
+  job.new_priority = Priority::low;
+  job.hold = core::Hold{"new data", "bob", 1'700'000'000'010};
+  job.dependencies = {{"e/prepare", {7}, core::After::not_ok, true}, {"f/check", {8}, core::After::any, false}};
   job.first_port = 20'256;
   job.segment = "g/w/e/jobs/job/uuid";
   job.warnings = {"cluster can have 4 nodes, job needs 5"};
@@ -216,10 +220,12 @@ bool same(const core::Job& a, const core::Job& b) {
   auto parts = [](const core::Job& job) {
     const auto& [id, experiment, cluster, cluster_path, name, rerun_of, spec, mapping, volumes, segment, warnings,
                  state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code, head_exited,
-                 errors, receipts, last_nodes, run_as, first_port, image_digest, deleting] = job;
+                 errors, receipts, last_nodes, run_as, first_port, image_digest, owner, new_priority, hold,
+                 dependencies, deleting] = job;
     return std::tuple(id, experiment, cluster, cluster_path, name, rerun_of, *spec, mapping, volumes, segment, warnings,
                       state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code,
-                      head_exited, errors, receipts, last_nodes, run_as, first_port, image_digest, deleting);
+                      head_exited, errors, receipts, last_nodes, run_as, first_port, image_digest, owner, new_priority,
+                      hold, dependencies, deleting);
   };
   return parts(a) == parts(b);
 }

@@ -105,6 +105,7 @@ void Users::one_thing() {
   const std::uint64_t draw = x_random.below(1000);
   if (x_jobs.empty() || (draw < 600 && !all_submitted())) return submit();
   if (draw < 610) return rerun();
+  if (draw < 630) return reorder();
   if (draw < 660) return ask(core::TerminateJob{some_job()});
   if (draw < 720) {
     const core::JobRef job = some_job();
@@ -223,8 +224,20 @@ void Users::submit() {
                       .spec = draw_spec(passing ? ClusterPlan{"", "", std::max(1U, x_clusters[0].nodes / 10)} : plan),
                       .mapping = {},
                       .unique = fmt::format("u{}", number)};
+  if (!passing && !x_jobs.empty() && x_random.chance(100)) {
+    job.dependencies.push_back({"", some_job().job, static_cast<core::After>(x_random.below(3))});
+  }
+  if (x_random.chance(50)) job.hold = "not yet";
   x_jobs.push_back(job);
   ask(std::move(job));
+}
+
+// Somebody holds a job, and later lets it go; its priority may change, too.
+void Users::reorder() {
+  const core::JobRef job = some_job();
+  if (x_random.chance(400)) return ask(core::PrioritizeJob{job, static_cast<Priority>(x_random.below(3))});
+  if (x_random.chance(500)) return ask(core::HoldJob{job, "later"});
+  ask(core::ReleaseJob{job});
 }
 
 void Users::rerun() {
@@ -281,6 +294,12 @@ void Users::come_to_an_end() {
   for (std::uint32_t round = 0; round < x_round; round += 2) {
     const std::string name = fmt::format("x{}", round / 2);
     ask(core::DeleteCluster{{"g", "w", name}});
+  }
+  for (const auto& [id, job] : x_controller.disk().jobs) {
+    const auto experiment = x_controller.disk().experiments.find(job.experiment);
+    if (job.hold && experiment != x_controller.disk().experiments.end()) {
+      ask(core::ReleaseJob{{"g", "w", experiment->second.name, job.name}});
+    }
   }
   for (const core::SubmitJob& job : x_jobs) {
     const auto plan = std::find_if(x_clusters.begin(), x_clusters.end(),

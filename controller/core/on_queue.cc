@@ -1,0 +1,140 @@
+// What keeps a job out of its cluster's queue: somebody holds it, or it waits for other jobs' ends.
+#include <algorithm>
+
+#include "common/model_json.h"
+#include "controller/core/engine.h"
+
+namespace trainyard::core {
+
+namespace {
+
+bool satisfies(After after, bool succeeded) {
+  return after == After::any || succeeded == (after == After::ok);
+}
+
+const char* name_of(After after) {
+  return after == After::ok ? "afterOk" : after == After::any ? "afterAny" : "afterNotOk";
+}
+
+}  // namespace
+
+void enter_queue(Engine& e, const Job& job) {
+  for (const Dependency& dependency : job.dependencies) {
+    if (!dependency.met) e.state.dependents[dependency.id].insert(job.id);
+  }
+  if (may_start(job)) {
+    e.state.queues[job.cluster].insert(queue_key(job));
+    e.wake_plan = true;
+  } else {
+    e.state.held_back[job.cluster].insert(job.id);
+  }
+}
+
+void leave_queue(Engine& e, const Job& job) {
+  for (const Dependency& dependency : job.dependencies) {
+    if (!dependency.met) erase_from(e.state.dependents, dependency.id, job.id);
+  }
+  if (may_start(job)) {
+    erase_from(e.state.queues, job.cluster, queue_key(job));
+    e.wake_plan = true;
+  } else {
+    erase_from(e.state.held_back, job.cluster, job.id);
+  }
+}
+
+void consider_dependents(Engine& e, JobId ended, bool succeeded) {
+  const auto found = e.state.dependents.find(ended);
+  if (found == e.state.dependents.end()) return;
+  const std::set<JobId> waiting = found->second;
+  for (const JobId id : waiting) {
+    Job& job = e.edit(id);
+    const Dependency* broken = nullptr;
+    leave_queue(e, job);
+    for (Dependency& dependency : job.dependencies) {
+      if (dependency.id != ended || dependency.met) continue;
+      dependency.met = satisfies(dependency.after, succeeded);
+      if (!dependency.met) broken = &dependency;
+    }
+    const std::string other = broken == nullptr ? "" : broken->job;
+    enter_queue(e, job);
+    if (broken != nullptr) {
+      end(e, id, Verdict::cancel,
+          {"DependencyNeverMet", "it waited for " + other + " (" + name_of(broken->after) + "), which has " +
+                                     (succeeded ? "succeeded" : "failed") + ": it can never start"});
+    } else if (may_start(job)) {
+      e.note(subject_of(e.state, job), "may start", "what it waited for has ended");
+    }
+  }
+  e.state.dependents.erase(ended);
+}
+
+Result<std::vector<Dependency>> resolve_dependencies(const Engine& e, const SubmitJob& c) {
+  std::vector<Dependency> dependencies;
+  for (std::size_t i = 0; i < c.dependencies.size(); ++i) {
+    const DependsOn& asked = c.dependencies[i];
+    const std::string field = "properties.dependencies[" + std::to_string(i) + "]: ";
+    const std::string& experiment = asked.experiment.empty() ? c.ref.experiment : asked.experiment;
+    const auto id = find_job(e.state, {c.ref.group, c.ref.workspace, experiment, asked.job});
+    if (!id.ok()) return Error{id.error().code, field + id.error().message};
+    const Job& other = e.state.jobs.at(*id);
+    Dependency dependency{e.state.experiments.at(other.experiment).name + "/" + other.name, *id, asked.after};
+    if (terminal(other.state)) {
+      dependency.met = satisfies(asked.after, other.state == JobState::succeeded);
+      if (!dependency.met) {
+        return Error{Code::failed_precondition, field + "job " + other.name + " has " + name_of(other.state) + ": " +
+                                                    name_of(asked.after) + " can never be met"};
+      }
+    }
+    dependencies.push_back(std::move(dependency));
+  }
+  return dependencies;
+}
+
+Result<Subject> apply(Engine& e, const HoldJob& c) {
+  const auto id = find_job(e.state, c.ref);
+  if (!id.ok()) return id.error();
+  Job& job = e.state.jobs.at(*id);
+  const bool comes_back = job.state == JobState::stopping && job.verdict == Verdict::requeue;
+  if (job.state != JobState::queued && !comes_back) {
+    return Error{Code::failed_precondition, "job " + job.name + (terminal(job.state) ? " has ended" : " runs already") +
+                                                ": only a queued job can be held" +
+                                                (terminal(job.state) ? "" : "; terminate it to stop it")};
+  }
+  if (job.state == JobState::queued) leave_queue(e, job);
+  e.edit(*id).hold = Hold{c.why, e.who, e.now};
+  if (job.state == JobState::queued) enter_queue(e, job);
+  e.note(subject_of(e.state, job), "held", c.why);
+  return Subject{Subject::Kind::job, id->value};
+}
+
+Result<Subject> apply(Engine& e, const ReleaseJob& c) {
+  const auto id = find_job(e.state, c.ref);
+  if (!id.ok()) return id.error();
+  Job& job = e.state.jobs.at(*id);
+  const Subject subject{Subject::Kind::job, id->value};
+  if (!job.hold) return subject;
+  e.edit(*id).hold.reset();
+  if (job.state == JobState::queued) enter_queue(e, job);
+  e.note(subject_of(e.state, job), "released", "");
+  return subject;
+}
+
+Result<Subject> apply(Engine& e, const PrioritizeJob& c) {
+  const auto id = find_job(e.state, c.ref);
+  if (!id.ok()) return id.error();
+  Job& job = e.state.jobs.at(*id);
+  if (terminal(job.state)) {
+    return Error{Code::failed_precondition, "job " + job.name + " has ended: its priority means nothing any more"};
+  }
+  const Subject subject{Subject::Kind::job, id->value};
+  const Priority before = priority_of(job);
+  if (before == c.priority) return subject;
+  if (job.state == JobState::queued) leave_queue(e, job);
+  e.edit(*id).new_priority = c.priority;
+  if (job.state == JobState::queued) enter_queue(e, job);
+  e.note(subject_of(e.state, job), "priority " + std::string(trainyard::name_of(c.priority)),
+         "was " + std::string(trainyard::name_of(before)));
+  return subject;
+}
+
+}  // namespace trainyard::core
