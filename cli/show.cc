@@ -151,6 +151,10 @@ Json Kind<v1::Workspace>::json(const v1::Workspace& item) {
   out["name"] = item.name();
   out["provisioningState"] = item.provisioning_state();
   out["provisioningStateTransitionTime"] = provisioned_at(item);
+  out["quota"] = {{"guaranteed", item.quota().guaranteed()},
+                  {"limit", item.quota().limit() == 0 ? Json(nullptr) : Json(item.quota().limit())},
+                  {"used", item.gpus()},
+                  {"weight", item.quota().weight()}};
   out["resourceGroup"] = item.resource_group();
   out["tags"] = tags_of(item.tags());
   out["type"] = "Microsoft.BatchAI/workspaces";

@@ -14,6 +14,7 @@ Json json_of(const v1::Relaxation& relaxation) {
   Json json{{"kind", relaxation.kind()}, {"text", relaxation.text()}};
   if (relaxation.node_count() > 0) json["nodeCount"] = relaxation.node_count();
   if (relaxation.gpus_per_node() > 0) json["gpusPerNode"] = relaxation.gpus_per_node();
+  if (relaxation.kind() == "largerQuota") json["limit"] = relaxation.gpus();
   if (relaxation.has_time_limit()) json["timeLimit"] = spoken_duration(relaxation.time_limit().seconds());
   if (relaxation.kind() == "higherPriority") json["schedulingPriority"] = name_of(relaxation.scheduling_priority());
   return json;

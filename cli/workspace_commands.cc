@@ -11,6 +11,7 @@ struct Options {
   Place place;
   std::string location;
   std::vector<std::string> tags;
+  std::uint32_t limit = 0, guaranteed = 0, weight = 1;
 };
 
 v1::GetWorkspaceRequest get_request(const Place& place) {
@@ -38,6 +39,18 @@ int update(Program& program, const Options& options) {
   request.set_name(options.place.name);
   if (const auto set = set_tags(options.tags, *request.mutable_tags()); !set) return program.fail(set.error());
   const auto workspace = program.ask(&Stub::UpdateWorkspace, request);
+  return workspace ? program.print(show_one(*workspace)) : program.exit_code();
+}
+
+int set_quota(Program& program, const Options& options) {
+  v1::SetWorkspaceQuotaRequest request;
+  request.set_request_id(new_request_id());
+  request.set_resource_group(options.place.group);
+  request.set_name(options.place.name);
+  request.mutable_quota()->set_limit(options.limit);
+  request.mutable_quota()->set_guaranteed(options.guaranteed);
+  request.mutable_quota()->set_weight(options.weight);
+  const auto workspace = program.ask(&Stub::SetWorkspaceQuota, request);
   return workspace ? program.print(show_one(*workspace)) : program.exit_code();
 }
 
@@ -85,6 +98,18 @@ void add_workspace_commands(CLI::App& app, Program& program) {
                                        [=, &program] { return update(program, *options); });
   add_place(updating);
   updating.add_option("--tags", options->tags, "NAME=VALUE ...; none: no tags any more")->expected(0, -1)->required();
+  CLI::App& quota =
+      program.command(workspaces, "set-quota", "Set how much of the GPUs a workspace's jobs get, all of it anew",
+                      "trainyard workspace set-quota -g mygroup -n batchaidev --limit 16 --guaranteed 8 --weight 2",
+                      [=, &program] { return set_quota(program, *options); });
+  add_place(quota);
+  quota.add_option("--limit", options->limit,
+                   "GPUs that its jobs never exceed together (a node without any counts as one); 0: no limit [0]");
+  quota.add_option(
+      "--guaranteed", options->guaranteed,
+      "While they have fewer, they go before others of their class, and take back what others borrowed [0]");
+  quota.add_option("--weight", options->weight, "Of its fair share: with 2 twice as much as with 1 [1]")
+      ->check(CLI::Range(1U, 1'000'000U));
   add_place(program.command(workspaces, "show", "Show a workspace", "trainyard workspace show -g mygroup -n batchaidev",
                             [=, &program] { return show(program, *options); }));
   CLI::App& listing =

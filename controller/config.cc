@@ -292,6 +292,16 @@ Status read_timing(const json& timing, Config& config) {
   return reader.finish();
 }
 
+Status read_scheduling(const json& scheduling, Config& config) {
+  ObjectReader reader(scheduling, "scheduling");
+  reader.value("fair_share", config.scheduling.order.fair_share);
+  reader.positive("usage_half_life_ms", config.timing.usage_half_life_ms);
+  reader.positive("age_limit_ms", config.scheduling.order.age_limit_ms);
+  reader.value("reservations", config.scheduling.reservations);
+  reader.value("backfill_depth", config.scheduling.depth);
+  return reader.finish();
+}
+
 Status read_tls(const json& body, Config& config) {
   TlsFiles files;
   ObjectReader reader(body, "tls");
@@ -334,7 +344,7 @@ Result<Config> parse_config(const std::string& json_text) {
   for (const auto& [key, read] :
        {Part{"tls", read_tls}, Part{"storage", read_storage}, Part{"file_servers", read_exports},
         Part{"images", read_images}, Part{"image_mirrors", read_mirrors}, Part{"users", read_users},
-        Part{"pools", read_pools}, Part{"timing", read_timing}}) {
+        Part{"pools", read_pools}, Part{"timing", read_timing}, Part{"scheduling", read_scheduling}}) {
     const json* found = reader.find(key);
     if (found == nullptr) continue;
     if (const Status status = read(*found, config); !status) return status.error();

@@ -11,6 +11,7 @@
 #include "common/model.h"
 #include "common/result.h"
 #include "controller/core/core.h"
+#include "controller/plan/backfill.h"
 
 namespace trainyard::controller {
 
@@ -73,6 +74,7 @@ struct Config {
   std::map<std::string, PoolEntry> pools;
   bool unmanaged_file_systems = true;  // false: mount commands of users, which run as root, are refused
   core::Settings timing;
+  plan::Settings scheduling;
   DurationMs heartbeat_ms = 5'000;  // what agents are told to use in the sample configuration; shown only
   std::uint64_t free_space_floor_mb = 256;
 };

@@ -111,7 +111,7 @@ int serve(const Config& config, const sigset_t& signals) {
                                                                     : config.secrets_key_file);
   if (!vault) return refuse(vault.error());
 
-  Loop loop(config.timing, **store, std::move(tables).value(), wall_now_ms());
+  Loop loop(config.timing, **store, std::move(tables).value(), wall_now_ms(), config.scheduling);
   // Before the edge, so that it outlives it.
   CounterKeeper counters(config.state_dir + "/counters.db", [&] { return (*store)->accepts_new_work(); });
   Edge edge(loop, **store, config, std::move(vault).value(), counters);

@@ -118,6 +118,9 @@ void to_proto(const core::Workspace& row, const std::string& group, v1::Workspac
   message.set_provisioning_state(provisioning(row.deleting));
   set_time(row.created_ms, *message.mutable_creation_time());
   message.set_id(arm_id(core::WorkspaceRef{group, row.name}));
+  message.mutable_quota()->set_limit(row.quota.limit);
+  message.mutable_quota()->set_guaranteed(row.quota.guaranteed);
+  message.mutable_quota()->set_weight(row.quota.weight);
 }
 
 void to_proto(const core::Experiment& row, const core::WorkspaceRef& home, v1::Experiment& message) {

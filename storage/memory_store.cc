@@ -34,7 +34,8 @@ Result<core::Tables> MemoryStore::load() {
                       values(x_accounts),
                       values(x_shares),
                       values(x_file_servers),
-                      values(x_requests)};
+                      values(x_requests),
+                      values(x_spent)};
   for (core::Node& node : tables.nodes) node.live = {};  // memory only: not part of the row
   return tables;
 }
@@ -69,6 +70,8 @@ void MemoryStore::apply(const core::Changes& changes) {
   merge(x_file_servers, changes.file_servers, changes.erased_file_servers);
   for (const core::Holding& row : changes.holdings) x_holdings.insert_or_assign(core::key_of(row), row);
   for (const core::HoldingKey& key : changes.erased_holdings) x_holdings.erase(key);
+  for (const core::Spent& row : changes.spent) x_spent.insert_or_assign(row.payer, row);
+  for (const core::Payer& payer : changes.erased_spent) x_spent.erase(payer);
   for (const core::RequestRecord& row : changes.requests) x_requests.insert_or_assign(row.request_id, row);
   for (const std::string& id : changes.erased_requests) x_requests.erase(id);
   for (const core::TimelineLine& line : changes.timeline) x_timeline.insert_or_assign(line.sequence, line);

@@ -48,6 +48,7 @@ class MemoryStore : public Store {
   std::map<ShareId, core::Share> x_shares;
   std::map<FileServerId, core::FileServer> x_file_servers;
   std::map<std::string, core::RequestRecord> x_requests;
+  std::map<core::Payer, core::Spent> x_spent;
   std::map<std::uint64_t, core::TimelineLine> x_timeline;
 
   std::uint64_t x_commits = 0;

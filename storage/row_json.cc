@@ -299,6 +299,24 @@ Status read_cluster_body(const std::string& text, core::Cluster& into) {
   });
 }
 
+std::string workspace_body_text(const core::Workspace& workspace) {
+  TextWriter body;
+  if (const core::Quota& quota = workspace.quota; quota != core::Quota{}) {
+    body.verbatim("quota", dump({{"limit", quota.limit}, {"guaranteed", quota.guaranteed}, {"weight", quota.weight}}));
+  }
+  return body.take();
+}
+
+Status read_workspace_body(const std::string& text, core::Workspace& into) {
+  return parse(text, [&](const json& body) {
+    const auto quota = body.find("quota");
+    if (quota == body.end()) return;
+    read(*quota, "limit", into.quota.limit);
+    read(*quota, "guaranteed", into.quota.guaranteed);
+    read(*quota, "weight", into.quota.weight);
+  });
+}
+
 std::string node_body_text(const core::Node& node) {
   TextWriter body;
   if (node.setup_run != 0) body.number("setupRun", static_cast<std::int64_t>(node.setup_run));

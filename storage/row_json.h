@@ -39,6 +39,8 @@ std::string cluster_body_text(const core::Cluster& cluster);
 Status read_cluster_body(const std::string& text, core::Cluster& into);
 
 // Of a node: what became of its cluster's set-up; "{}" when there is none.
+std::string workspace_body_text(const core::Workspace& workspace);
+Status read_workspace_body(const std::string& text, core::Workspace& into);
 std::string node_body_text(const core::Node& node);
 Status read_node_body(const std::string& text, core::Node& into);
 

@@ -83,12 +83,13 @@ void read_containers(Reader& reader, core::Tables& tables, Known& known) {
     tables.groups.push_back(std::move(group));
     return std::nullopt;
   });
-  reader.rows("workspaces", "id,group_id,name,location,created_ms,deleting,tags", "id",
+  reader.rows("workspaces", "id,group_id,name,location,created_ms,deleting,tags,body", "id",
               [&](const Statement& row) -> Refusal {
                 core::Workspace workspace{{row.number(0)}, {row.number(1)},    row.text(2), row.text(3), {},
                                           row.integer(4),  row.integer(5) != 0};
                 if (Refusal why = missing(known.groups, workspace.group, "group")) return why;
                 workspace.tags = reader.or_default(read_tags(row.text(6)), "tags");
+                if (Status read = read_workspace_body(row.text(7), workspace); !read) return read.error().message;
                 known.workspaces.insert(workspace.id);
                 tables.workspaces.push_back(std::move(workspace));
                 return std::nullopt;
@@ -182,7 +183,7 @@ void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
   reader.rows(
       "holdings",
       "node,job,attempt,job_name,node_epoch,member,lease_ms,since_ms,reported,stop_ordered,confirm_revision,"
-      "gpu_uuids,shared",
+      "gpu_uuids,shared,workspace,owner",
       "node,job,attempt", [&](const Statement& row) -> Refusal {
         reader.key(fmt::format("node={} AND job={} AND attempt={}", row.integer(0), row.integer(1), row.integer(2)));
         core::Holding holding;
@@ -202,9 +203,20 @@ void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
         holding.confirm_revision = row.number(10);
         holding.gpu_uuids = reader.or_default(read_strings(row.text(11)), "gpu_uuids");
         holding.shared = row.integer(12) != 0;
+        holding.payer = {{row.number(13)}, row.text(14)};
         tables.holdings.push_back(std::move(holding));
         return std::nullopt;
       });
+}
+
+void read_spent(Reader& reader, core::Tables& tables, const Known& known) {
+  reader.rows("spent", "workspace,owner,gpu_ms,at_ms", "workspace,owner", [&](const Statement& row) -> Refusal {
+    reader.key(fmt::format("workspace={}", row.integer(0)));
+    core::Spent spent{{{row.number(0)}, row.text(1)}, row.number(2), row.integer(3)};
+    if (Refusal why = missing(known.workspaces, spent.payer.workspace, "workspace")) return why;
+    tables.spent.push_back(std::move(spent));
+    return std::nullopt;
+  });
 }
 
 Refusal read_job(const Statement& row, const Known& known, core::Job& job) {
@@ -260,6 +272,7 @@ Result<core::Tables> read_tables(Connection& connection, std::vector<BadRow>& ba
   read_containers(reader, tables, known);
   read_file_servers(reader, tables, known);
   read_clusters(reader, tables, known);
+  read_spent(reader, tables, known);
   read_nodes_and_holdings(reader, tables);
   read_jobs(reader, tables, known);
   reader.rows("requests", "id,request_id,fingerprint,at_ms,code,message,subject", "request_id",

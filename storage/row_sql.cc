@@ -100,7 +100,7 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_meta, upsert_sql("meta", {"id", "store_generation", "next_id", "next_timeline", "last_now_ms"}));
   prepare(w.x_group, upsert_sql("groups", {"id", "name", "location", "created_ms", "deleting", "tags"}));
   prepare(w.x_workspace,
-          upsert_sql("workspaces", {"id", "group_id", "name", "location", "created_ms", "deleting", "tags"}));
+          upsert_sql("workspaces", {"id", "group_id", "name", "location", "created_ms", "deleting", "tags", "body"}));
   prepare(w.x_experiment, upsert_sql("experiments", {"id", "workspace", "name", "created_ms", "deleting"}));
   prepare(w.x_cluster,
           upsert_sql("clusters", {"id", "workspace", "name", "vm_size", "vm_priority", "target_node_count",
@@ -111,10 +111,12 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_job_insert, insert_sql("jobs", kJobColumns));
   prepare(w.x_job_update, job_update_sql());
   prepare(w.x_spec, upsert_sql("job_specs", {"job", "body"}));
-  prepare(w.x_holding, upsert_sql("holdings",
-                                  {"node", "job", "attempt", "job_name", "node_epoch", "member", "lease_ms", "since_ms",
-                                   "reported", "stop_ordered", "confirm_revision", "gpu_uuids", "shared"},
-                                  3));
+  prepare(w.x_holding,
+          upsert_sql("holdings",
+                     {"node", "job", "attempt", "job_name", "node_epoch", "member", "lease_ms", "since_ms", "reported",
+                      "stop_ordered", "confirm_revision", "gpu_uuids", "shared", "workspace", "owner"},
+                     3));
+  prepare(w.x_spent, upsert_sql("spent", {"workspace", "owner", "gpu_ms", "at_ms"}, 2));
   prepare(w.x_account, upsert_sql("accounts", {"id", "group_id", "name", "location", "sku", "place", "created_ms"}));
   prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms", "deleting"}));
   prepare(w.x_file_server,
@@ -130,6 +132,7 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_erase_job, "DELETE FROM jobs WHERE id=?");
   prepare(w.x_erase_spec, "DELETE FROM job_specs WHERE job=?");
   prepare(w.x_erase_holding, "DELETE FROM holdings WHERE node=? AND job=? AND attempt=?");
+  prepare(w.x_erase_spent, "DELETE FROM spent WHERE workspace=? AND owner=?");
   prepare(w.x_erase_account, "DELETE FROM accounts WHERE id=?");
   prepare(w.x_erase_share, "DELETE FROM shares WHERE id=?");
   prepare(w.x_erase_file_server, "DELETE FROM file_servers WHERE id=?");
@@ -160,7 +163,7 @@ int RowWriter::upsert(const core::Changes& changes) {
   });
   code = each(code, changes.workspaces, [&](const core::Workspace& row) {
     return x_workspace.run(row.id.value, row.group.value, row.name, row.location, row.created_ms, row.deleting,
-                           tags_text(row.tags));
+                           tags_text(row.tags), workspace_body_text(row));
   });
   code = each(code, changes.experiments, [&](const core::Experiment& row) {
     return x_experiment.run(row.id.value, row.workspace.value, row.name, row.created_ms, row.deleting);
@@ -182,7 +185,10 @@ int RowWriter::upsert(const core::Changes& changes) {
   code = each(code, changes.holdings, [&](const core::Holding& row) {
     return x_holding.run(row.node.value, row.id.job.value, row.id.attempt, row.job_name, row.node_epoch, row.member,
                          row.lease_ms, row.since_ms, name_of(row.reported), row.stop_ordered, row.confirm_revision,
-                         strings_text(row.gpu_uuids), row.shared);
+                         strings_text(row.gpu_uuids), row.shared, row.payer.workspace.value, row.payer.owner);
+  });
+  code = each(code, changes.spent, [&](const core::Spent& row) {
+    return x_spent.run(row.payer.workspace.value, row.payer.owner, row.gpu_ms, row.at_ms);
   });
   code = each(code, changes.accounts, [&](const core::Account& row) {
     return x_account.run(row.id.value, row.group.value, row.name, row.location, row.sku, row.place, row.created_ms);
@@ -236,6 +242,8 @@ int RowWriter::erase(const core::Changes& changes) {
   code = each(code, changes.erased_accounts, by_id(x_erase_account));
   code = each(code, changes.erased_shares, by_id(x_erase_share));
   code = each(code, changes.erased_file_servers, by_id(x_erase_file_server));
+  code = each(code, changes.erased_spent,
+              [&](const core::Payer& payer) { return x_erase_spent.run(payer.workspace.value, payer.owner); });
   code = each(code, changes.erased_holdings, [&](const core::HoldingKey& key) {
     return x_erase_holding.run(key.first.value, key.second.job.value, key.second.attempt);
   });

@@ -67,6 +67,14 @@ ALTER TABLE shares ADD COLUMN deleting INTEGER NOT NULL DEFAULT 0;
                                      // Jobs that have parts of nodes.
                                      R"sql(
 ALTER TABLE holdings ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
+)sql",
+                                     // Quotas of workspaces; who had how much of the GPUs.
+                                     R"sql(
+ALTER TABLE workspaces ADD COLUMN body TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE holdings ADD COLUMN workspace INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holdings ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+CREATE TABLE spent (workspace INTEGER NOT NULL, owner TEXT NOT NULL, gpu_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (workspace, owner)) STRICT, WITHOUT ROWID;
 )sql"};
 
 }  // namespace

@@ -138,6 +138,7 @@ Outcome Core::take_outcome() {
   collect(e.accounts, e.state.accounts, changes.accounts, changes.erased_accounts);
   collect(e.shares, e.state.shares, changes.shares, changes.erased_shares);
   collect(e.file_servers, e.state.file_servers, changes.file_servers, changes.erased_file_servers);
+  collect(e.spent, e.state.spent, changes.spent, changes.erased_spent);
   collect(e.requests, e.state.requests, changes.requests, changes.erased_requests);
   changes.timeline = std::move(e.timeline);
   outcome.actions = std::move(e.actions);

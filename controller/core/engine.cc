@@ -34,6 +34,10 @@ State from_tables(Tables tables) {
     const HoldingKey key = key_of(row);
     state.holdings.emplace(key, std::move(row));
   }
+  for (Spent& row : tables.spent) {
+    const Payer payer = row.payer;
+    state.spent.emplace(payer, std::move(row));
+  }
   for (RequestRecord& row : tables.requests) {
     std::string id = row.request_id;
     state.requests.emplace(std::move(id), std::move(row));
@@ -54,6 +58,7 @@ Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
     node.live.last_report_ms = now;
     touched_nodes.insert(id);
   }
+  state.usage_half_life_ms = settings.usage_half_life_ms;
   rebuild_indexes(state);
   // settle() maintains the node indexes by comparing facts: it starts from nothing.
   state.cluster_nodes = {}, state.free_nodes = {}, state.free_inventory = {};
@@ -83,16 +88,34 @@ Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
 void Engine::add_holding(Holding holding) {
   const HoldingKey key = key_of(holding);
   state.job_holdings[holding.id.job].insert(key);
+  Held& held = state.held[holding.payer];
+  held.gpus += gpus_of(holding);
+  held.gpus_times_since += gpus_of(holding) * static_cast<std::uint64_t>(holding.since_ms);
   TY_CHECK(state.holdings.emplace(key, std::move(holding)).second);
   edit(key);
 }
 
 void Engine::erase_holding(const HoldingKey& key) {
   erase_from(state.job_holdings, key.second.job, key);
-  TY_CHECK(state.holdings.erase(key) == 1);
+  spend(state.holdings.at(key));
+  state.holdings.erase(key);
   holdings.erase(key);
   touched_nodes.insert(key.first);
   wake_plan = true;
+}
+
+void Engine::spend(const Holding& holding) {
+  const std::uint64_t gpus = gpus_of(holding);
+  const auto held = state.held.find(holding.payer);
+  held->second.gpus -= gpus_of(holding);
+  held->second.gpus_times_since -= gpus * static_cast<std::uint64_t>(holding.since_ms);
+  if (held->second.gpus == 0) state.held.erase(held);
+  if (!state.workspaces.contains(holding.payer.workspace)) return;
+  Spent& sum = state.spent.try_emplace(holding.payer, Spent{holding.payer, 0, now}).first->second;
+  sum.gpu_ms = decayed(sum.gpu_ms, now - sum.at_ms, state.usage_half_life_ms) +
+               gpus * static_cast<std::uint64_t>(now - holding.since_ms);
+  sum.at_ms = now;
+  spent.change(holding.payer);
 }
 
 void Engine::note(std::string subject, std::string what, std::string why) {

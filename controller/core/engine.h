@@ -107,6 +107,7 @@ struct Engine {
 
   std::uint64_t next_id() { return state.meta.next_id++; }
   void add_holding(Holding holding);
+  void spend(const Holding& holding);  // its time from its beginning until now
   void erase_holding(const HoldingKey& key);
 
   // ---- What the outside is told ----
@@ -130,6 +131,7 @@ struct Engine {
   Marks<ShareId> shares;
   Marks<FileServerId> file_servers;
   Marks<std::string> requests;
+  Marks<Payer> spent;
   std::vector<TimelineLine> timeline;
   std::vector<Action> actions;
   std::set<NodeId> orders_asked, bumped;
@@ -255,6 +257,7 @@ Result<Subject> apply(Engine&, const RerunJob&);
 Result<Subject> apply(Engine&, const HoldJob&);
 Result<Subject> apply(Engine&, const ReleaseJob&);
 Result<Subject> apply(Engine&, const PrioritizeJob&);
+Result<Subject> apply(Engine&, const SetQuota&);
 Result<Subject> apply(Engine&, const CreateAccount&);
 Result<Subject> apply(Engine&, const CreateShare&);
 Result<Subject> apply(Engine&, const DeleteShare&);

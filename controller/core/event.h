@@ -51,6 +51,11 @@ struct UpdateWorkspace {
   WorkspaceRef ref;
   Tags tags;
 };
+// Replaces the quota.
+struct SetQuota {
+  WorkspaceRef ref;
+  Quota quota;
+};
 struct DeleteWorkspace {
   WorkspaceRef ref;
 };
@@ -178,7 +183,7 @@ using CommandBody =
                  CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster, SubmitJob, TerminateJob, DeleteJob,
                  CreateAccount, CreateShare, FenceNode, RepairNode, UpdateGroup, UpdateWorkspace, CreateFileServer,
                  DeleteFileServer, DeleteShare, ForgetShare, NoteExec, RerunJob, DrainNode, UndrainNode,
-                 RecordNodeHealth, HoldJob, ReleaseJob, PrioritizeJob>;
+                 RecordNodeHealth, HoldJob, ReleaseJob, PrioritizeJob, SetQuota>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 

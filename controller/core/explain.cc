@@ -180,22 +180,45 @@ std::string nodes_text(const State& state, ClusterId id) {
   return text;
 }
 
-// Jobs before it in the queue that could run at the cluster's target size.
+// Jobs that go before it for certain and could run at the cluster's target size: of a higher class, or its payer's
+// older ones. Whose turn it is among payers changes with what each had.
 std::string behind_text(const State& state, const Job& job, std::uint32_t target) {
   auto queue = state.queues.find(job.cluster);
   if (queue == state.queues.end()) return "";
-  const QueueKey own = queue_key(job);
-  std::size_t before = 0;
+  const QueueGroup own = queue_group(state, job);
+  std::size_t before = 0, beside = 0;
   std::string first;
-  for (const QueueKey& key : queue->second) {
-    if (!(key < own) || before == kCountedAtMost) break;
-    const Job& other = state.jobs.at(key.job);
-    if (other.spec->node_count > target) continue;
-    if (before++ == 0) first = other.name + " (needs " + std::to_string(other.spec->node_count) + ")";
+  for (const auto& [group, jobs] : queue->second) {
+    if (group.rank > own.rank || before >= kCountedAtMost) break;
+    if (group.rank == own.rank && group != own) {
+      beside += jobs.size();
+      continue;
+    }
+    for (const JobId id : jobs) {
+      if ((group == own && id >= job.id) || before == kCountedAtMost) break;
+      const Job& other = state.jobs.at(id);
+      if (other.spec->node_count > target) continue;
+      if (before++ == 0) first = other.name + " (needs " + std::to_string(other.spec->node_count) + ")";
+    }
   }
-  if (before == 0) return "";
-  return "behind " + std::string(before == kCountedAtMost ? "at least " : "") + count_of(before, "job") +
-         ", first: " + first;
+  std::string text;
+  if (before != 0) {
+    text = "behind " + std::string(before == kCountedAtMost ? "at least " : "") + count_of(before, "job") +
+           ", first: " + first;
+  }
+  if (beside != 0) append(text, "; ", count_of(beside, "job") + " of others in turn with it");
+  return text;
+}
+
+// "workspace w has 6 of at most 8 GPUs, this needs 4"
+std::string quota_text(const State& state, const Job& job) {
+  const Workspace& workspace = state.workspaces.at(payer_of(state, job).workspace);
+  const std::uint32_t limit = workspace.quota.limit, has = gpus_held(state, workspace.id),
+                      needs = gpus_wanted(state, job);
+  if (limit == 0 || has + needs <= limit) return "";
+  return "workspace " + workspace.name + " has " + std::to_string(has) + " of at most " + count_of(limit, "GPU") +
+         ", this needs " + std::to_string(needs) +
+         (needs > limit ? ": it can never start until an operator raises the limit" : "");
 }
 
 std::string waiting_nodes(const State& state, const Job& job) {
@@ -341,6 +364,7 @@ std::string why_queued(const State& state, const Job& job) {
   const std::string wanted =
       part == 0 ? count_of(need, "idle node") : count_of(part, "free GPU") + " on " + count_of(need, "node");
   text += "needs " + wanted + " of " + cluster.name + "; " + nodes_text(state, cluster.id);
+  append(text, "; ", quota_text(state, job));
   append(text, "; ", behind_text(state, job, target));
   if (node_count(state, cluster.id) < target_of(cluster)) append(text, "; ", allocation_reason(state, cluster));
   if (job.attempt > 0) append(text, "; ", "attempt " + std::to_string(job.attempt) + " ended: " + job.cause.message);

@@ -104,7 +104,9 @@ void check_job(const State& state, const Job& job) {
   must(!terminal(job.state) || held == 0 || left_orphans, "a finished job holds nothing", about);
   must(!job.deleting || !terminal(job.state), "a deleted job that has ended is gone", about);
   auto queue = state.queues.find(job.cluster);
-  const bool queued = queue != state.queues.end() && queue->second.contains(queue_key(job));
+  const auto group =
+      queue == state.queues.end() ? Queue::const_iterator{} : queue->second.find(queue_group(state, job));
+  const bool queued = queue != state.queues.end() && group != queue->second.end() && group->second.contains(job.id);
   must(queued == (job.state == JobState::queued && may_start(job)), "queues", about);
   auto back = state.held_back.find(job.cluster);
   must((back != state.held_back.end() && back->second.contains(job.id)) ==
@@ -185,10 +187,19 @@ void check_invariants(const State& state) {
   for (const auto& [id, share] : state.shares) {
     if (share.deleting) check_unused(state, volume_of(state, share));
   }
-  must(total(state.queues) + total(state.held_back) == queued, "queues and held_back have queued jobs only", "");
+  std::size_t in_queues = 0;
+  for (const auto& [id, queue] : state.queues) in_queues += total(queue);
+  must(in_queues + total(state.held_back) == queued, "queues and held_back have queued jobs only", "");
   for (const auto& [id, jobs] : state.dependents) must(!jobs.empty(), "no job is waited for by nobody", "");
   must(total(state.active_jobs) == running && state.launches.size() == running, "active_jobs has active jobs only", "");
   must(total(state.job_holdings) == state.holdings.size(), "job_holdings has holdings only", "");
+  std::map<Payer, Held> held;
+  for (const auto& [key, holding] : state.holdings) {
+    Held& sum = held[holding.payer];
+    sum.gpus += gpus_of(holding);
+    sum.gpus_times_since += gpus_of(holding) * static_cast<std::uint64_t>(holding.since_ms);
+  }
+  must(held == state.held, "held is what the holdings of each payer take", "");
   must(state.job_by_path.size() == state.jobs.size() && state.cluster_by_path.size() == state.clusters.size() &&
            state.node_by_name.size() == state.nodes.size(),
        "names and rows are one to one", "");

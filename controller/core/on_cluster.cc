@@ -150,7 +150,7 @@ void delete_cluster(Engine& e, ClusterId id, const std::string& why) {
   const EndCause cause{"ClusterDeleted", "its cluster " + cluster.name + " was deleted"};
   std::vector<JobId> jobs;
   if (auto queue = e.state.queues.find(id); queue != e.state.queues.end()) {
-    for (const QueueKey& key : queue->second) jobs.push_back(key.job);
+    for (const auto& [group, ids] : queue->second) jobs.insert(jobs.end(), ids.begin(), ids.end());
   }
   for (const auto* index : {&e.state.held_back, &e.state.active_jobs}) {
     if (auto others = index->find(id); others != index->end()) {

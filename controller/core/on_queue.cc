@@ -23,7 +23,7 @@ void enter_queue(Engine& e, const Job& job) {
     if (!dependency.met) e.state.dependents[dependency.id].insert(job.id);
   }
   if (may_start(job)) {
-    e.state.queues[job.cluster].insert(queue_key(job));
+    e.state.queues[job.cluster][queue_group(e.state, job)].insert(job.id);
     e.wake_plan = true;
   } else {
     e.state.held_back[job.cluster].insert(job.id);
@@ -35,7 +35,9 @@ void leave_queue(Engine& e, const Job& job) {
     if (!dependency.met) erase_from(e.state.dependents, dependency.id, job.id);
   }
   if (may_start(job)) {
-    erase_from(e.state.queues, job.cluster, queue_key(job));
+    Queue& queue = e.state.queues.at(job.cluster);
+    erase_from(queue, queue_group(e.state, job), job.id);
+    if (queue.empty()) e.state.queues.erase(job.cluster);
     e.wake_plan = true;
   } else {
     erase_from(e.state.held_back, job.cluster, job.id);

@@ -99,6 +99,11 @@ void vanish_if_empty(Engine& e, WorkspaceId id) {
   e.state.workspace_by_path.erase(path);
   e.state.workspaces.erase(id);
   e.workspaces.erase(id);
+  for (auto spent = e.state.spent.lower_bound({id, ""});
+       spent != e.state.spent.end() && spent->first.workspace == id;) {
+    e.spent.erase(spent->first);
+    spent = e.state.spent.erase(spent);
+  }
   vanish_if_empty(e, group);
 }
 
@@ -180,6 +185,33 @@ Result<Subject> apply(Engine& e, const UpdateWorkspace& c) {
   if (e.state.workspaces.at(*id).tags != c.tags) {
     e.edit(*id).tags = c.tags;
     e.note(subject_of(e.state, "workspace", *id, e.state.workspaces.at(*id)), "tags replaced", "");
+  }
+  return Subject{Subject::Kind::workspace, id->value};
+}
+
+namespace {
+
+std::string quota_text(const Quota& quota) {
+  const auto or_none = [](std::uint32_t gpus) { return gpus == 0 ? std::string("none") : std::to_string(gpus); };
+  return "limit " + or_none(quota.limit) + ", guaranteed " + or_none(quota.guaranteed) + ", weight " +
+         std::to_string(quota.weight);
+}
+
+}  // namespace
+
+Result<Subject> apply(Engine& e, const SetQuota& c) {
+  auto id = find_workspace(e.state, c.ref.group, c.ref.workspace);
+  if (!id.ok()) return id.error();
+  if (e.state.workspaces.at(*id).deleting) return being_updated("workspace " + c.ref.workspace);
+  if (c.quota.weight == 0) return Error{Code::invalid_argument, "quota.weight: must be at least 1"};
+  if (c.quota.limit != 0 && c.quota.guaranteed > c.quota.limit) {
+    return Error{Code::invalid_argument, "quota.guaranteed: is more than quota.limit"};
+  }
+  if (const Quota before = e.state.workspaces.at(*id).quota; before != c.quota) {
+    e.edit(*id).quota = c.quota;
+    e.wake_plan = true;
+    e.note(subject_of(e.state, "workspace", *id, e.state.workspaces.at(*id)), "quota: " + quota_text(c.quota),
+           "was: " + quota_text(before));
   }
   return Subject{Subject::Kind::workspace, id->value};
 }

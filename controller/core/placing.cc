@@ -87,6 +87,7 @@ void place(Engine& e, const Placement& placement) {
     Holding holding{{job.id, job.attempt}, id, job.name, node.epoch, member++};
     holding.shared = part > 0;
     holding.gpu_uuids = holding.shared ? choose_gpus(e.state, node, part) : gpus_to_give(node.inventory);
+    holding.payer = payer_of(e.state, job);
     holding.lease_ms = job.spec->recovery.lease_ms;
     holding.since_ms = e.now;
     job.last_nodes.push_back(node.name);

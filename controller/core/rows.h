@@ -32,6 +32,30 @@ struct Group {
   friend bool operator==(const Group&, const Group&) = default;
 };
 
+// An operator's rules for how much of the GPUs a workspace's jobs get. A node without GPUs counts as one.
+struct Quota {
+  std::uint32_t limit = 0;  // more they never have at once; 0: there is none
+  std::uint32_t guaranteed =
+      0;                     // while they have fewer, they go before others of their class; what is more, they borrow
+  std::uint32_t weight = 1;  // of its fair share: with 2 it gets twice as much as one with 1
+  friend bool operator==(const Quota&, const Quota&) = default;
+};
+
+// Whose jobs share a turn: those of a workspace that the same principal submitted.
+struct Payer {
+  WorkspaceId workspace;
+  std::string owner;
+  friend auto operator<=>(const Payer&, const Payer&) = default;
+};
+
+// GPU time that a payer's holdings had until they were given back; it counts half after each half-life.
+struct Spent {
+  Payer payer;
+  std::uint64_t gpu_ms = 0;  // as it counts at `at_ms`
+  TimeMs at_ms = 0;
+  friend bool operator==(const Spent&, const Spent&) = default;
+};
+
 struct Workspace {
   WorkspaceId id;
   GroupId group;
@@ -39,6 +63,7 @@ struct Workspace {
   Tags tags;
   TimeMs created_ms = 0;
   bool deleting = false;
+  Quota quota = {};
   friend bool operator==(const Workspace&, const Workspace&) = default;
 };
 
@@ -212,6 +237,7 @@ struct Holding {
   std::string job_name;      // for people, also when the job row is gone
   std::string node_epoch;    // life of the agent it was given to
   std::uint32_t member = 0;  // 0 = head
+  Payer payer;
   std::vector<std::string> gpu_uuids;
   bool shared = false;  // it has these GPUs only; otherwise the whole node
   DurationMs lease_ms = 0;
@@ -222,6 +248,11 @@ struct Holding {
   std::uint64_t confirm_revision = 0;
   friend bool operator==(const Holding&, const Holding&) = default;
 };
+
+// GPUs that it takes away from others, from its beginning to its end; a node without any counts as one.
+inline std::uint32_t gpus_of(const Holding& holding) {
+  return holding.gpu_uuids.empty() ? 1 : static_cast<std::uint32_t>(holding.gpu_uuids.size());
+}
 
 using HoldingKey = std::pair<NodeId, AttemptId>;
 inline HoldingKey key_of(const Holding& holding) {
@@ -312,6 +343,7 @@ struct Changes {
   std::vector<Share> shares;
   std::vector<FileServer> file_servers;
   std::vector<RequestRecord> requests;
+  std::vector<Spent> spent;
   std::vector<TimelineLine> timeline;
 
   std::vector<GroupId> erased_groups;
@@ -325,6 +357,7 @@ struct Changes {
   std::vector<ShareId> erased_shares;
   std::vector<FileServerId> erased_file_servers;
   std::vector<std::string> erased_requests;
+  std::vector<Payer> erased_spent;
 
   bool empty() const;  // nothing but meta.last_now_ms would change
 };
@@ -343,6 +376,7 @@ struct Tables {
   std::vector<Share> shares;
   std::vector<FileServer> file_servers;
   std::vector<RequestRecord> requests;
+  std::vector<Spent> spent;
 };
 
 }  // namespace trainyard::core

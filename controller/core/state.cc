@@ -27,10 +27,10 @@ std::string path_key(std::initializer_list<std::string_view> names) {
 bool Changes::empty() const {
   return groups.empty() && workspaces.empty() && experiments.empty() && clusters.empty() && nodes.empty() &&
          jobs.empty() && holdings.empty() && accounts.empty() && shares.empty() && file_servers.empty() &&
-         requests.empty() && timeline.empty() && erased_groups.empty() && erased_workspaces.empty() &&
-         erased_experiments.empty() && erased_clusters.empty() && erased_nodes.empty() && erased_jobs.empty() &&
-         erased_holdings.empty() && erased_accounts.empty() && erased_shares.empty() && erased_file_servers.empty() &&
-         erased_requests.empty();
+         requests.empty() && spent.empty() && erased_spent.empty() && timeline.empty() && erased_groups.empty() &&
+         erased_workspaces.empty() && erased_experiments.empty() && erased_clusters.empty() && erased_nodes.empty() &&
+         erased_jobs.empty() && erased_holdings.empty() && erased_accounts.empty() && erased_shares.empty() &&
+         erased_file_servers.empty() && erased_requests.empty();
 }
 
 bool active(JobState state) {
@@ -160,12 +160,14 @@ Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most)
   auto queue = state.queues.find(cluster.id);
   if (queue == state.queues.end()) return demand;
   const std::uint32_t capacity = capacity_of(cluster.spec);
-  for (const QueueKey& key : queue->second) {
-    if (demand.nodes >= most) break;
-    const std::uint32_t need = state.jobs.at(key.job).spec->node_count;
-    if (need > capacity) continue;
-    demand.nodes += std::min(need, most - demand.nodes);
-    ++demand.jobs;
+  for (const auto& [group, jobs] : queue->second) {
+    for (const JobId id : jobs) {
+      if (demand.nodes >= most) return demand;
+      const std::uint32_t need = state.jobs.at(id).spec->node_count;
+      if (need > capacity) continue;
+      demand.nodes += std::min(need, most - demand.nodes);
+      ++demand.jobs;
+    }
   }
   return demand;
 }
@@ -227,7 +229,7 @@ void rebuild_indexes(State& s) {
   s.job_by_path = {}, s.node_by_name = {}, s.account_by_name = {}, s.share_by_path = {}, s.file_server_by_path = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
   s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
-  s.run_times = {}, s.shared_nodes = {}, s.dependents = {}, s.held_back = {};
+  s.run_times = {}, s.shared_nodes = {}, s.dependents = {}, s.held_back = {}, s.held = {};
   index_names(s);
   for (const auto& [id, cluster] : s.clusters) {
     if (auto setup = setup_of(s, cluster)) s.setups.emplace(id, std::move(setup));
@@ -235,7 +237,12 @@ void rebuild_indexes(State& s) {
   for (const auto& [id, row] : s.file_servers) {
     if (!row.node.empty()) s.node_file_servers[row.node].insert(id);
   }
-  for (const auto& [key, holding] : s.holdings) s.job_holdings[holding.id.job].insert(key);
+  for (const auto& [key, holding] : s.holdings) {
+    s.job_holdings[holding.id.job].insert(key);
+    Held& held = s.held[holding.payer];
+    held.gpus += gpus_of(holding);
+    held.gpus_times_since += gpus_of(holding) * static_cast<std::uint64_t>(holding.since_ms);
+  }
   for (const auto& [id, node] : s.nodes) {
     if (node.cluster) {
       s.cluster_nodes[*node.cluster].insert(id);
@@ -250,7 +257,7 @@ void rebuild_indexes(State& s) {
   for (const auto& [id, job] : s.jobs) {
     if (job.state == JobState::queued) {
       if (may_start(job)) {
-        s.queues[job.cluster].insert(queue_key(job));
+        s.queues[job.cluster][queue_group(s, job)].insert(id);
       } else {
         s.held_back[job.cluster].insert(id);
       }
@@ -280,9 +287,49 @@ bool may_start(const Job& job) {
                                   [](const Dependency& dependency) { return dependency.met; });
 }
 
-QueueKey queue_key(const Job& job) {
+Payer payer_of(const State& state, const Job& job) {
+  return {state.experiments.at(job.experiment).workspace, job.owner};
+}
+
+QueueGroup queue_group(const State& state, const Job& job) {
   const Priority priority = priority_of(job);
-  return {priority == Priority::high ? 0 : priority == Priority::normal ? 1 : 2, job.id};
+  return {priority == Priority::high ? 0 : priority == Priority::normal ? 1 : 2, payer_of(state, job)};
+}
+
+std::size_t size_of(const Queue& queue) {
+  std::size_t size = 0;
+  for (const auto& [group, jobs] : queue) size += jobs.size();
+  return size;
+}
+
+std::uint64_t decayed(std::uint64_t gpu_ms, DurationMs elapsed_ms, DurationMs half_life_ms) {
+  if (elapsed_ms <= 0 || half_life_ms <= 0) return gpu_ms;
+  const DurationMs halvings = elapsed_ms / half_life_ms;
+  if (halvings >= 64) return 0;
+  gpu_ms >>= halvings;
+  constexpr std::uint64_t kSteps = 2'048;  // of a half, so that nothing overflows
+  const auto steps =
+      static_cast<std::uint64_t>((elapsed_ms % half_life_ms) * static_cast<DurationMs>(kSteps / 2) / half_life_ms);
+  return gpu_ms - gpu_ms / kSteps * steps;
+}
+
+std::uint32_t gpus_held(const State& state, WorkspaceId workspace) {
+  std::uint32_t gpus = 0;
+  for (auto held = state.held.lower_bound({workspace, ""});
+       held != state.held.end() && held->first.workspace == workspace; ++held) {
+    gpus += held->second.gpus;
+  }
+  return gpus;
+}
+
+std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster) {
+  return std::max(1U, most_gpus(state, cluster).value_or(1));
+}
+
+std::uint32_t gpus_wanted(const State& state, const Job& job) {
+  const std::uint32_t each =
+      job.spec->gpus_per_node > 0 ? job.spec->gpus_per_node : gpus_per_whole_node(state, job.cluster);
+  return job.spec->node_count * each;
 }
 
 }  // namespace trainyard::core

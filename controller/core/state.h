@@ -16,11 +16,20 @@ namespace trainyard::core {
 // Lower-cased path of names, e.g. "group/workspace/cluster": the key users name things by.
 std::string path_key(std::initializer_list<std::string_view> names);
 
-// Order of jobs in a cluster's queue: priority (high first), then oldest id.
-struct QueueKey {
+// Jobs of a cluster's queue of one class and payer. Classes go one after the other; whose turn it is within a class,
+// plan decides.
+struct QueueGroup {
   int rank = 0;  // 0 high, 1 normal, 2 low
-  JobId job;
-  friend auto operator<=>(const QueueKey&, const QueueKey&) = default;
+  Payer payer;
+  friend auto operator<=>(const QueueGroup&, const QueueGroup&) = default;
+};
+using Queue = std::map<QueueGroup, std::set<JobId>>;  // each oldest first
+
+// What holdings of a payer take now. The time that they have had at `now` is gpus * now - gpus_times_since.
+struct Held {
+  std::uint32_t gpus = 0;
+  std::uint64_t gpus_times_since = 0;  // sum of gpus * since_ms
+  friend bool operator==(const Held&, const Held&) = default;
 };
 
 // How Batch AI's nodeStateCounts names a cluster's nodes. Unreachable nodes count as unusable unless they are leaving.
@@ -43,6 +52,8 @@ struct State {
   std::map<ShareId, Share> shares;
   std::map<FileServerId, FileServer> file_servers;
   std::map<std::string, RequestRecord> requests;
+  std::map<Payer, Spent> spent;
+  DurationMs usage_half_life_ms = 0;  // a setting
   // What nodes cannot end of holdings that are stopping, as their newest reports say; not stored.
   std::map<HoldingKey, std::string> stuck;
 
@@ -62,7 +73,8 @@ struct State {
   // Running nodes of which jobs have parts only: units that are free of each.
   std::map<ClusterId, std::map<NodeId, std::uint32_t>> shared_nodes;
   std::set<NodeId> free_inventory;                          // in no cluster, reachable, seen, holding nothing
-  std::map<ClusterId, std::set<QueueKey>> queues;           // queued jobs that may start
+  std::map<ClusterId, Queue> queues;                        // queued jobs that may start
+  std::map<Payer, Held> held;                               // of holdings
   std::map<ClusterId, std::set<JobId>> held_back;           // queued jobs that may not
   std::map<JobId, std::set<JobId>> dependents;              // queued jobs that wait for this one's end
   std::map<JobId, std::set<HoldingKey>> job_holdings;       // all attempts that still hold something
@@ -83,8 +95,18 @@ void learn_run_time(State& state, const Job& job);
 // Fills the derived members of `state` from its tables.
 void rebuild_indexes(State& state);
 
-QueueKey queue_key(const Job& job);
+Payer payer_of(const State& state, const Job& job);
+QueueGroup queue_group(const State& state, const Job& job);
+std::size_t size_of(const Queue& queue);
 Priority priority_of(const Job& job);
+// What of it still counts after so long: half after each half-life. Integers only: linear within one.
+std::uint64_t decayed(std::uint64_t gpu_ms, DurationMs elapsed_ms, DurationMs half_life_ms);
+// GPUs that the workspace's jobs have now.
+std::uint32_t gpus_held(const State& state, WorkspaceId workspace);
+// GPUs of one of the cluster's nodes that jobs of whole nodes get, at most; at least 1.
+std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster);
+// GPUs that the job takes, by the cluster's largest node.
+std::uint32_t gpus_wanted(const State& state, const Job& job);
 // Nothing but nodes is missing: nobody holds it, and what it waits for has ended as it should. REQUIRES: it is queued
 bool may_start(const Job& job);
 // What all nodes of the job's newest attempt are told; built once, when the attempt is placed.

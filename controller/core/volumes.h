@@ -45,7 +45,9 @@ std::vector<std::string> users_of(const State& state, Wanted wanted) {
     if (mounts(job.volumes)) users.push_back("job " + path_of(state, job));
   };
   for (const auto& [cluster, queue] : state.queues) {
-    for (const QueueKey& key : queue) look_at(key.job);
+    for (const auto& [group, jobs] : queue) {
+      for (JobId id : jobs) look_at(id);
+    }
   }
   for (const auto* index : {&state.held_back, &state.active_jobs}) {
     for (const auto& [cluster, jobs] : *index) {

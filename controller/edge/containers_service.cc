@@ -115,6 +115,16 @@ grpc::ServerUnaryReactor* WorkspacesService::UpdateWorkspace(grpc::CallbackServe
   return x_context.command(context, request, Context::Work::adds, body(), fill<WorkspaceId>(response));
 }
 
+grpc::ServerUnaryReactor* WorkspacesService::SetWorkspaceQuota(grpc::CallbackServerContext* context,
+                                                               const v1::SetWorkspaceQuotaRequest* request,
+                                                               v1::Workspace* response) {
+  const v1::Quota& quota = request->quota();
+  core::CommandBody body =
+      core::SetQuota{{request->resource_group(), request->name()},
+                     {quota.limit(), quota.guaranteed(), quota.weight() == 0 ? 1 : quota.weight()}};
+  return x_context.command(context, request, Context::Work::adds, std::move(body), fill<WorkspaceId>(response));
+}
+
 grpc::ServerUnaryReactor* WorkspacesService::DeleteWorkspace(grpc::CallbackServerContext* context,
                                                              const v1::DeleteWorkspaceRequest* request,
                                                              v1::DeleteWorkspaceResponse*) {

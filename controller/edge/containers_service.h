@@ -36,6 +36,8 @@ class WorkspacesService final : public v1::Workspaces::CallbackService {
                                            v1::ListWorkspacesResponse*) override;
   grpc::ServerUnaryReactor* DeleteWorkspace(grpc::CallbackServerContext*, const v1::DeleteWorkspaceRequest*,
                                             v1::DeleteWorkspaceResponse*) override;
+  grpc::ServerUnaryReactor* SetWorkspaceQuota(grpc::CallbackServerContext*, const v1::SetWorkspaceQuotaRequest*,
+                                              v1::Workspace*) override;
   grpc::ServerUnaryReactor* UpdateWorkspace(grpc::CallbackServerContext*, const v1::UpdateWorkspaceRequest*,
                                             v1::Workspace*) override;
 

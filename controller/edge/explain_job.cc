@@ -22,6 +22,8 @@ const char* name_of(Kind kind) {
       return "higherPriority";
     case Kind::larger_cluster:
       return "largerCluster";
+    case Kind::larger_quota:
+      return "largerQuota";
     case Kind::release:
       return "release";
   }
@@ -33,6 +35,7 @@ void to_proto(const plan::Relaxation& relaxation, v1::Relaxation& message) {
   message.set_text(relaxation.text);
   message.set_node_count(relaxation.node_count);
   message.set_gpus_per_node(relaxation.gpus_per_node);
+  message.set_gpus(relaxation.gpus);
   if (relaxation.kind == Kind::shorter_limit) set_duration(relaxation.limit_ms, *message.mutable_time_limit());
   if (relaxation.kind == Kind::higher_priority) {
     message.set_scheduling_priority(relaxation.priority == Priority::high ? v1::PRIORITY_HIGH : v1::PRIORITY_NORMAL);
@@ -41,13 +44,14 @@ void to_proto(const plan::Relaxation& relaxation, v1::Relaxation& message) {
 
 }  // namespace
 
-Status explain(const core::State& state, const core::Job& job, TimeMs now_ms, v1::JobExplanation& message) {
+Status explain(const core::State& state, const core::Job& job, TimeMs now_ms, const plan::Settings& settings,
+               v1::JobExplanation& message) {
   const core::JobView view = core::view(state, job);
   if (job.state != core::JobState::queued) {
     return Error{Code::failed_precondition, fmt::format("job {} does not wait for nodes: it is {}{}{}", job.name,
                                                         view.phase, view.reason.empty() ? "" : ": ", view.reason)};
   }
-  const plan::Why why = plan::why(state, job, now_ms);
+  const plan::Why why = plan::why(state, job, now_ms, settings);
   message.set_name(job.name);
   message.set_reason(view.reason);
   message.set_possible(why.possible);

@@ -8,6 +8,7 @@
 namespace trainyard::controller {
 
 // FAILED_PRECONDITION when the job is not queued. Without the history, which is in the store.
-Status explain(const core::State& state, const core::Job& job, TimeMs now_ms, v1::JobExplanation& message);
+Status explain(const core::State& state, const core::Job& job, TimeMs now_ms, const plan::Settings& settings,
+               v1::JobExplanation& message);
 
 }  // namespace trainyard::controller

@@ -24,7 +24,10 @@ bool show(const core::State& state, GroupId id, v1::Group& message) {
 bool show(const core::State& state, WorkspaceId id, v1::Workspace& message) {
   const auto* row = row_of(state.workspaces, id);
   const auto* group = row ? row_of(state.groups, row->group) : nullptr;
-  if (row) to_proto(*row, group ? group->name : "", message);
+  if (row) {
+    to_proto(*row, group ? group->name : "", message);
+    message.set_gpus(core::gpus_held(state, id));
+  }
   return row != nullptr;
 }
 

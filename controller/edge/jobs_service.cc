@@ -189,7 +189,8 @@ grpc::ServerUnaryReactor* JobsService::ExplainJob(grpc::CallbackServerContext* c
   return x_context.read(context, [this, request, response](const core::State& state, TimeMs now_ms) {
     const auto id = core::find_job(state, job_of(*request));
     if (!id) return to_grpc(id.error());
-    if (const Status explained = explain(state, state.jobs.at(*id), now_ms, *response); !explained) {
+    if (const Status explained = explain(state, state.jobs.at(*id), now_ms, x_context.config.scheduling, *response);
+        !explained) {
       return to_grpc(explained.error());
     }
     return add_timeline(x_context.store, *id, *response->mutable_history());

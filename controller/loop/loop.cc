@@ -32,8 +32,10 @@ using Item = std::variant<EventBody, Query>;
 }  // namespace
 
 struct Loop::Impl {
-  Impl(core::Settings settings, storage::Store& rows, core::Tables tables, TimeMs wall_now_ms)
+  Impl(core::Settings settings, storage::Store& rows, core::Tables tables, TimeMs wall_now_ms,
+       const plan::Settings& scheduling_settings)
       : store(rows),
+        scheduling(scheduling_settings),
         clock(wall_now_ms, tables.meta.last_now_ms),
         core(std::move(settings), std::move(tables), clock.now_ms()),
         last_tick_ms(clock.now_ms()),
@@ -50,6 +52,7 @@ struct Loop::Impl {
   void arm_timer();
 
   storage::Store& store;
+  const plan::Settings scheduling;
   Clock clock;
   core::Core core;
   Outbox* outbox = nullptr;
@@ -105,7 +108,7 @@ bool Loop::Impl::run_batch() {
     }
   }
   waiting.fetch_sub(count, std::memory_order_relaxed);
-  if (core.wants_plan()) core.apply_plan(plan::make_plan(core.state(), now_ms), now_ms);
+  if (core.wants_plan()) core.apply_plan(plan::make_plan(core.state(), now_ms, scheduling), now_ms);
 
   const core::Outcome outcome = core.take_outcome();
   if (!outcome.changes.empty()) {
@@ -143,8 +146,9 @@ void Loop::Impl::arm_timer() {
   });
 }
 
-Loop::Loop(core::Settings settings, storage::Store& store, core::Tables tables, TimeMs wall_now_ms)
-    : x_impl(std::make_unique<Impl>(std::move(settings), store, std::move(tables), wall_now_ms)) {}
+Loop::Loop(core::Settings settings, storage::Store& store, core::Tables tables, TimeMs wall_now_ms,
+           const plan::Settings& scheduling)
+    : x_impl(std::make_unique<Impl>(std::move(settings), store, std::move(tables), wall_now_ms, scheduling)) {}
 
 Loop::~Loop() = default;
 

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "controller/core/core.h"
+#include "controller/plan/backfill.h"
 #include "storage/store.h"
 
 namespace trainyard::controller {
@@ -34,7 +35,8 @@ using Query = std::function<void(const core::State& state, TimeMs now_ms)>;
 class Loop {
  public:
   // The store must outlive the loop. `wall_now_ms` seeds controller time (see common/time.h).
-  Loop(core::Settings settings, storage::Store& store, core::Tables tables, TimeMs wall_now_ms);
+  Loop(core::Settings settings, storage::Store& store, core::Tables tables, TimeMs wall_now_ms,
+       const plan::Settings& scheduling = {});
   ~Loop();
 
   // False: the inbox is full (4,096 events): answer RESOURCE_EXHAUSTED with a retry hint. Agents' reports are dropped

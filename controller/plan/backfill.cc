@@ -39,38 +39,10 @@ bool stays(const Cluster& cluster, const core::Node& node) {
          (node.state == core::NodeState::running || node.state == core::NodeState::idle);
 }
 
-// The queue in its order; one of its jobs may be replaced by what it might be.
-class Order {
+// Says of one job after the other, in their order, when and where it starts.
+class Starts {
  public:
-  Order(const State& state, const std::set<core::QueueKey>& keys, const Job* instead)
-      : x_state(state), x_next(keys.begin()), x_end(keys.end()), x_instead(instead) {
-    if (instead != nullptr) x_instead_key = core::queue_key(*instead);
-  }
-  // nullptr: there are no more.
-  const Job* next() {
-    while (x_next != x_end || (x_instead != nullptr && !x_given)) {
-      if (x_instead != nullptr && !x_given && (x_next == x_end || x_instead_key <= *x_next)) {
-        x_given = true;
-        return x_instead;
-      }
-      const JobId id = (x_next++)->job;
-      if (x_instead == nullptr || id != x_instead->id) return &x_state.jobs.at(id);
-    }
-    return nullptr;
-  }
-
- private:
-  const State& x_state;
-  std::set<core::QueueKey>::const_iterator x_next, x_end;
-  const Job* x_instead;
-  core::QueueKey x_instead_key;
-  bool x_given = false;
-};
-
-// Says of one job after the other, in the queue's order, when and where it starts.
-class Queue {
- public:
-  Queue(const State& state, const Cluster& cluster, TimeMs now_ms, Belief belief, const std::set<NodeId>& withdrawn)
+  Starts(const State& state, const Cluster& cluster, TimeMs now_ms, Belief belief, const std::set<NodeId>& withdrawn)
       : x_state(state),
         x_cluster(cluster),
         x_now_ms(now_ms),
@@ -174,35 +146,48 @@ Shape shape_of(const Job& job) {
 }
 
 std::vector<core::Placement> fill(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
-                                  const std::set<NodeId>& withdrawn, const Job* instead) {
+                                  Shares& shares, const std::set<NodeId>& withdrawn, const Job* instead) {
   std::vector<core::Placement> placements;
-  static const std::set<core::QueueKey> kNobody;
-  const auto waiting = state.queues.find(cluster.id);
-  if (waiting == state.queues.end() && instead == nullptr) return placements;
-  Queue queue(state, cluster, now_ms, Belief::plan, withdrawn);
-  if (!queue.future().anything_free()) return placements;
-  Order order(state, waiting == state.queues.end() ? kNobody : waiting->second, instead);
+  if (instead == nullptr && !state.queues.contains(cluster.id)) return placements;
+  Starts starts(state, cluster, now_ms, Belief::plan, withdrawn);
+  if (!starts.future().anything_free()) return placements;
+  Order order(state, cluster.id, shares, now_ms, settings.order, instead);
   const Supply supply = supply_of(state, cluster);
   std::uint32_t promised = 0, looked_at = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
-    if (!queue.future().anything_free() || looked_at == settings.depth) break;
+    if (!starts.future().anything_free() || looked_at == settings.depth) break;
     if (!possible(supply, *job)) continue;  // not before a resize: passed over
+    const core::Payer payer = core::payer_of(state, *job);
+    const std::uint32_t gpus = core::gpus_wanted(state, *job);
+    if (!shares.allows(payer.workspace, gpus)) continue;
     if (promised > 0) ++looked_at;
     std::vector<NodeId> nodes;
     if (promised < settings.reservations) {
-      Slot slot = queue.promise(*job);
+      Slot slot = starts.promise(*job);
       if (slot.start_ms == Future::kNever) break;
       if (slot.start_ms == now_ms) {
         nodes = std::move(slot.nodes);
       } else {
         ++promised;
+        shares.promise(payer, gpus);
       }
     } else {
-      nodes = queue.fill_in(*job);
+      nodes = starts.fill_in(*job);
     }
-    if (!nodes.empty()) placements.push_back({job->id, std::move(nodes)});
+    if (nodes.empty()) continue;
+    shares.give(payer, gpus);
+    placements.push_back({job->id, std::move(nodes)});
   }
   return placements;
+}
+
+bool starts(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings, const Job& job,
+            const std::optional<core::Quota>& quota) {
+  Shares shares(state, now_ms);
+  if (quota) shares.suppose(core::payer_of(state, job).workspace, *quota);
+  const auto placements = fill(state, cluster, now_ms, settings, shares, {}, &job);
+  return std::any_of(placements.begin(), placements.end(),
+                     [&](const core::Placement& placement) { return placement.job == job.id; });
 }
 
 Supply supply_of(const State& state, const Cluster& cluster) {
@@ -230,29 +215,35 @@ bool possible(const Supply& supply, const Job& job) {
          supply.most_gpus.value_or(shape.units) >= shape.units;
 }
 
-Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief) {
-  constexpr std::size_t kLookedThrough = 1'000;
+Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief, const Settings& settings) {
+  constexpr std::uint32_t kLookedThrough = 1'000;
   Forecast result;
   const auto cluster = state.clusters.find(job.cluster);
-  const auto waiting = state.queues.find(job.cluster);
-  if (cluster == state.clusters.end() || waiting == state.queues.end()) return result;
+  if (cluster == state.clusters.end() || !core::may_start(job)) return result;
   const Supply supply = supply_of(state, cluster->second);
-  if (!possible(supply, job)) return result;
   const std::set<NodeId> none;
-  Queue queue(state, cluster->second, now_ms, belief, none);
+  Starts starts(state, cluster->second, now_ms, belief, none);
+  Shares shares(state, now_ms);
+  Order order(state, job.cluster, shares, now_ms, settings.order);
   std::vector<TimeMs> others;
-  for (const core::QueueKey& key : waiting->second) {
-    const Job& other = state.jobs.at(key.job);
-    if (!possible(supply, other)) continue;
-    const TimeMs start_ms = queue.promise(other).start_ms;
-    if (other.id == job.id) result.start_ms = start_ms;
-    if (start_ms == Future::kNever || other.id == job.id) break;
+  for (std::uint32_t turn = 1; turn <= kLookedThrough; ++turn) {
+    const Job* next = order.next();
+    if (next == nullptr) break;
+    const bool is_it = next->id == job.id;
+    if (is_it) result.turn = turn;
+    const core::Payer payer = core::payer_of(state, *next);
+    const std::uint32_t gpus = core::gpus_wanted(state, *next);
+    const bool waits = possible(supply, *next) && shares.allows(payer.workspace, gpus);
+    const TimeMs start_ms = waits ? starts.promise(*next).start_ms : Future::kNever;
+    if (is_it) result.start_ms = start_ms;
+    if (is_it || (waits && start_ms == Future::kNever)) break;
+    if (!waits) continue;
+    start_ms == now_ms ? shares.give(payer, gpus) : shares.promise(payer, gpus);
     others.push_back(start_ms);
-    if (others.size() == kLookedThrough) break;
   }
   result.before = static_cast<std::uint32_t>(
       std::count_if(others.begin(), others.end(), [&](TimeMs start_ms) { return start_ms < result.start_ms; }));
-  result.firm = result.start_ms < queue.future().firm_until_ms();
+  result.firm = result.start_ms < starts.future().firm_until_ms();
   return result;
 }
 

@@ -1,6 +1,7 @@
 // Which queued jobs of a cluster start now. Pure.
 //
-// The rule: jobs are taken in the queue's order. One that fits starts. One that does not fit is promised the earliest
+// The rule: jobs are taken in their order (order.h). One whose workspace would exceed its limit of GPUs is passed over.
+// One that fits starts. One that does not fit is promised the earliest
 // time at which it can start by the limits of what runs; the first `reservations` such jobs keep their promise, and
 // those behind them start now only if that takes nothing away from a promise. A job that nothing known could ever give
 // enough nodes (they are unreachable, say) holds all that is free: nobody starts before it.
@@ -16,6 +17,7 @@
 #include "controller/core/placement.h"
 #include "controller/core/state.h"
 #include "controller/plan/future.h"
+#include "controller/plan/order.h"
 
 namespace trainyard::plan {
 
@@ -24,6 +26,7 @@ struct Settings {
   std::uint32_t reservations = 16;
   // How many jobs behind the first waiting one are looked at: what is further behind waits its turn.
   std::uint32_t depth = 10'000;
+  OrderSettings order = {};
 };
 
 // How long the job will hold its nodes, at most, once it starts: its own time limit, or what jobs like it took.
@@ -49,19 +52,24 @@ Supply supply_of(const core::State& state, const core::Cluster& cluster);
 // Whether the job can start before the cluster is resized, or a node is put back into service.
 bool possible(const Supply& supply, const core::Job& job);
 
-// The placements of one cluster's queue, on its nodes but those that it gives back. With `instead` as if the queued job
-// of that id were this one, and in the queue.
+// The placements of one cluster's queue, on its nodes but those that it gives back. `shares` learns what they get.
 std::vector<core::Placement> fill(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,
-                                  const Settings& settings, const std::set<NodeId>& withdrawn = {},
+                                  const Settings& settings, Shares& shares, const std::set<NodeId>& withdrawn = {},
                                   const core::Job* instead = nullptr);
+// Whether the job would be among them.
+bool starts(const core::State& state, const core::Cluster& cluster, TimeMs now_ms, const Settings& settings,
+            const core::Job& job, const std::optional<core::Quota>& quota = std::nullopt);
 
 // When a queued job will start, if limits and estimates hold and nothing is submitted before it.
 struct Forecast {
-  // kNever: it waits for something that has no time, or behind more jobs than are looked through.
+  // kNever: it waits for something that has no time (its workspace's limit, too), or behind more jobs than are looked
+  // through.
   TimeMs start_ms = Future::kNever;
   bool firm = true;          // false: rests on a limit that nobody chose
   std::uint32_t before = 0;  // jobs that start before it
+  std::uint32_t turn = 0;    // 1: it is the first of the queue that has its turn; 0: not among those looked through
 };
-Forecast forecast(const core::State& state, const core::Job& job, TimeMs now_ms, Belief belief = Belief::plan);
+Forecast forecast(const core::State& state, const core::Job& job, TimeMs now_ms, Belief belief = Belief::plan,
+                  const Settings& settings = {});
 
 }  // namespace trainyard::plan

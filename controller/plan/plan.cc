@@ -13,9 +13,10 @@ Plan make_plan(const core::State& state, TimeMs now_ms, const Settings& settings
   scale_clusters(state, now_ms, plan);
   std::set<NodeId> withdrawn;
   for (const Withdrawal& withdrawal : plan.withdrawals) withdrawn.insert(withdrawal.node);
+  Shares shares(state, now_ms);
   for (const auto& [id, cluster] : state.clusters) {
     if (cluster.deleting) continue;
-    for (Placement& placement : fill(state, cluster, now_ms, settings, withdrawn)) {
+    for (Placement& placement : fill(state, cluster, now_ms, settings, shares, withdrawn)) {
       plan.placements.push_back(std::move(placement));
     }
   }

@@ -1,6 +1,6 @@
 // plan(state) -> what to place and how clusters and inventory exchange nodes. Pure; integers and defined orders only.
-// Rule of order within a cluster: priority, then oldest, with backfill (backfill.h); a job that can never fit at the
-// cluster's size is passed over.
+// Rule of order within a cluster: class, fair share, age (order.h), with backfill (backfill.h); a job that can never
+// fit at the cluster's size is passed over.
 #pragma once
 
 #include "controller/core/placement.h"

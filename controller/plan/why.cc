@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "common/time.h"
 #include "controller/core/view.h"
@@ -48,14 +49,6 @@ std::uint32_t nodes_with_room(const State& state, const Cluster& cluster, Shape 
   return count;
 }
 
-// Where the plan would let the changed job start now.
-bool starts(const State& state, const Cluster& cluster, const Job& changed, TimeMs now_ms, const Settings& settings) {
-  for (const core::Placement& placement : fill(state, cluster, now_ms, settings, {}, &changed)) {
-    if (placement.job == changed.id) return true;
-  }
-  return false;
-}
-
 template <class Change>
 Job changed(const Job& job, Change change) {
   JobSpec spec = *job.spec;
@@ -63,6 +56,10 @@ Job changed(const Job& job, Change change) {
   Job copy = job;
   copy.spec = std::make_shared<const JobSpec>(std::move(spec));
   return copy;
+}
+
+const core::Workspace& workspace_of(const State& state, const Job& job) {
+  return state.workspaces.at(core::payer_of(state, job).workspace);
 }
 
 // ---- What keeps it ----
@@ -133,7 +130,7 @@ void try_fewer_nodes(const State& state, const Cluster& cluster, const Job& job,
   const std::uint32_t most = std::min(job.spec->node_count - 1, nodes_with_room(state, cluster, shape_of(job)));
   for (std::uint32_t count = most; count > 0; --count) {
     const Job smaller = changed(job, [&](JobSpec& spec) { spec.node_count = count; });
-    if (!starts(state, cluster, smaller, now_ms, settings)) continue;
+    if (!starts(state, cluster, now_ms, settings, smaller)) continue;
     Relaxation found;
     found.kind = Relaxation::Kind::fewer_nodes;
     found.node_count = count;
@@ -149,7 +146,7 @@ void try_fewer_gpus(const State& state, const Cluster& cluster, const Job& job, 
                     Why& why) {
   for (std::uint32_t count = job.spec->gpus_per_node; count > 1; --count) {
     const Job smaller = changed(job, [&](JobSpec& spec) { spec.gpus_per_node = count - 1; });
-    if (!starts(state, cluster, smaller, now_ms, settings)) continue;
+    if (!starts(state, cluster, now_ms, settings, smaller)) continue;
     Relaxation found;
     found.kind = Relaxation::Kind::fewer_gpus;
     found.gpus_per_node = count - 1;
@@ -164,10 +161,13 @@ void try_fewer_gpus(const State& state, const Cluster& cluster, const Job& job, 
 void count_fits(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms, const Settings& settings,
                 Why& why) {
   const std::uint32_t free = nodes_with_room(state, cluster, shape_of(job));
+  core::Quota without_limit = workspace_of(state, job).quota;
+  without_limit.limit = 0;
   std::uint32_t fits = std::min(free, job.spec->node_count);
   while (fits > 0) {
     const Job smaller = changed(job, [&](JobSpec& spec) { spec.node_count = fits; });
-    if (starts(state, cluster, smaller, now_ms, settings)) break;
+    // What its workspace may have is another matter.
+    if (starts(state, cluster, now_ms, settings, smaller, without_limit)) break;
     --fits;
   }
   // Where it could have them all, how many more there are does not matter.
@@ -182,17 +182,18 @@ void count_fits(const State& state, const Cluster& cluster, const Job& job, Time
 // The longest time limit with which it fits in before those that were promised the nodes.
 void try_shorter_limit(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,
                        const Settings& settings, Why& why) {
+  // Starts of those that are promised something before it: where one of them ends, it must have ended.
   std::set<DurationMs> limits;
-  const auto queue = state.queues.find(cluster.id);
-  if (queue == state.queues.end()) return;
-  for (const core::QueueKey& key : queue->second) {
-    if (limits.size() >= settings.reservations || key.job == job.id) break;
-    const Forecast other = forecast(state, state.jobs.at(key.job), now_ms);
-    if (other.start_ms != Future::kNever && other.start_ms > now_ms) limits.insert(other.start_ms - now_ms);
+  Shares shares(state, now_ms);
+  Order order(state, cluster.id, shares, now_ms, settings.order);
+  for (const Job* other = order.next(); other != nullptr && other->id != job.id; other = order.next()) {
+    if (limits.size() >= settings.reservations) break;
+    const Forecast start = forecast(state, *other, now_ms, Belief::plan, settings);
+    if (start.start_ms != Future::kNever && start.start_ms > now_ms) limits.insert(start.start_ms - now_ms);
   }
   for (auto limit = limits.rbegin(); limit != limits.rend(); ++limit) {
     const Job shorter = changed(job, [&](JobSpec& spec) { spec.max_wall_clock_ms = *limit; });
-    if (*limit >= job.spec->max_wall_clock_ms || !starts(state, cluster, shorter, now_ms, settings)) continue;
+    if (*limit >= job.spec->max_wall_clock_ms || !starts(state, cluster, now_ms, settings, shorter)) continue;
     Relaxation found;
     found.kind = Relaxation::Kind::shorter_limit;
     found.limit_ms = *limit;
@@ -209,7 +210,7 @@ void try_higher_priority(const State& state, const Cluster& cluster, const Job& 
     if (priority <= core::priority_of(job)) continue;
     Job higher = job;
     higher.new_priority = priority;
-    if (!starts(state, cluster, higher, now_ms, settings)) continue;
+    if (!starts(state, cluster, now_ms, settings, higher)) continue;
     Relaxation found;
     found.kind = Relaxation::Kind::higher_priority;
     found.priority = priority;
@@ -220,11 +221,71 @@ void try_higher_priority(const State& state, const Cluster& cluster, const Job& 
   }
 }
 
+// ---- Quotas and shares ----
+
+bool quota_allows_ever(const State& state, const Job& job) {
+  const std::uint32_t limit = workspace_of(state, job).quota.limit;
+  return limit == 0 || core::gpus_wanted(state, job) <= limit;
+}
+
+void add_quota(const State& state, const Job& job, Why& why) {
+  const core::Workspace& workspace = workspace_of(state, job);
+  const std::uint32_t has = core::gpus_held(state, workspace.id), needs = core::gpus_wanted(state, job);
+  if (workspace.quota.limit == 0 || has + needs <= workspace.quota.limit) return;
+  why.obstacles.push_back({"quota", 0,
+                           "workspace " + workspace.name + " has " + number(has) + " of at most " +
+                               number(workspace.quota.limit) + " GPUs, and this needs " + number(needs)});
+}
+
+void try_larger_quota(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,
+                      const Settings& settings, Why& why) {
+  const core::Workspace& workspace = workspace_of(state, job);
+  core::Quota quota = workspace.quota;
+  const std::uint32_t needed = core::gpus_held(state, workspace.id) + core::gpus_wanted(state, job);
+  if (quota.limit == 0 || needed <= quota.limit) return;
+  // Others of the workspace that it keeps waiting may go first: then it must be enough for all.
+  for (const std::uint32_t limit : {needed, 0U}) {
+    quota.limit = limit;
+    if (!starts(state, cluster, now_ms, settings, job, quota)) continue;
+    Relaxation found;
+    found.kind = Relaxation::Kind::larger_quota;
+    found.gpus = limit;
+    found.text = limit == 0 ? "without the limit of workspace " + workspace.name + " it would start now"
+                            : "with a limit of " + number(limit) + " GPUs of workspace " + workspace.name +
+                                  " it would start now";
+    why.relaxations.push_back(std::move(found));
+    return;
+  }
+}
+
+// "has its turn after 3 jobs of others: workspace w had 12.5 GPU-hours of late, alice 3.0 of them"
+void add_turn(const State& state, const Job& job, TimeMs now_ms, Why& why) {
+  const auto hours = [](std::uint64_t gpu_ms) {
+    const std::uint64_t tenths = gpu_ms / 360'000;
+    return number(tenths / 10) + "." + number(tenths % 10);
+  };
+  const core::QueueGroup own = core::queue_group(state, job);
+  const auto queue = state.queues.find(job.cluster);
+  if (queue == state.queues.end()) return;
+  const auto others = std::count_if(queue->second.begin(), queue->second.end(), [&](const auto& group) {
+    return group.first.rank == own.rank && group.first != own;
+  });
+  if (others == 0) return;
+  const Shares shares(state, now_ms);
+  const core::Workspace& workspace = workspace_of(state, job);
+  why.obstacles.push_back({"turn", 0,
+                           "its turn goes by what was had of late: workspace " + workspace.name + " " +
+                               hours(shares.weighted_use_of(workspace.id) * workspace.quota.weight) +
+                               " GPU-hours (weight " + number(workspace.quota.weight) + "), " +
+                               (job.owner.empty() ? "its owner" : job.owner) + " " + hours(shares.use_of(own.payer)) +
+                               " of them"});
+}
+
 void try_release(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms, const Settings& settings,
                  Why& why) {
   Job free = job;
   free.hold.reset();
-  if (!core::may_start(free) || !starts(state, cluster, free, now_ms, settings)) return;
+  if (!core::may_start(free) || !starts(state, cluster, now_ms, settings, free)) return;
   Relaxation found;
   found.kind = Relaxation::Kind::release;
   found.text = "released it would start now";
@@ -242,20 +303,16 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
     return result;
   }
   const Cluster& cluster = found->second;
-  if (const auto queue = state.queues.find(job.cluster); queue != state.queues.end()) {
-    for (const core::QueueKey& key : queue->second) {
-      ++result.queued;
-      if (key <= core::queue_key(job)) ++result.position;
-    }
-  }
+  const auto queue = state.queues.find(job.cluster);
+  if (queue != state.queues.end()) result.queued = static_cast<std::uint32_t>(core::size_of(queue->second));
   const bool held_back = !core::may_start(job);
   if (held_back) {
-    result.position = 0;
     result.obstacles.push_back({"heldBack", 0, core::why_not_in_queue(state, job)});
   }
   const auto nodes = obstacles_of(state, cluster, now_ms);
   result.obstacles.insert(result.obstacles.end(), nodes.begin(), nodes.end());
-  result.possible = possible(supply_of(state, cluster), job);
+  result.possible = possible(supply_of(state, cluster), job) && quota_allows_ever(state, job);
+  add_quota(state, job, result);
   if (const std::uint32_t capacity = core::capacity_of(cluster.spec); result.needs > capacity) {
     Relaxation larger;
     larger.kind = Relaxation::Kind::larger_cluster;
@@ -274,9 +331,12 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
     try_shorter_limit(state, cluster, job, now_ms, settings, result);
     try_higher_priority(state, cluster, job, now_ms, settings, result);
   }
+  try_larger_quota(state, cluster, job, now_ms, settings, result);
   count_fits(state, cluster, job, now_ms, settings, result);
-  result.best = forecast(state, job, now_ms, Belief::best);
-  result.worst = forecast(state, job, now_ms, Belief::worst);
+  result.position = forecast(state, job, now_ms, Belief::plan, settings).turn;
+  add_turn(state, job, now_ms, result);
+  result.best = forecast(state, job, now_ms, Belief::best, settings);
+  result.worst = forecast(state, job, now_ms, Belief::worst, settings);
   result.forecast_basis = "from what jobs of the same program took to what all their time limits allow";
   return result;
 }

@@ -40,6 +40,33 @@ struct Builder {
     state.clusters.at({4}).spec.target_node_count = static_cast<std::uint32_t>(count);
   }
 
+  WorkspaceId workspace_named(const std::string& name) const {
+    for (const auto& [id, workspace] : state.workspaces) {
+      if (workspace.name == name) return id;
+    }
+    TY_CHECK(false);
+  }
+
+  void add_spent(std::istringstream& words) {
+    Spent spent;
+    std::string owner, in, workspace;
+    std::uint64_t minutes = 0;
+    words >> owner >> in >> workspace >> minutes;
+    spent.payer = {workspace_named(workspace), owner == "-" ? "" : owner};
+    spent.gpu_ms = minutes * kMinute;
+    spent.at_ms = kSceneNow;
+    state.spent[spent.payer] = spent;
+  }
+
+  void set_quota(std::istringstream& words) {
+    std::string name, what;
+    words >> name;
+    Quota& quota = state.workspaces.at(workspace_named(name)).quota;
+    for (std::uint32_t value = 0; words >> what >> value;) {
+      (what == "limit" ? quota.limit : what == "guaranteed" ? quota.guaranteed : quota.weight) = value;
+    }
+  }
+
   std::uint32_t held_on(NodeId node) const {
     std::uint32_t held = 0;
     for (const auto& [key, holding] : state.holdings) held += key.first == node ? units_of(state, holding) : 0;
@@ -59,6 +86,8 @@ struct Builder {
       holding.node = id;
       holding.member = static_cast<std::uint32_t>(job.last_nodes.size());
       holding.shared = part > 0;
+      holding.since_ms = job.started_ms;
+      holding.payer = payer_of(state, job);
       for (std::uint32_t gpu = held; gpu < held + wanted && gpu < node.inventory.gpus.size(); ++gpu) {
         holding.gpu_uuids.push_back(node.inventory.gpus[gpu].uuid);
       }
@@ -83,6 +112,11 @@ struct Builder {
         spec.priority = Priority::high;
       } else if (word == "low") {
         spec.priority = Priority::low;
+      } else if (word == "by") {
+        words >> job.owner;
+      } else if (word == "in") {
+        words >> word;
+        job.experiment = {workspace_named(word).value + 1};
       } else if (word == "limit" && words >> minutes) {
         spec.max_wall_clock_ms = minutes * kMinute;
       } else if (word == "since" && words >> minutes) {
@@ -106,8 +140,13 @@ struct Builder {
 State scene(const std::string& text) {
   Builder b;
   b.state.groups[{1}] = {{1}, "g", "here"};
-  b.state.workspaces[{2}] = {{2}, {1}, "w", "here"};
-  b.state.experiments[{3}] = {{3}, {2}, "e"};
+  for (const auto& [id, name] : {std::pair{2, "w"}, std::pair{10, "w2"}, std::pair{20, "w3"}}) {
+    const WorkspaceId workspace{static_cast<std::uint64_t>(id)};
+    const ExperimentId experiment{workspace.value + 1};
+    b.state.workspaces[workspace] = {workspace, {1}, name, "here"};
+    b.state.experiments[experiment] = {experiment, workspace, "e"};
+  }
+  b.state.usage_half_life_ms = core::Settings{}.usage_half_life_ms;
   b.state.clusters[{4}] = {{4}, {2}, "nc6"};
   b.state.clusters.at({4}).spec.vm_size = "Standard_NC6";
   std::istringstream lines(text);
@@ -125,6 +164,10 @@ State scene(const std::string& text) {
         if (kind == "drained") node->second.drain = Drain{"disks", "carol", kSceneNow};
         if (kind == "faulty") node->second.inventory.gpus.at(0).fault = "XID 79";
       }
+    } else if (kind == "had") {
+      b.add_spent(words);
+    } else if (kind == "quota") {
+      b.set_quota(words);
     } else {
       TY_CHECK(kind == "runs" || kind == "queued" || kind == "done");
       b.add_job(kind, words);

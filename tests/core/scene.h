@@ -4,6 +4,9 @@
 //   runs a 2 since 10 limit 60      job a holds 2 nodes, for 10 minutes; time limit 60 minutes
 //   runs d 2x4                      ... 4 GPUs of each of 2 nodes: the first ones that have so many
 //   queued b 4 limit 60 high        in this order; without a limit: the one that every job has
+//   queued e 1 by alice in w2       of another owner, and of another workspace (w2 and w3 exist beside w)
+//   had bob in w2 120               owner bob (- for none) had 120 GPU minutes until now
+//   quota w2 limit 4 guaranteed 2 weight 3
 //   done c 1 took 20 run.sh         a job that succeeded; a last word is the job's script
 //   cut 1                           so many of the free nodes are unreachable
 //   drained 1                       ... are drained

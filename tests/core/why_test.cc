@@ -32,6 +32,10 @@ core::State applied(core::State state, const std::string& name, const Relaxation
   if (relaxation.kind == Relaxation::Kind::fewer_gpus) spec.gpus_per_node = relaxation.gpus_per_node;
   if (relaxation.kind == Relaxation::Kind::shorter_limit) spec.max_wall_clock_ms = relaxation.limit_ms;
   if (relaxation.kind == Relaxation::Kind::higher_priority) spec.priority = relaxation.priority;
+  if (relaxation.kind == Relaxation::Kind::larger_quota) {
+    state.workspaces.at(core::payer_of(state, job).workspace).quota.limit = relaxation.gpus;
+  }
+  if (relaxation.kind == Relaxation::Kind::release) job.hold.reset();
   job.spec = std::make_shared<const JobSpec>(spec);
   core::rebuild_indexes(state);
   return state;
@@ -109,12 +113,19 @@ TEST_CASE("a job that is changed as suggested is in the next plan, in thousands 
               (random() % 2 ? " limit " + draw(20, 90) : std::string()) + (random() % 2 ? " t.sh" : "") + "\n";
     }
     if (left > 0 && random() % 3 == 0) text += "cut 1\n";
+    const bool owners = random() % 2 == 0;
+    const char* const owned[] = {"", " by alice", " by bob in w2", " in w2"};
+    if (owners && random() % 2) text += "quota w2 limit " + draw(1, 40) + "\n";
+    if (owners && random() % 2)
+      text += "quota w guaranteed " + draw(1, 20) + " weight 2\nhad alice in w " + draw(1, 500) + "\n";
     for (int i = 0; i < 7; ++i) {
-      text += "queued q" + std::to_string(i) + " " + draw(1, 11) + part() +
+      text += "queued q" + std::to_string(i) + " " + draw(1, 11) + part() + (owners ? owned[random() % 4] : "") +
               (random() % 3 ? " limit " + draw(1, 90) : std::string()) + priorities[random() % 3] +
               (random() % 2 ? " t.sh" : "") + "\n";
     }
-    const core::State state = scene(text);
+    core::State state = scene(text);
+    if (random() % 3 == 0) state.jobs.at(job_of(state, "q3").id).hold = core::Hold{"later", "carol", kSceneNow};
+    core::rebuild_indexes(state);
     const std::string now = starts(state);
     for (int i = 0; i < 7; ++i) {
       const std::string name = "q" + std::to_string(i);
@@ -131,4 +142,6 @@ TEST_CASE("a job that is changed as suggested is in the next plan, in thousands 
   CHECK(tried[Relaxation::Kind::fewer_gpus] > 100);
   CHECK(tried[Relaxation::Kind::shorter_limit] > 100);
   CHECK(tried[Relaxation::Kind::higher_priority] > 100);
+  CHECK(tried[Relaxation::Kind::larger_quota] > 50);
+  CHECK(tried[Relaxation::Kind::release] > 20);
 }

@@ -326,6 +326,7 @@ void World::commit(const Changes& changes) {
   store(x_disk.holdings, changes.holdings, changes.erased_holdings, [](const Holding& row) { return key_of(row); });
   store(x_disk.requests, changes.requests, changes.erased_requests,
         [](const RequestRecord& row) { return row.request_id; });
+  store(x_disk.spent, changes.spent, changes.erased_spent, [](const Spent& row) { return row.payer; });
   timeline.insert(timeline.end(), changes.timeline.begin(), changes.timeline.end());
 }
 
@@ -341,7 +342,8 @@ Tables World::tables() const {
           rows_of(x_disk.accounts),
           rows_of(x_disk.shares),
           rows_of(x_disk.file_servers),
-          rows_of(x_disk.requests)};
+          rows_of(x_disk.requests),
+          rows_of(x_disk.spent)};
 }
 
 }  // namespace trainyard::test

@@ -170,6 +170,7 @@ core::Changes full_changes(std::uint64_t n) {
   holding.node_epoch = "boot-1";
   holding.member = 3;
   holding.gpu_uuids = {"GPU-1", "GPU-2"};
+  holding.payer = {{2}, "alice"};
   holding.shared = true;
   holding.lease_ms = 3600;
   holding.since_ms = 17;
@@ -177,6 +178,7 @@ core::Changes full_changes(std::uint64_t n) {
   holding.stop_ordered = true;
   holding.confirm_revision = 78;
   c.holdings = {holding};
+  c.spent = {{{{2}, "alice"}, 1'234'567'890'123, 1'700'000'000'020}};
   c.accounts = {{{7}, {1}, "account", "eastus", "Standard_LRS", "/srv/a", 18}};
   c.shares = {{{8}, {7}, "logs", 19, true}};
   c.file_servers = {{{9},
@@ -238,6 +240,7 @@ void require_holds(const core::Tables& tables, const core::Changes& rows) {
   REQUIRE(tables.clusters == rows.clusters);
   REQUIRE(tables.nodes == rows.nodes);
   REQUIRE(tables.holdings == rows.holdings);
+  REQUIRE(tables.spent == rows.spent);
   REQUIRE(tables.accounts == rows.accounts);
   REQUIRE(tables.shares == rows.shares);
   REQUIRE(tables.file_servers == rows.file_servers);

@@ -35,6 +35,8 @@ bool Disk::apply(const core::Changes& changes) {
   upsert(shares, changes.shares, id);
   upsert(file_servers, changes.file_servers, id);
   upsert(requests, changes.requests, [](const core::RequestRecord& row) { return row.request_id; });
+  upsert(spent, changes.spent, [](const core::Spent& row) { return row.payer; });
+  erase(spent, changes.erased_spent);
   erase(groups, changes.erased_groups);
   erase(workspaces, changes.erased_workspaces);
   erase(experiments, changes.erased_experiments);
@@ -63,7 +65,8 @@ core::Tables Disk::tables() const {
                       .accounts = values(accounts),
                       .shares = values(shares),
                       .file_servers = values(file_servers),
-                      .requests = values(requests)};
+                      .requests = values(requests),
+                      .spent = values(spent)};
   for (core::Node& node : tables.nodes) node.live = {};  // memory only
   return tables;
 }

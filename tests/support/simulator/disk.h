@@ -27,6 +27,7 @@ class Disk {
   std::map<ShareId, core::Share> shares;
   std::map<FileServerId, core::FileServer> file_servers;
   std::map<std::string, core::RequestRecord> requests;
+  std::map<core::Payer, core::Spent> spent;
   std::uint64_t last_timeline = 0;
 };
 

@@ -1,0 +1,71 @@
+// In what order a cluster's waiting jobs have their turn. Pure.
+//
+// Classes go one after the other (high, normal, low). Within a class: jobs that have waited longer than `age_limit_ms`,
+// oldest first; then workspaces that have fewer GPUs than they are guaranteed; then the workspace that had least, by
+// its weight; within a workspace the owner who had least; and of an owner the oldest job. Without fair share: the
+// oldest job of the class. Ties go to the smaller id or name, so that the order is defined.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "controller/plan/shares.h"
+
+namespace trainyard::plan {
+
+struct OrderSettings {
+  bool fair_share = true;
+  // Who waits longer goes before fair share, so that nobody waits for ever behind those who had less.
+  DurationMs age_limit_ms = 3LL * 24 * 3600 * 1000;
+};
+
+class Order {
+ public:
+  // `instead`: the job of that id is in the queue as this one says. `shares` outlives the order and is asked again for
+  // each turn: what is given to a job counts for the next.
+  Order(const core::State& state, ClusterId cluster, const Shares& shares, TimeMs now_ms, const OrderSettings& settings,
+        const core::Job* instead = nullptr);
+  Order(const Order&) = delete;
+  Order& operator=(const Order&) = delete;
+
+  const core::Job* next();  // nullptr: there are no more
+
+ private:
+  using Rank = std::tuple<int, int, std::uint64_t>;  // aged first, entitled first, then use or age; least first
+  // An owner's jobs of the present class.
+  struct Owner {
+    std::set<JobId>::const_iterator next, end;
+    bool with_instead = false;  // `instead` is still to come among them
+    Rank rank;
+  };
+  struct Space {
+    std::map<std::string, Owner> owners;
+    std::set<std::pair<Rank, std::string>> turns;
+    Rank rank;
+  };
+
+  bool begin_class();
+  Owner& owner_of(const core::Payer& payer);
+  void put(const core::Payer& payer, Owner& owner);
+  void put(WorkspaceId workspace, Space& space);
+  void put_back();  // whoever had the last turn
+  const core::Job* front(Owner& owner) const;
+  Rank rank_of(const core::Payer& payer, Owner& owner) const;
+
+  const core::State& x_state;
+  const Shares& x_shares;
+  const TimeMs x_now_ms;
+  const OrderSettings x_settings;
+  const core::Job* x_instead;
+  std::optional<core::QueueGroup> x_instead_group;  // until its class has begun
+  core::Queue::const_iterator x_next, x_end;        // groups of later classes
+  std::map<WorkspaceId, Space> x_spaces;            // of the present class
+  std::set<std::pair<Rank, WorkspaceId>> x_turns;
+  std::optional<core::Payer> x_last;  // whose job was given last
+};
+
+}  // namespace trainyard::plan
