@@ -115,6 +115,7 @@ Result<Subject> apply(Engine& e, const ReleaseJob& c) {
   Job& job = e.state.jobs.at(*id);
   const Subject subject{Subject::Kind::job, id->value};
   if (!job.hold) return subject;
+  if (job.state == JobState::queued) leave_queue(e, job);
   e.edit(*id).hold.reset();
   if (job.state == JobState::queued) enter_queue(e, job);
   e.note(subject_of(e.state, job), "released", "");

@@ -326,10 +326,12 @@ std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster) {
   return std::max(1U, most_gpus(state, cluster).value_or(1));
 }
 
+std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node) {
+  return job.spec->node_count * (job.spec->gpus_per_node > 0 ? job.spec->gpus_per_node : per_whole_node);
+}
+
 std::uint32_t gpus_wanted(const State& state, const Job& job) {
-  const std::uint32_t each =
-      job.spec->gpus_per_node > 0 ? job.spec->gpus_per_node : gpus_per_whole_node(state, job.cluster);
-  return job.spec->node_count * each;
+  return gpus_wanted(job, gpus_per_whole_node(state, job.cluster));
 }
 
 }  // namespace trainyard::core

@@ -105,8 +105,9 @@ std::uint64_t decayed(std::uint64_t gpu_ms, DurationMs elapsed_ms, DurationMs ha
 std::uint32_t gpus_held(const State& state, WorkspaceId workspace);
 // GPUs of one of the cluster's nodes that jobs of whole nodes get, at most; at least 1.
 std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster);
-// GPUs that the job takes, by the cluster's largest node.
-std::uint32_t gpus_wanted(const State& state, const Job& job);
+// GPUs that the job takes where a whole node has so many.
+std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node);
+std::uint32_t gpus_wanted(const State& state, const Job& job);  // by its cluster's largest node
 // Nothing but nodes is missing: nobody holds it, and what it waits for has ended as it should. REQUIRES: it is queued
 bool may_start(const Job& job);
 // What all nodes of the job's newest attempt are told; built once, when the attempt is placed.

@@ -153,12 +153,13 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   if (!starts.future().anything_free()) return placements;
   Order order(state, cluster.id, shares, now_ms, settings.order, instead);
   const Supply supply = supply_of(state, cluster);
+  const std::uint32_t per_whole_node = std::max(1U, supply.most_gpus.value_or(1));
   std::uint32_t promised = 0, looked_at = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
     if (!starts.future().anything_free() || looked_at == settings.depth) break;
     if (!possible(supply, *job)) continue;  // not before a resize: passed over
     const core::Payer payer = core::payer_of(state, *job);
-    const std::uint32_t gpus = core::gpus_wanted(state, *job);
+    const std::uint32_t gpus = core::gpus_wanted(*job, per_whole_node);
     if (!shares.allows(payer.workspace, gpus)) continue;
     if (promised > 0) ++looked_at;
     std::vector<NodeId> nodes;
@@ -221,6 +222,7 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
   const auto cluster = state.clusters.find(job.cluster);
   if (cluster == state.clusters.end() || !core::may_start(job)) return result;
   const Supply supply = supply_of(state, cluster->second);
+  const std::uint32_t per_whole_node = std::max(1U, supply.most_gpus.value_or(1));
   const std::set<NodeId> none;
   Starts starts(state, cluster->second, now_ms, belief, none);
   Shares shares(state, now_ms);
@@ -232,7 +234,7 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
     const bool is_it = next->id == job.id;
     if (is_it) result.turn = turn;
     const core::Payer payer = core::payer_of(state, *next);
-    const std::uint32_t gpus = core::gpus_wanted(state, *next);
+    const std::uint32_t gpus = core::gpus_wanted(*next, per_whole_node);
     const bool waits = possible(supply, *next) && shares.allows(payer.workspace, gpus);
     const TimeMs start_ms = waits ? starts.promise(*next).start_ms : Future::kNever;
     if (is_it) result.start_ms = start_ms;

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "common/check.h"
+#include "controller/core/core.h"
 
 namespace trainyard::test {
 namespace {
