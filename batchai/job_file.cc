@@ -66,6 +66,7 @@ void read_recovery(Fields& properties, v1::JobSpec& spec) {
   }
   if (const auto after = recovery.duration("gangAbortAfter")) set_duration(out->mutable_gang_abort_after(), *after);
   if (const auto grace = recovery.duration("grace")) set_duration(out->mutable_grace(), *grace);
+  if (const auto notice = recovery.duration("notice")) set_duration(out->mutable_notice(), *notice);
   recovery.finish();
 }
 

@@ -99,6 +99,8 @@ struct Recovery {
   DurationMs lease_ms = 60 * 60 * 1000;  // kForever = never fenced by time
   DurationMs gang_abort_after_ms = -1;   // -1: the controller's default (2 min)
   DurationMs grace_ms = 10 * 1000;       // SIGTERM to SIGKILL when stopped in contact with the controller
+  // SIGUSR1 to SIGTERM when it is to be queued again and nothing has failed: preempted, drained, resized.
+  DurationMs notice_ms = 30 * 1000;
   friend bool operator==(const Recovery&, const Recovery&) = default;
 };
 
@@ -308,6 +310,7 @@ struct HoldingOrder {
   std::vector<std::string> gpu_uuids;
   DurationMs lease_ms = 0;               // kForever or > 0
   DurationMs grace_ms = 0;               // for phase stop; 0: kill at once
+  DurationMs notice_ms = 0;              // for phase stop: so long before, processes that catch SIGUSR1 get one
   std::shared_ptr<const Launch> launch;  // null when phase == stop: the agent knows what it runs
   // The job's secrets and credentials: of the vault as the core gives them; sealed to this node's key on the wire and
   // in the spool.

@@ -198,9 +198,13 @@ void from_json(const json& in, OutputDirectory& out) {
 }
 
 void to_json(json& out, const Recovery& in) {
-  out = {{"onNodeLoss", name_in(kOnNodeLoss, in.on_node_loss)}, {"maxRequeues", in.max_requeues},
-         {"rerunAfter", name_in(kRerunAfter, in.rerun_after)},  {"leaseMs", in.lease_ms},
-         {"gangAbortAfterMs", in.gang_abort_after_ms},          {"graceMs", in.grace_ms}};
+  out = {{"onNodeLoss", name_in(kOnNodeLoss, in.on_node_loss)},
+         {"maxRequeues", in.max_requeues},
+         {"rerunAfter", name_in(kRerunAfter, in.rerun_after)},
+         {"leaseMs", in.lease_ms},
+         {"gangAbortAfterMs", in.gang_abort_after_ms},
+         {"graceMs", in.grace_ms},
+         {"noticeMs", in.notice_ms}};
 }
 void from_json(const json& in, Recovery& out) {
   read_enum(in, "onNodeLoss", kOnNodeLoss, out.on_node_loss);
@@ -209,6 +213,7 @@ void from_json(const json& in, Recovery& out) {
   read(in, "leaseMs", out.lease_ms);
   read(in, "gangAbortAfterMs", out.gang_abort_after_ms);
   read(in, "graceMs", out.grace_ms);
+  read(in, "noticeMs", out.notice_ms);
 }
 
 void to_json(json& out, const JobSpec& in) {

@@ -299,6 +299,14 @@ Status read_scheduling(const json& scheduling, Config& config) {
   reader.positive("age_limit_ms", config.scheduling.order.age_limit_ms);
   reader.value("reservations", config.scheduling.reservations);
   reader.value("backfill_depth", config.scheduling.depth);
+  reader.positive("preemption_min_run_ms", config.scheduling.preemption_min_run_ms);
+  std::string preemption = "quota";
+  reader.value("preemption", preemption);
+  const std::map<std::string, plan::Preemption> kinds{
+      {"off", plan::Preemption::off}, {"quota", plan::Preemption::quota}, {"classes", plan::Preemption::classes}};
+  const auto kind = kinds.find(preemption);
+  if (kind == kinds.end()) return wrong("scheduling.preemption", "must be \"off\", \"quota\" or \"classes\"");
+  config.scheduling.preemption = kind->second;
   return reader.finish();
 }
 

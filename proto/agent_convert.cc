@@ -41,6 +41,7 @@ Result<HoldingOrder> order_from_proto(const v1::HoldingOrder& message) {
   order.gpu_uuids.assign(message.gpu_uuids().begin(), message.gpu_uuids().end());
   order.lease_ms = message.lease_ms();
   order.grace_ms = message.grace_ms();
+  order.notice_ms = message.notice_ms();
   if (!message.launch_json().empty()) {
     auto launch = from_json_text<Launch>(message.launch_json());
     if (!launch) return Error{Code::invalid_argument, "orders: launch: " + launch.error().message};
@@ -332,6 +333,7 @@ void to_proto(const Orders& orders, v1::Orders& message) {
     for (const std::string& uuid : order.gpu_uuids) out.add_gpu_uuids(uuid);
     out.set_lease_ms(order.lease_ms);
     out.set_grace_ms(order.grace_ms);
+    out.set_notice_ms(order.notice_ms);
     if (order.launch) out.set_launch_json(to_json_text(*order.launch));
     to_proto(order.secrets, *out.mutable_secrets());
     out.set_image_digest(order.image_digest);

@@ -303,6 +303,11 @@ Status recovery_from_proto(const v1::Recovery& message, Recovery& recovery) {
     if (!grace) return grace.error();
     recovery.grace_ms = *grace;
   }
+  if (message.has_notice()) {
+    const auto notice = duration("recovery.notice", message.notice(), true);
+    if (!notice) return notice.error();
+    recovery.notice_ms = *notice;
+  }
   return {};
 }
 
@@ -386,6 +391,7 @@ void recovery_to_proto(const Recovery& recovery, v1::Recovery& message) {
   if (recovery.gang_abort_after_ms >= 0)
     set_duration(recovery.gang_abort_after_ms, *message.mutable_gang_abort_after());
   set_duration(recovery.grace_ms, *message.mutable_grace());
+  set_duration(recovery.notice_ms, *message.mutable_notice());
 }
 
 void mounts_to_proto(const JobSpec& spec, v1::JobSpec& message) {

@@ -150,7 +150,7 @@ void AgentCore::act_on(const HoldingOrder& order) {
     persist(*held);
     if (held->state == HoldingState::preparing) x_actions.push_back(PinImage{held->id});
   }
-  if (order.phase == HoldingPhase::stop) stop(*held, order.grace_ms);
+  if (order.phase == HoldingPhase::stop) stop(*held, order.grace_ms, order.notice_ms);
   if (order.phase == HoldingPhase::run) run(*held);
 }
 
@@ -197,14 +197,14 @@ void AgentCore::run(HeldAttempt& held) {
   if (start) x_actions.push_back(StartHead{held.id});
 }
 
-void AgentCore::stop(HeldAttempt& held, DurationMs grace_ms) {
+void AgentCore::stop(HeldAttempt& held, DurationMs grace_ms, DurationMs notice_ms) {
   if (held.state == HoldingState::clean) return;
   if (held.state != HoldingState::stopping) {
     held.state = HoldingState::stopping;
     x_changed = true;
     persist(held);
   }
-  x_actions.push_back(Stop{held.id, grace_ms});
+  x_actions.push_back(Stop{held.id, grace_ms, notice_ms});
 }
 
 void AgentCore::forget_unlisted(const Orders& orders) {

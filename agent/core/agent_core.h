@@ -142,10 +142,11 @@ struct PinImage {
 struct StartHead {
   AttemptId id;
 };
-// Kill, unmount, remove -> Cleaned. Repeats may shorten grace
+// Kill, unmount, remove -> Cleaned. Repeats may shorten grace and notice
 struct Stop {
   AttemptId id;
-  DurationMs grace_ms = 0;
+  DurationMs grace_ms = 0;   // SIGTERM to SIGKILL
+  DurationMs notice_ms = 0;  // SIGUSR1 to SIGTERM, for processes that catch it
 };
 // Spool setup() (none: forget it), fsync
 struct PersistSetup {};
@@ -285,7 +286,7 @@ class AgentCore {
   void act_on(const HoldingOrder& order);
   void take(const HoldingOrder& order);
   void run(HeldAttempt& held);
-  void stop(HeldAttempt& held, DurationMs grace_ms);
+  void stop(HeldAttempt& held, DurationMs grace_ms, DurationMs notice_ms = 0);
   void forget_unlisted(const Orders& orders);
   void follow_setup();
   void act_on(const std::vector<FileServerOrder>& orders);

@@ -193,6 +193,19 @@ std::uint64_t process_start_time(int pid) {
   return std::strtoull(field + 1, nullptr, 10);
 }
 
+bool catches(int pid, int signal) {
+  const auto status = read_whole_file("/proc/" + std::to_string(pid) + "/status");
+  const std::string line = "\nSigCgt:\t";
+  const std::size_t at = status ? status->find(line) : std::string::npos;
+  if (at == std::string::npos) return false;
+  return (std::strtoull(status->c_str() + at + line.size(), nullptr, 16) >> (signal - 1) & 1) != 0;
+}
+
+std::string process_name(int pid) {
+  const auto name = read_whole_file("/proc/" + std::to_string(pid) + "/comm");
+  return name ? name->substr(0, name->find('\n')) : std::string();
+}
+
 std::int64_t boottime_ms() {
   timespec now{};
   ::clock_gettime(CLOCK_BOOTTIME, &now);

@@ -70,6 +70,11 @@ bool is_readable(int fd);
 // When the process started, in the kernel's ticks: with the pid it names a process for ever. 0 when there is none.
 std::uint64_t process_start_time(int pid);
 
+// Whether the process has a handler for the signal; false where there is none.
+bool catches(int pid, int signal);
+// Its name as the kernel knows it, at most 15 characters; empty where there is none.
+std::string process_name(int pid);
+
 // CLOCK_BOOTTIME in milliseconds.
 std::int64_t boottime_ms();
 

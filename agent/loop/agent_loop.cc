@@ -233,7 +233,7 @@ void AgentLoop::carry_out(const StartHead& action) {
 }
 
 void AgentLoop::carry_out(const Stop& action) {
-  executor_of(action.id)->stop(action.grace_ms);
+  executor_of(action.id)->stop(action.grace_ms, action.notice_ms);
 }
 
 void AgentLoop::carry_out(const ForgetHolding& action) {

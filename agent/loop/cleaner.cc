@@ -48,6 +48,12 @@ std::uint32_t number_after(const std::string& text, const std::string& word) {
   return static_cast<std::uint32_t>(std::strtoul(text.c_str() + at + word.size(), nullptr, 10));
 }
 
+// They forward the signal to their ranks: those that do not catch it would die of it, the others get it twice.
+bool is_launcher(int pid) {
+  const std::string name = process_name(pid);
+  return name == "mpirun" || name == "orterun" || name == "orted";
+}
+
 }  // namespace
 
 Cleaner::Cleaner(ExecutorContext& context, Place place, std::vector<Volume> volumes, std::shared_ptr<LogShipper> logs,
@@ -88,26 +94,57 @@ void Cleaner::tell_stuck(const std::string& what) {
   if (x_stuck) x_stuck(what);
 }
 
-void Cleaner::start(DurationMs grace_ms) {
+void Cleaner::start(DurationMs grace_ms, DurationMs notice_ms) {
   x_started_ms = x_part_started_ms = boottime_ms();
   x_shared_memory = shared_memory_in(x_place.sandbox());
   if (x_first_port != 0) x_ports = ports_listened_at(x_first_port, kTaskPorts);
   const Cgroup cgroup(x_place.job_cgroup());
   x_receipt.processes_killed = static_cast<std::uint32_t>(cgroup.pids().size());
   if (grace_ms <= 0 || x_receipt.processes_killed == 0) return kill_all();
-  cgroup.signal_all(SIGTERM);
-  cgroup.signal_all(SIGCONT);  // who is stopped hears nothing else
+  x_grace_ms = grace_ms;
   x_in_grace = true;
-  x_grace_ends_ms = x_started_ms + grace_ms;
-  wait_empty(x_context.io, cgroup, grace_ms, when_still_in_grace(&Cleaner::kill_all));
+  notice_ms > 0 ? give_notice(notice_ms) : terminate();
 }
 
-void Cleaner::shorten(DurationMs grace_ms) {
+// Who does not catch the signal would die of it: it is for those that write a checkpoint then. They may go on for as
+// long as the notice lasts.
+void Cleaner::give_notice(DurationMs notice_ms) {
+  const Cgroup cgroup(x_place.job_cgroup());
+  int told = 0;
+  for (const int pid : cgroup.pids()) {
+    told += catches(pid, SIGUSR1) && !is_launcher(pid) && ::kill(pid, SIGUSR1) == 0 ? 1 : 0;
+  }
+  if (told == 0) return terminate();
+  x_say("gave " + std::to_string(told) + " process(es) notice (SIGUSR1)");
+  x_in_notice = true;
+  x_notice_ends_ms = boottime_ms() + notice_ms;
+  wait_empty(x_context.io, cgroup, notice_ms, when_still_in_grace(&Cleaner::terminate));
+}
+
+void Cleaner::terminate() {
+  x_in_notice = false;
+  const Cgroup cgroup(x_place.job_cgroup());
+  cgroup.signal_all(SIGTERM);
+  cgroup.signal_all(SIGCONT);  // who is stopped hears nothing else
+  x_grace_ends_ms = boottime_ms() + x_grace_ms;
+  wait_empty(x_context.io, cgroup, x_grace_ms, when_still_in_grace(&Cleaner::kill_all));
+}
+
+void Cleaner::shorten(DurationMs grace_ms, DurationMs notice_ms) {
   const TimeMs now = boottime_ms();
-  if (!x_in_grace || now + grace_ms >= x_grace_ends_ms) return;
+  if (!x_in_grace) return;
   if (grace_ms <= 0) return kill_all();
+  x_grace_ms = std::min(x_grace_ms, grace_ms);
+  const Cgroup cgroup(x_place.job_cgroup());
+  if (x_in_notice) {
+    if (now + notice_ms >= x_notice_ends_ms) return;
+    if (notice_ms <= 0) return terminate();
+    x_notice_ends_ms = now + notice_ms;
+    return wait_empty(x_context.io, cgroup, notice_ms, when_still_in_grace(&Cleaner::terminate));
+  }
+  if (now + grace_ms >= x_grace_ends_ms) return;
   x_grace_ends_ms = now + grace_ms;
-  wait_empty(x_context.io, Cgroup(x_place.job_cgroup()), grace_ms, when_still_in_grace(&Cleaner::kill_all));
+  wait_empty(x_context.io, cgroup, grace_ms, when_still_in_grace(&Cleaner::kill_all));
 }
 
 std::function<void(bool)> Cleaner::when_still_in_grace(void (Cleaner::*step)()) {

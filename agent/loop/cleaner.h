@@ -28,10 +28,13 @@ class Cleaner : public std::enable_shared_from_this<Cleaner> {
   // What else belongs to an attempt; `stuck` hears what cannot be ended, each time that changes. Before start().
   void of_attempt(const RunAs& user, std::uint32_t first_port, std::function<void(const std::string&)> stuck);
 
-  void start(DurationMs grace_ms);
-  void shorten(DurationMs grace_ms);
+  // `notice_ms` before SIGTERM, processes that catch SIGUSR1 get one; where none does, there is no notice.
+  void start(DurationMs grace_ms, DurationMs notice_ms = 0);
+  void shorten(DurationMs grace_ms, DurationMs notice_ms = 0);
 
  private:
+  void give_notice(DurationMs notice_ms);
+  void terminate();
   void kill_all();
   void processes_left();
   void end_shims();
@@ -68,9 +71,10 @@ class Cleaner : public std::enable_shared_from_this<Cleaner> {
   std::uint64_t x_shared_memory = 0, x_ports = 0, x_files = 0;
   CleanupReceipt x_receipt;
   TimeMs x_part_started_ms = 0;
-  TimeMs x_started_ms = 0, x_grace_ends_ms = 0;
+  TimeMs x_started_ms = 0, x_grace_ends_ms = 0, x_notice_ends_ms = 0;
+  DurationMs x_grace_ms = 0;
   std::uint32_t x_grace_round = 0;  // a shortened grace makes the earlier wait count no more
-  bool x_in_grace = false;
+  bool x_in_grace = false, x_in_notice = false;
 };
 
 }  // namespace trainyard::agent

@@ -458,11 +458,12 @@ void Executor::begin_logs() {
 
 // ---- Stop ----
 
-void Executor::stop(DurationMs grace_ms) {
-  if (x_cleaner) return x_cleaner->shorten(grace_ms);
+void Executor::stop(DurationMs grace_ms, DurationMs notice_ms) {
+  if (x_cleaner) return x_cleaner->shorten(grace_ms, notice_ms);
   x_grace_ms = x_stopping ? std::min(x_grace_ms, grace_ms) : grace_ms;
+  x_notice_ms = x_stopping ? std::min(x_notice_ms, notice_ms) : notice_ms;
   if (std::exchange(x_stopping, true)) return;
-  say(fmt::format("stopping (grace {} ms)", grace_ms));
+  say(fmt::format("stopping (grace {} ms{})", grace_ms, notice_ms > 0 ? fmt::format(", notice {} ms", notice_ms) : ""));
   x_preparation_watch = nullptr;
   x_head_watch = nullptr;
   x_limits->stop();
@@ -494,7 +495,7 @@ void Executor::begin_clean() {
   x_cleaner->of_attempt(x_launch->run_as, x_launch->first_port, [self = shared_from_this()](const std::string& what) {
     self->x_events.stuck({self->x_id, what});
   });
-  x_cleaner->start(x_grace_ms);
+  x_cleaner->start(x_grace_ms, x_notice_ms);
 }
 
 }  // namespace trainyard::agent

@@ -46,7 +46,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void adopt(const HeldAttempt& held);
   // Phase run has come: from now on every node of the attempt may write into the job's stdouterr directory.
   void run();
-  void stop(DurationMs grace_ms);
+  void stop(DurationMs grace_ms, DurationMs notice_ms = 0);
 
   const Place& place() const { return x_place; }
   const HoldingPaths& paths() const { return x_paths; }
@@ -105,7 +105,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   bool x_run = false;
   bool x_stopping = false;
   int x_helpers_under_way = 0;  // a stop waits for them: a mount must not appear after the unmounting
-  DurationMs x_grace_ms = 0;
+  DurationMs x_grace_ms = 0, x_notice_ms = 0;
   std::shared_ptr<VolumeSet> x_volumes;
   std::map<std::string, std::vector<std::string>> x_left_directories;  // still to be made, by the helper's root
   std::shared_ptr<LogShipper> x_logs;

@@ -119,8 +119,10 @@ void Core::apply_plan(const Plan& plan, TimeMs now_ms) {
   for (const Withdrawal& withdrawal : plan.withdrawals) withdraw(e, withdrawal, "the cluster has more than its target");
   for (const Assignment& assignment : plan.assignments) assign(e, assignment);
   for (const Placement& placement : plan.placements) place(e, placement);
+  for (const Preemption& preemption : plan.preemptions) preempt(e, preemption);
   e.settle();
   e.wake_plan = false;
+  e.planned_ms = e.now;
 }
 
 Outcome Core::take_outcome() {

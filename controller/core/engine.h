@@ -61,6 +61,7 @@ struct Engine {
   TimeMs now = 0;
   std::string who = "controller";  // of the present event, for the timeline
   bool wake_plan = true;
+  TimeMs planned_ms = 0;  // when the last plan was applied
 
   // ---- Rows. edit() marks the row as changed. REQUIRES: the row exists ----
   Group& edit(GroupId id) {
@@ -185,6 +186,8 @@ void leave_queue(Engine&, const Job&);  // REQUIRES: nothing that its place depe
 void consider_dependents(Engine&, JobId ended, bool succeeded);
 // By names; an error where it is missing, or has ended otherwise than waited for.
 Result<std::vector<Dependency>> resolve_dependencies(const Engine&, const SubmitJob&);
+
+void preempt(Engine&, const Preemption&);
 
 // parts.cc
 // Free GPUs for a job that takes a part of the node: near one memory where that can be. REQUIRES: so many are free

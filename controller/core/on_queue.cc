@@ -70,6 +70,18 @@ void consider_dependents(Engine& e, JobId ended, bool succeeded) {
   e.state.dependents.erase(ended);
 }
 
+// Like a resize, it does not use the job's budget of requeues.
+void preempt(Engine& e, const Preemption& preemption) {
+  const Job& winner = e.state.jobs.at(preemption.gives_way_to);
+  const std::string to =
+      winner.name + " of workspace " + e.state.workspaces.at(payer_of(e.state, winner).workspace).name;
+  const std::string why = preemption.cause == PreemptionCause::guaranteed
+                              ? to + " takes back GPUs that its workspace is guaranteed"
+                              : to + " has a higher priority";
+  e.note(subject_of(e.state, winner), "takes the GPUs of " + e.state.jobs.at(preemption.job).name, why);
+  end(e, preemption.job, Verdict::requeue, {"Preempted", why});
+}
+
 Result<std::vector<Dependency>> resolve_dependencies(const Engine& e, const SubmitJob& c) {
   std::vector<Dependency> dependencies;
   for (std::size_t i = 0; i < c.dependencies.size(); ++i) {

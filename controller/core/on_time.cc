@@ -8,6 +8,8 @@ namespace trainyard::core {
 
 namespace {
 
+constexpr DurationMs kLookAgainMs = 10'000;
+
 template <class Visit>
 void for_holdings(const State& state, NodeId id, Visit visit) {
   for (const auto& [key, holding] : holdings_on(state, id)) {
@@ -189,6 +191,8 @@ void on_fence_finished(Engine& e, const FenceFinished& event) {
 }
 
 void on_tick(Engine& e) {
+  // Time alone changes whose turn it is, and who may be made to give way.
+  if (!e.state.queues.empty() && e.now - e.planned_ms >= kLookAgainMs) e.wake_plan = true;
   while (e.node_deadlines.first() != 0 && e.node_deadlines.first() <= e.now) {
     const NodeId id = e.node_deadlines.first_key();
     e.node_deadlines.set(id, 0);

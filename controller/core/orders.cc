@@ -39,7 +39,12 @@ Orders orders_for(const State& state, NodeId id) {
     HoldingOrder order{holding.id, phase_of(state, holding), holding.member, holding.gpu_uuids, holding.lease_ms};
     if (order.phase == HoldingPhase::stop) {
       // A stale attempt gets no grace: its job may already run elsewhere.
-      if (current(state, holding)) order.grace_ms = state.jobs.at(holding.id.job).spec->recovery.grace_ms;
+      if (current(state, holding)) {
+        const Job& job = state.jobs.at(holding.id.job);
+        order.grace_ms = job.spec->recovery.grace_ms;
+        if (job.verdict == Verdict::requeue && !job.cause.infrastructure)
+          order.notice_ms = job.spec->recovery.notice_ms;
+      }
     } else {
       order.launch = state.launches.at(holding.id.job);
       const Job& job = state.jobs.at(holding.id.job);

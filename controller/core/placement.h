@@ -31,11 +31,19 @@ struct Retarget {
   std::string why;
 };
 
+enum class PreemptionCause { higher_class, guaranteed };
+// A running job gives way to one that waits: it is queued again.
+struct Preemption {
+  JobId job, gives_way_to;
+  PreemptionCause cause = PreemptionCause::higher_class;
+};
+
 struct Plan {
   std::vector<Retarget> retargets;
   std::vector<Withdrawal> withdrawals;
   std::vector<Assignment> assignments;
   std::vector<Placement> placements;
+  std::vector<Preemption> preemptions;
 };
 
 }  // namespace trainyard::core

@@ -21,12 +21,18 @@
 
 namespace trainyard::plan {
 
+enum class Preemption { off, quota, classes };
+
 struct Settings {
   // How many waiting jobs of a cluster have a promise: 1 is EASY backfill, more is conservative for so many.
   std::uint32_t reservations = 16;
   // How many jobs behind the first waiting one are looked at: what is further behind waits its turn.
   std::uint32_t depth = 10'000;
   OrderSettings order = {};
+  // Who must give way to jobs that wait: nobody; borrowers, for what a workspace is guaranteed; jobs of lower classes,
+  // too.
+  Preemption preemption = Preemption::quota;
+  DurationMs preemption_min_run_ms = 5 * 60'000;  // who has run for less is spared
 };
 
 // How long the job will hold its nodes, at most, once it starts: its own time limit, or what jobs like it took.

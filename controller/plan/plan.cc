@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "controller/plan/preempt.h"
 #include "controller/plan/scale.h"
 
 namespace trainyard::plan {
@@ -16,9 +17,10 @@ Plan make_plan(const core::State& state, TimeMs now_ms, const Settings& settings
   Shares shares(state, now_ms);
   for (const auto& [id, cluster] : state.clusters) {
     if (cluster.deleting) continue;
-    for (Placement& placement : fill(state, cluster, now_ms, settings, shares, withdrawn)) {
-      plan.placements.push_back(std::move(placement));
-    }
+    auto placements = fill(state, cluster, now_ms, settings, shares, withdrawn);
+    const auto preemptions = preempt(state, cluster, now_ms, settings, shares, withdrawn, placements);
+    plan.preemptions.insert(plan.preemptions.end(), preemptions.begin(), preemptions.end());
+    for (Placement& placement : placements) plan.placements.push_back(std::move(placement));
   }
   return plan;
 }

@@ -194,7 +194,7 @@ void World::step(decltype(Event::body) body) {
 }
 
 void World::finish_batch() {
-  if (core->wants_plan()) core->apply_plan(plan::make_plan(core->state(), now), now);
+  if (core->wants_plan()) core->apply_plan(plan::make_plan(core->state(), now, plan_settings), now);
   check_invariants(core->state());
   TY_CHECK(!core->wants_plan());
   Outcome outcome = core->take_outcome();

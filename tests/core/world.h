@@ -110,6 +110,7 @@ class World {
   static JobSpec spec(std::uint32_t node_count);
 
   Settings settings;
+  plan::Settings plan_settings;
   TimeMs now = kStart;
   std::map<std::string, PretendAgent> agents;
   std::vector<Action> actions;

@@ -44,7 +44,7 @@ JobSpec full_spec(std::uint64_t n) {
   spec.unmanaged_mounts = {{"mount -t glusterfs h:/v", "g"}};
   spec.max_wall_clock_ms = 1234;
   spec.priority = Priority::high;
-  spec.recovery = {OnNodeLoss::fail, 3, RerunAfter::gang_broken, kForever, 5, 6};
+  spec.recovery = {OnNodeLoss::fail, 3, RerunAfter::gang_broken, kForever, 5, 6, 7};
   return spec;
 }
 

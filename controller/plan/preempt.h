@@ -1,0 +1,28 @@
+// Which running jobs give way to those that wait. Pure.
+//
+// The rule: of the first waiting jobs of a cluster, each in its turn may take GPUs back
+//   - as a workspace that stays within what it is guaranteed, from workspaces that have more than that (they borrow),
+//   as
+//     long as those keep what they are guaranteed;
+//   - as a job of a higher class, from jobs of a lower one, where the operator has switched that on.
+// Who has run less than `min_run_ms` is spared. Jobs of the lowest class give way first, and of those the one that
+// loses least: that was placed last. No more give way than are needed, and none if even all would not do. What is being
+// stopped already counts as free.
+//
+// So nothing goes back and forth: who gave way has a lower class, or its workspace no right to take anything back.
+#pragma once
+
+#include <set>
+#include <vector>
+
+#include "controller/core/placement.h"
+#include "controller/plan/backfill.h"
+
+namespace trainyard::plan {
+
+// `shares` as after `fill`, whose placements these are.
+std::vector<core::Preemption> preempt(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,
+                                      const Settings& settings, Shares& shares, const std::set<NodeId>& withdrawn,
+                                      const std::vector<core::Placement>& placements);
+
+}  // namespace trainyard::plan
