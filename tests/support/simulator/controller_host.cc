@@ -11,6 +11,8 @@ constexpr std::size_t kInboxLimit = 4096;
 constexpr std::size_t kBatchLimit = 512;
 constexpr std::uint64_t kChecksBetween =
     5'000;  // events between two full checks of a state too large for one after each
+// Everybody may have to give way, soon.
+constexpr plan::Settings kScheduling{.preemption = plan::Preemption::classes, .preemption_min_run_ms = 20'000};
 
 }  // namespace
 
@@ -98,7 +100,7 @@ void ControllerHost::batch() {
   }
   if (x_core->wants_plan()) {
     const TimeMs now_ms = controller_now();
-    x_core->apply_plan(plan::make_plan(x_core->state(), now_ms), now_ms);
+    x_core->apply_plan(plan::make_plan(x_core->state(), now_ms, kScheduling), now_ms);
     if (x_world.options.nodes <= x_world.options.full_check_nodes) core::check_invariants(x_core->state());
   }
   x_core->check_touched();

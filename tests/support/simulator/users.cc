@@ -3,9 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace trainyard::simulator {
+
+namespace {
+
+constexpr const char* kUsers[] = {"user:ada", "user:bob", "user:eve"};
+
+}  // namespace
 
 Users::Users(World& world, Oracle& oracle, const Rates& rates, ControllerHost& controller,
              std::vector<ClusterPlan> clusters)
@@ -31,7 +38,7 @@ void Users::send(std::size_t request) {
   core::Command command{.ticket = x_by_ticket.size(),
                         .request_id = x_requests[request].id,
                         .fingerprint = fmt::format("f{}", request),
-                        .principal = "user:ada",
+                        .principal = kUsers[request % std::size(kUsers)],
                         .body = x_requests[request].body};
   const DurationMs delay_ms = x_random.between(1, 30);
   if (x_random.chance(x_rates.drop)) return x_world.hit("fault request lost");
@@ -140,6 +147,10 @@ void Users::one_thing() {
   if (draw < 890) return share_comes_and_goes();
   if (draw < 895) return ask(core::NoteExec{some_job(), "n0001", "ls"});
   if (draw < 915) return drain_or_undrain();
+  if (draw < 920) {
+    const auto limit = static_cast<std::uint32_t>(x_random.between(8, 8 + x_world.options.nodes));
+    return ask(core::SetQuota{{"g", "w"}, {x_random.chance(500) ? limit : 0, 0, 2}});
+  }
 }
 
 // Few at a time: the clusters must go on.
@@ -295,6 +306,7 @@ void Users::come_to_an_end() {
     const std::string name = fmt::format("x{}", round / 2);
     ask(core::DeleteCluster{{"g", "w", name}});
   }
+  ask(core::SetQuota{{"g", "w"}, {}});
   for (const auto& [id, job] : x_controller.disk().jobs) {
     const auto experiment = x_controller.disk().experiments.find(job.experiment);
     if (job.hold && experiment != x_controller.disk().experiments.end()) {
