@@ -309,10 +309,10 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
   if (held_back) {
     result.obstacles.push_back({"heldBack", 0, core::why_not_in_queue(state, job)});
   }
+  add_quota(state, job, result);
   const auto nodes = obstacles_of(state, cluster, now_ms);
   result.obstacles.insert(result.obstacles.end(), nodes.begin(), nodes.end());
   result.possible = possible(supply_of(state, cluster), job) && quota_allows_ever(state, job);
-  add_quota(state, job, result);
   if (const std::uint32_t capacity = core::capacity_of(cluster.spec); result.needs > capacity) {
     Relaxation larger;
     larger.kind = Relaxation::Kind::larger_cluster;

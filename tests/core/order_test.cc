@@ -25,7 +25,7 @@ TEST_CASE("owners have their turns by what they had: who had nothing goes first"
   CHECK(starts(nodes + "had alice in w 60\nqueued a 1 by alice\nqueued b 1 by alice\nqueued c 1 by bob") == "c a");
   // What runs counts, too, and each GPU that is given counts for the next turn.
   CHECK(starts("nodes 4\nruns r 1 since 5 by alice\nqueued a 1 by alice\nqueued b 1 by bob\nqueued c 1 by bob\n"
-               "queued d 1 by bob") == "b a c");
+               "queued d 1 by bob") == "b c a");
   CHECK(starts("nodes 4\nqueued a 1 by alice\nqueued b 1 by alice\nqueued c 1 by alice\nqueued d 1 by bob\n"
                "queued e 1 by bob") == "a d b e");
   // Classes go before shares.

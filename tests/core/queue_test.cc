@@ -176,8 +176,9 @@ TEST_CASE("the jobs of a cluster that is deleted end, also those that are held o
   World w;
   w.ready_cluster(1);
   w.submit("a", 2);
-  w.submit("held", 1);
-  REQUIRE(w.command(HoldJob{World::job_ref("held"), ""}).ok());
+  SubmitJob held{World::job_ref("held"), World::cluster_ref("nc6"), World::spec(1), {}, "held"};
+  held.hold = "";
+  REQUIRE(w.command(held).ok());
   REQUIRE(submit_after(w, "after", {{"", "held", After::any}}).ok());
   REQUIRE(w.command(DeleteCluster{World::cluster_ref("nc6")}).ok());
   w.settle();

@@ -115,7 +115,7 @@ TEST_CASE("a job that is changed as suggested is in the next plan, in thousands 
     if (left > 0 && random() % 3 == 0) text += "cut 1\n";
     const bool owners = random() % 2 == 0;
     const char* const owned[] = {"", " by alice", " by bob in w2", " in w2"};
-    if (owners && random() % 2) text += "quota w2 limit " + draw(1, 40) + "\n";
+    if (owners && random() % 2) text += "quota w2 limit " + draw(1, 16) + "\n";
     if (owners && random() % 2)
       text += "quota w guaranteed " + draw(1, 20) + " weight 2\nhad alice in w " + draw(1, 500) + "\n";
     for (int i = 0; i < 7; ++i) {
