@@ -17,6 +17,7 @@ void add_cluster_node_commands(CLI::App& clusters, Program& program);
 void add_storage_commands(CLI::App& app, Program& program);
 void add_share_commands(CLI::App& storage, Program& program);  // storage directory | file
 void add_node_commands(CLI::App& app, Program& program);
+void add_reservation_commands(CLI::App& app, Program& program);
 void add_file_server_commands(CLI::App& app, Program& program);
 void add_usage_commands(CLI::App& app, Program& program);
 void add_configure_command(CLI::App& app, Program& program);

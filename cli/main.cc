@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   add_job_commands(app, program);
   add_storage_commands(app, program);
   add_node_commands(app, program);
+  add_reservation_commands(app, program);
   add_file_server_commands(app, program);
   add_usage_commands(app, program);
   add_configure_command(app, program);

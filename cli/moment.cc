@@ -61,6 +61,11 @@ Result<TimeMs> parse_moment(const std::string& flag, const std::string& text, Ti
     if (!span) return malformed(flag, text, "-30m, -2h or -7d");
     return now_ms - *span;
   }
+  if (text.starts_with("+")) {
+    const auto span = parse_span(flag, text.substr(1));
+    if (!span) return malformed(flag, text, "+30m, +2h or +7d");
+    return now_ms + *span;
+  }
   tm parts{};
   int date = 0, minutes = 0, seconds = 0, fraction = 0;
   std::sscanf(text.c_str(), "%4d-%2d-%2d%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday, &date);

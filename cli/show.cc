@@ -164,6 +164,35 @@ Row Kind<v1::Workspace>::row(const v1::Workspace& item) {
   return {item.name(), item.resource_group(), item.location(), item.provisioning_state()};
 }
 
+std::vector<std::string> Kind<v1::Reservation>::columns() {
+  return {"Name", "Nodes", "From", "Until", "For", "Why"};
+}
+Json Kind<v1::Reservation>::json(const v1::Reservation& item) {
+  Json out;
+  out["from"] = when(item.has_from(), item.from());
+  out["name"] = item.name();
+  out["nodes"] = Json(std::vector<std::string>(item.nodes().begin(), item.nodes().end()));
+  out["until"] = when(item.has_until(), item.until());
+  out["who"] = or_null(item.who());
+  out["why"] = or_null(item.why());
+  out["workspace"] = item.workspace().empty() ? Json(nullptr) : Json(item.resource_group() + "/" + item.workspace());
+  return out;
+}
+Row Kind<v1::Reservation>::row(const v1::Reservation& item) {
+  std::string nodes;
+  for (const std::string& node : item.nodes()) nodes += (nodes.empty() ? "" : " ") + node;
+  const auto text = [](bool set, const google::protobuf::Timestamp& time) {
+    const Json shown = when(set, time);
+    return shown.is_string() ? shown.get<std::string>() : std::string();
+  };
+  return {item.name(),
+          nodes,
+          text(item.has_from(), item.from()),
+          text(item.has_until(), item.until()),
+          item.workspace().empty() ? "nobody" : item.resource_group() + "/" + item.workspace(),
+          item.why()};
+}
+
 std::vector<std::string> Kind<v1::Experiment>::columns() {
   return {"Name", "Resource Group", "Workspace", "State"};
 }

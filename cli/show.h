@@ -32,6 +32,7 @@ using Row = std::vector<std::string>;
   };
 TY_KIND(Group)
 TY_KIND(Workspace)
+TY_KIND(Reservation)
 TY_KIND(Experiment)
 TY_KIND(Cluster)
 TY_KIND(Job)

@@ -35,7 +35,8 @@ Result<core::Tables> MemoryStore::load() {
                       values(x_shares),
                       values(x_file_servers),
                       values(x_requests),
-                      values(x_spent)};
+                      values(x_spent),
+                      values(x_reservations)};
   for (core::Node& node : tables.nodes) node.live = {};  // memory only: not part of the row
   return tables;
 }
@@ -67,6 +68,7 @@ void MemoryStore::apply(const core::Changes& changes) {
   merge(x_jobs, changes.jobs, changes.erased_jobs);
   merge(x_accounts, changes.accounts, changes.erased_accounts);
   merge(x_shares, changes.shares, changes.erased_shares);
+  merge(x_reservations, changes.reservations, changes.erased_reservations);
   merge(x_file_servers, changes.file_servers, changes.erased_file_servers);
   for (const core::Holding& row : changes.holdings) x_holdings.insert_or_assign(core::key_of(row), row);
   for (const core::HoldingKey& key : changes.erased_holdings) x_holdings.erase(key);

@@ -49,6 +49,7 @@ class MemoryStore : public Store {
   std::map<FileServerId, core::FileServer> x_file_servers;
   std::map<std::string, core::RequestRecord> x_requests;
   std::map<core::Payer, core::Spent> x_spent;
+  std::map<ReservationId, core::Reservation> x_reservations;
   std::map<std::uint64_t, core::TimelineLine> x_timeline;
 
   std::uint64_t x_commits = 0;

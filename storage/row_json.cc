@@ -299,6 +299,13 @@ Status read_cluster_body(const std::string& text, core::Cluster& into) {
   });
 }
 
+Result<std::vector<std::uint64_t>> read_numbers(const std::string& text) {
+  std::vector<std::uint64_t> numbers;
+  const Status read = parse(text, [&](const json& body) { body.get_to(numbers); });
+  if (!read) return read.error();
+  return numbers;
+}
+
 std::string workspace_body_text(const core::Workspace& workspace) {
   TextWriter body;
   if (const core::Quota& quota = workspace.quota; quota != core::Quota{}) {

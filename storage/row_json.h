@@ -39,6 +39,22 @@ std::string cluster_body_text(const core::Cluster& cluster);
 Status read_cluster_body(const std::string& text, core::Cluster& into);
 
 // Of a node: what became of its cluster's set-up; "{}" when there is none.
+// Ids as an array of numbers.
+template <class IdType>
+std::string ids_text(const std::vector<IdType>& ids) {
+  std::string text;
+  for (const IdType id : ids) text += (text.empty() ? "[" : ",") + std::to_string(id.value);
+  return text.empty() ? "[]" : text + "]";
+}
+Result<std::vector<std::uint64_t>> read_numbers(const std::string& text);
+template <class IdType>
+Result<std::vector<IdType>> read_ids(const std::string& text) {
+  const auto numbers = read_numbers(text);
+  if (!numbers) return numbers.error();
+  std::vector<IdType> ids;
+  for (const std::uint64_t number : *numbers) ids.push_back({number});
+  return ids;
+}
 std::string workspace_body_text(const core::Workspace& workspace);
 Status read_workspace_body(const std::string& text, core::Workspace& into);
 std::string node_body_text(const core::Node& node);

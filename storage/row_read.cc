@@ -209,6 +209,26 @@ void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
       });
 }
 
+void read_reservations(Reader& reader, core::Tables& tables) {
+  reader.rows("reservations", "id,name,from_ms,until_ms,workspace,nodes,why,who,created_ms", "id",
+              [&](const Statement& row) -> Refusal {
+                core::Reservation reservation;
+                reservation.id = {row.number(0)};
+                reservation.name = row.text(1);
+                reservation.from_ms = row.integer(2);
+                reservation.until_ms = row.integer(3);
+                if (!row.is_null(4)) reservation.workspace = WorkspaceId{row.number(4)};
+                auto nodes = read_ids<NodeId>(row.text(5));
+                if (!nodes) return nodes.error().message;
+                reservation.nodes = std::move(*nodes);
+                reservation.why = row.text(6);
+                reservation.who = row.text(7);
+                reservation.created_ms = row.integer(8);
+                tables.reservations.push_back(std::move(reservation));
+                return std::nullopt;
+              });
+}
+
 void read_spent(Reader& reader, core::Tables& tables, const Known& known) {
   reader.rows("spent", "workspace,owner,gpu_ms,at_ms", "workspace,owner", [&](const Statement& row) -> Refusal {
     reader.key(fmt::format("workspace={}", row.integer(0)));
@@ -272,6 +292,7 @@ Result<core::Tables> read_tables(Connection& connection, std::vector<BadRow>& ba
   read_containers(reader, tables, known);
   read_file_servers(reader, tables, known);
   read_clusters(reader, tables, known);
+  read_reservations(reader, tables);
   read_spent(reader, tables, known);
   read_nodes_and_holdings(reader, tables);
   read_jobs(reader, tables, known);

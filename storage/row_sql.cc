@@ -117,6 +117,8 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
                       "stop_ordered", "confirm_revision", "gpu_uuids", "shared", "workspace", "owner"},
                      3));
   prepare(w.x_spent, upsert_sql("spent", {"workspace", "owner", "gpu_ms", "at_ms"}, 2));
+  prepare(w.x_reservation, upsert_sql("reservations", {"id", "name", "from_ms", "until_ms", "workspace", "nodes", "why",
+                                                       "who", "created_ms"}));
   prepare(w.x_account, upsert_sql("accounts", {"id", "group_id", "name", "location", "sku", "place", "created_ms"}));
   prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms", "deleting"}));
   prepare(w.x_file_server,
@@ -133,6 +135,7 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_erase_spec, "DELETE FROM job_specs WHERE job=?");
   prepare(w.x_erase_holding, "DELETE FROM holdings WHERE node=? AND job=? AND attempt=?");
   prepare(w.x_erase_spent, "DELETE FROM spent WHERE workspace=? AND owner=?");
+  prepare(w.x_erase_reservation, "DELETE FROM reservations WHERE id=?");
   prepare(w.x_erase_account, "DELETE FROM accounts WHERE id=?");
   prepare(w.x_erase_share, "DELETE FROM shares WHERE id=?");
   prepare(w.x_erase_file_server, "DELETE FROM file_servers WHERE id=?");
@@ -186,6 +189,12 @@ int RowWriter::upsert(const core::Changes& changes) {
     return x_holding.run(row.node.value, row.id.job.value, row.id.attempt, row.job_name, row.node_epoch, row.member,
                          row.lease_ms, row.since_ms, name_of(row.reported), row.stop_ordered, row.confirm_revision,
                          strings_text(row.gpu_uuids), row.shared, row.payer.workspace.value, row.payer.owner);
+  });
+  code = each(code, changes.reservations, [&](const core::Reservation& row) {
+    std::optional<std::uint64_t> workspace;
+    if (row.workspace) workspace = row.workspace->value;
+    return x_reservation.run(row.id.value, row.name, row.from_ms, row.until_ms, workspace, ids_text(row.nodes), row.why,
+                             row.who, row.created_ms);
   });
   code = each(code, changes.spent, [&](const core::Spent& row) {
     return x_spent.run(row.payer.workspace.value, row.payer.owner, row.gpu_ms, row.at_ms);
@@ -242,6 +251,7 @@ int RowWriter::erase(const core::Changes& changes) {
   code = each(code, changes.erased_accounts, by_id(x_erase_account));
   code = each(code, changes.erased_shares, by_id(x_erase_share));
   code = each(code, changes.erased_file_servers, by_id(x_erase_file_server));
+  code = each(code, changes.erased_reservations, by_id(x_erase_reservation));
   code = each(code, changes.erased_spent,
               [&](const core::Payer& payer) { return x_erase_spent.run(payer.workspace.value, payer.owner); });
   code = each(code, changes.erased_holdings, [&](const core::HoldingKey& key) {

@@ -75,6 +75,12 @@ ALTER TABLE holdings ADD COLUMN workspace INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE holdings ADD COLUMN owner TEXT NOT NULL DEFAULT '';
 CREATE TABLE spent (workspace INTEGER NOT NULL, owner TEXT NOT NULL, gpu_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL,
   PRIMARY KEY (workspace, owner)) STRICT, WITHOUT ROWID;
+)sql",
+                                     // Nodes that are kept free for a time.
+                                     R"sql(
+CREATE TABLE reservations (id INTEGER PRIMARY KEY, name TEXT NOT NULL, from_ms INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL, workspace INTEGER, nodes TEXT NOT NULL, why TEXT NOT NULL, who TEXT NOT NULL,
+  created_ms INTEGER NOT NULL) STRICT;
 )sql"};
 
 }  // namespace

@@ -10,8 +10,8 @@ namespace trainyard::core {
 
 namespace {
 
-const char* const kKinds[] = {"none", "group",   "workspace", "experiment", "cluster",
-                              "job",  "account", "share",     "node",       "file-server"};
+const char* const kKinds[] = {"none",    "group", "workspace", "experiment",  "cluster",    "job",
+                              "account", "share", "node",      "file-server", "reservation"};
 
 std::string text_of(const Subject& subject) {
   return std::string(kKinds[static_cast<int>(subject.kind)]) + ":" + std::to_string(subject.id);
@@ -140,6 +140,7 @@ Outcome Core::take_outcome() {
   collect(e.accounts, e.state.accounts, changes.accounts, changes.erased_accounts);
   collect(e.shares, e.state.shares, changes.shares, changes.erased_shares);
   collect(e.file_servers, e.state.file_servers, changes.file_servers, changes.erased_file_servers);
+  collect(e.reservations, e.state.reservations, changes.reservations, changes.erased_reservations);
   collect(e.spent, e.state.spent, changes.spent, changes.erased_spent);
   collect(e.requests, e.state.requests, changes.requests, changes.erased_requests);
   changes.timeline = std::move(e.timeline);

@@ -30,6 +30,7 @@ State from_tables(Tables tables) {
   state.accounts = by_id(std::move(tables.accounts));
   state.shares = by_id(std::move(tables.shares));
   state.file_servers = by_id(std::move(tables.file_servers));
+  state.reservations = by_id(std::move(tables.reservations));
   for (Holding& row : tables.holdings) {
     const HoldingKey key = key_of(row);
     state.holdings.emplace(key, std::move(row));

@@ -133,6 +133,7 @@ struct Engine {
   Marks<FileServerId> file_servers;
   Marks<std::string> requests;
   Marks<Payer> spent;
+  Marks<ReservationId> reservations;
   std::vector<TimelineLine> timeline;
   std::vector<Action> actions;
   std::set<NodeId> orders_asked, bumped;
@@ -215,6 +216,10 @@ void take_inventory(Engine&, NodeId, const Inventory& reported);
 void forget_missing_gpus(Engine&, NodeId);
 void drain(Engine&, NodeId, const std::string& why);
 
+// on_reservation.cc
+void forget_past_reservations(Engine&);
+void forget_reservations_of(Engine&, WorkspaceId);  // it goes
+
 // on_resource.cc: groups, workspaces, experiments vanish when they are deleted and empty
 void vanish_if_empty(Engine&, GroupId);
 void vanish_if_empty(Engine&, WorkspaceId);
@@ -261,6 +266,8 @@ Result<Subject> apply(Engine&, const HoldJob&);
 Result<Subject> apply(Engine&, const ReleaseJob&);
 Result<Subject> apply(Engine&, const PrioritizeJob&);
 Result<Subject> apply(Engine&, const SetQuota&);
+Result<Subject> apply(Engine&, const CreateReservation&);
+Result<Subject> apply(Engine&, const DeleteReservation&);
 Result<Subject> apply(Engine&, const CreateAccount&);
 Result<Subject> apply(Engine&, const CreateShare&);
 Result<Subject> apply(Engine&, const DeleteShare&);

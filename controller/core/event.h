@@ -158,6 +158,17 @@ struct FenceNode {
   std::string node;
   bool confirmed_off = false;
 };
+// Jobs of `workspace` only, or nobody, may run on these nodes in that time.
+struct CreateReservation {
+  std::string name;
+  std::vector<std::string> nodes;
+  TimeMs from_ms = 0, until_ms = 0;
+  std::optional<WorkspaceRef> workspace;
+  std::string why;
+};
+struct DeleteReservation {
+  std::string name;
+};
 // An unusable node is set up again at once.
 struct RepairNode {
   std::string node;
@@ -183,7 +194,7 @@ using CommandBody =
                  CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster, SubmitJob, TerminateJob, DeleteJob,
                  CreateAccount, CreateShare, FenceNode, RepairNode, UpdateGroup, UpdateWorkspace, CreateFileServer,
                  DeleteFileServer, DeleteShare, ForgetShare, NoteExec, RerunJob, DrainNode, UndrainNode,
-                 RecordNodeHealth, HoldJob, ReleaseJob, PrioritizeJob, SetQuota>;
+                 RecordNodeHealth, HoldJob, ReleaseJob, PrioritizeJob, SetQuota, CreateReservation, DeleteReservation>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 
@@ -234,7 +245,8 @@ struct Subject {
     account,
     share,
     node,
-    file_server
+    file_server,
+    reservation
   } kind = Kind::none;
   std::uint64_t id = 0;
   friend bool operator==(const Subject&, const Subject&) = default;

@@ -23,6 +23,19 @@ std::string text_of(const Holding& holding) {
          " on node " + std::to_string(holding.node.value);
 }
 
+// By its time limit: what its job may take at most.
+void check_reservations(const State& state, const Holding& holding) {
+  const auto job = state.jobs.find(holding.id.job);
+  if (job == state.jobs.end()) return;
+  for (const auto& [id, reservation] : state.reservations) {
+    const bool concerns = std::binary_search(reservation.nodes.begin(), reservation.nodes.end(), holding.node) &&
+                          reservation.workspace != holding.payer.workspace &&
+                          holding.since_ms > reservation.created_ms && holding.since_ms < reservation.until_ms;
+    must(!concerns || holding.since_ms + job->second.spec->max_wall_clock_ms <= reservation.from_ms,
+         "nothing is placed across a reservation", text_of(holding));
+  }
+}
+
 void check_holding(const State& state, const HoldingKey& key, const Holding& holding) {
   const std::string about = text_of(holding);
   must(key == key_of(holding), "a holding is stored under its own key", about);
@@ -31,6 +44,7 @@ void check_holding(const State& state, const HoldingKey& key, const Holding& hol
   must(holding.node_epoch == node->second.epoch, "a holding belongs to the node's present epoch", about);
   const std::optional<Drain>& drain = node->second.drain;
   must(!drain || holding.since_ms <= drain->since_ms, "nothing is placed on a drained node", about);
+  check_reservations(state, holding);
   auto index = state.job_holdings.find(holding.id.job);
   must(index != state.job_holdings.end() && index->second.contains(key), "job_holdings lists every holding", about);
   auto job = state.jobs.find(holding.id.job);

@@ -99,6 +99,7 @@ void vanish_if_empty(Engine& e, WorkspaceId id) {
   e.state.workspace_by_path.erase(path);
   e.state.workspaces.erase(id);
   e.workspaces.erase(id);
+  forget_reservations_of(e, id);
   for (auto spent = e.state.spent.lower_bound({id, ""});
        spent != e.state.spent.end() && spent->first.workspace == id;) {
     e.spent.erase(spent->first);

@@ -191,6 +191,7 @@ void on_fence_finished(Engine& e, const FenceFinished& event) {
 }
 
 void on_tick(Engine& e) {
+  forget_past_reservations(e);
   // Time alone changes whose turn it is, and who may be made to give way.
   if (!e.state.queues.empty() && e.now - e.planned_ms >= kLookAgainMs) e.wake_plan = true;
   while (e.node_deadlines.first() != 0 && e.node_deadlines.first() <= e.now) {

@@ -307,6 +307,19 @@ struct FileServer {
   friend bool operator==(const FileServer&, const FileServer&) = default;
 };
 
+// Nodes that are kept free for a time: for jobs of one workspace, or (maintenance) for nobody. Nothing else that might
+// still run then is placed on them; what runs already goes on. Gone when its time is over.
+struct Reservation {
+  ReservationId id;
+  std::string name;
+  std::vector<NodeId> nodes;  // rising
+  TimeMs from_ms = 0, until_ms = 0;
+  std::optional<WorkspaceId> workspace;
+  std::string why, who;
+  TimeMs created_ms = 0;
+  friend bool operator==(const Reservation&, const Reservation&) = default;
+};
+
 // The first answer to a client's request id; kept 30 days.
 struct RequestRecord {
   std::string request_id;
@@ -344,6 +357,7 @@ struct Changes {
   std::vector<FileServer> file_servers;
   std::vector<RequestRecord> requests;
   std::vector<Spent> spent;
+  std::vector<Reservation> reservations;
   std::vector<TimelineLine> timeline;
 
   std::vector<GroupId> erased_groups;
@@ -358,6 +372,7 @@ struct Changes {
   std::vector<FileServerId> erased_file_servers;
   std::vector<std::string> erased_requests;
   std::vector<Payer> erased_spent;
+  std::vector<ReservationId> erased_reservations;
 
   bool empty() const;  // nothing but meta.last_now_ms would change
 };
@@ -377,6 +392,7 @@ struct Tables {
   std::vector<FileServer> file_servers;
   std::vector<RequestRecord> requests;
   std::vector<Spent> spent;
+  std::vector<Reservation> reservations;
 };
 
 }  // namespace trainyard::core

@@ -27,10 +27,11 @@ std::string path_key(std::initializer_list<std::string_view> names) {
 bool Changes::empty() const {
   return groups.empty() && workspaces.empty() && experiments.empty() && clusters.empty() && nodes.empty() &&
          jobs.empty() && holdings.empty() && accounts.empty() && shares.empty() && file_servers.empty() &&
-         requests.empty() && spent.empty() && erased_spent.empty() && timeline.empty() && erased_groups.empty() &&
-         erased_workspaces.empty() && erased_experiments.empty() && erased_clusters.empty() && erased_nodes.empty() &&
-         erased_jobs.empty() && erased_holdings.empty() && erased_accounts.empty() && erased_shares.empty() &&
-         erased_file_servers.empty() && erased_requests.empty();
+         requests.empty() && spent.empty() && erased_spent.empty() && reservations.empty() &&
+         erased_reservations.empty() && timeline.empty() && erased_groups.empty() && erased_workspaces.empty() &&
+         erased_experiments.empty() && erased_clusters.empty() && erased_nodes.empty() && erased_jobs.empty() &&
+         erased_holdings.empty() && erased_accounts.empty() && erased_shares.empty() && erased_file_servers.empty() &&
+         erased_requests.empty();
 }
 
 bool active(JobState state) {
@@ -217,6 +218,7 @@ void index_names(State& s) {
   for (const auto& [id, row] : s.clusters) s.cluster_by_path[lower(path_of(s, row))] = id;
   for (const auto& [id, row] : s.jobs) s.job_by_path[lower(path_of(s, row))] = id;
   for (const auto& [id, row] : s.nodes) s.node_by_name[row.name] = id;
+  for (const auto& [id, row] : s.reservations) s.reservation_by_name[lower(row.name)] = id;
   for (const auto& [id, row] : s.accounts) s.account_by_name[lower(row.name)] = id;
   for (const auto& [id, row] : s.file_servers) s.file_server_by_path[lower(path_of(s, row))] = id;
   for (const auto& [id, row] : s.shares) s.share_by_path[path_key({s.accounts.at(row.account).name, row.name})] = id;
@@ -227,6 +229,7 @@ void index_names(State& s) {
 void rebuild_indexes(State& s) {
   s.group_by_path = {}, s.workspace_by_path = {}, s.experiment_by_path = {}, s.cluster_by_path = {};
   s.job_by_path = {}, s.node_by_name = {}, s.account_by_name = {}, s.share_by_path = {}, s.file_server_by_path = {};
+  s.reservation_by_name = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
   s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
   s.run_times = {}, s.shared_nodes = {}, s.dependents = {}, s.held_back = {}, s.held = {};

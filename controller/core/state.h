@@ -53,6 +53,7 @@ struct State {
   std::map<FileServerId, FileServer> file_servers;
   std::map<std::string, RequestRecord> requests;
   std::map<Payer, Spent> spent;
+  std::map<ReservationId, Reservation> reservations;
   DurationMs usage_half_life_ms = 0;  // a setting
   // What nodes cannot end of holdings that are stopping, as their newest reports say; not stored.
   std::map<HoldingKey, std::string> stuck;
@@ -67,6 +68,7 @@ struct State {
   std::map<std::string, AccountId> account_by_name;
   std::map<std::string, ShareId> share_by_path;  // "account/share"
   std::map<std::string, FileServerId> file_server_by_path;
+  std::map<std::string, ReservationId> reservation_by_name;
   std::map<std::string, std::set<FileServerId>> node_file_servers;  // made by Trainyard, by the node's name
   std::map<ClusterId, std::set<NodeId>> cluster_nodes;
   std::map<ClusterId, std::set<NodeId>> free_nodes;  // idle, reachable, seen, holding nothing: placeable now

@@ -48,6 +48,12 @@ class NodesService final : public v1::Nodes::CallbackService {
   grpc::ServerUnaryReactor* RecordNodeHealth(grpc::CallbackServerContext*, const v1::RecordNodeHealthRequest*,
                                              v1::Node*) override;
   grpc::ServerUnaryReactor* RepairNode(grpc::CallbackServerContext*, const v1::RepairNodeRequest*, v1::Node*) override;
+  grpc::ServerUnaryReactor* CreateReservation(grpc::CallbackServerContext*, const v1::CreateReservationRequest*,
+                                              v1::Reservation*) override;
+  grpc::ServerUnaryReactor* ListReservations(grpc::CallbackServerContext*, const v1::ListReservationsRequest*,
+                                             v1::ListReservationsResponse*) override;
+  grpc::ServerUnaryReactor* DeleteReservation(grpc::CallbackServerContext*, const v1::DeleteReservationRequest*,
+                                              v1::DeleteReservationResponse*) override;
   grpc::ServerUnaryReactor* GetNodeCounters(grpc::CallbackServerContext*, const v1::GetNodeCountersRequest*,
                                             v1::NodeCounters*) override;
 

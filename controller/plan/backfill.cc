@@ -48,6 +48,7 @@ class Starts {
         x_now_ms(now_ms),
         x_belief(belief),
         x_withdrawn(&withdrawn),
+        x_closed(closed_nodes(state)),
         x_future(now_ms) {
     if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
       for (const NodeId node : free->second) {
@@ -64,7 +65,7 @@ class Starts {
   // When and where the job starts if it keeps its place: from then on its nodes are taken. Never: nothing that is known
   // gives it enough of them.
   Slot promise(const Job& job) {
-    const Shape shape = shape_of(job);
+    const Shape shape = shape_of(x_state, job);
     const Expected expected = expected_duration(x_state, job, x_belief);
     Slot slot{x_now_ms, {}};
     // Until somebody waits, what is free now is all that counts.
@@ -79,7 +80,7 @@ class Starts {
 
   // Where the job starts now without breaking a promise; nowhere: it does not.
   std::vector<NodeId> fill_in(const Job& job) {
-    const Shape shape = shape_of(job);
+    const Shape shape = shape_of(x_state, job);
     const Expected expected = expected_duration(x_state, job, x_belief);
     Slot slot{x_now_ms, x_future.fits_now(shape, span_of(expected))};
     if (!slot.nodes.empty()) take(slot, shape, expected);
@@ -102,6 +103,9 @@ class Starts {
                  {.whole = core::in_service(node),
                   .parts = core::count_to_give(node.inventory) > 0,
                   .containers = node.inventory.runs_containers()});
+    if (const auto closed = x_closed.find(node.id); closed != x_closed.end()) {
+      for (const Closed& one : closed->second) x_future.close(node.id, one);
+    }
   }
 
   // What runs, and when it ends.
@@ -127,6 +131,7 @@ class Starts {
   const TimeMs x_now_ms;
   const Belief x_belief;
   const std::set<NodeId>* x_withdrawn;
+  const std::map<NodeId, std::vector<Closed>> x_closed;
   Future x_future;
   bool x_looks_ahead = false;
 };
@@ -141,8 +146,20 @@ Expected expected_duration(const State& state, const Job& job, Belief belief) {
   return {limit_ms, chosen};
 }
 
-Shape shape_of(const Job& job) {
-  return {job.spec->node_count, job.spec->gpus_per_node, !job.mapping.container_image.empty()};
+Shape shape_of(const State& state, const Job& job) {
+  return {job.spec->node_count, job.spec->gpus_per_node, !job.mapping.container_image.empty(),
+          core::payer_of(state, job).workspace, job.spec->max_wall_clock_ms};
+}
+
+std::map<NodeId, std::vector<Closed>> closed_nodes(const State& state) {
+  std::map<NodeId, std::vector<Closed>> closed;
+  for (const auto& [id, reservation] : state.reservations) {
+    for (const NodeId node : reservation.nodes) {
+      closed[node].push_back(
+          {reservation.from_ms, reservation.until_ms, reservation.workspace.value_or(WorkspaceId{})});
+    }
+  }
+  return closed;
 }
 
 std::vector<core::Placement> fill(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
@@ -157,7 +174,7 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   std::uint32_t promised = 0, looked_at = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
     if (!starts.future().anything_free() || looked_at == settings.depth) break;
-    if (!possible(supply, *job)) continue;  // not before a resize: passed over
+    if (!possible(state, supply, *job)) continue;  // not before a resize: passed over
     const core::Payer payer = core::payer_of(state, *job);
     const std::uint32_t gpus = core::gpus_wanted(*job, per_whole_node);
     if (!shares.allows(payer.workspace, gpus)) continue;
@@ -209,8 +226,8 @@ Supply supply_of(const State& state, const Cluster& cluster) {
           core::most_gpus(state, cluster.id)};
 }
 
-bool possible(const Supply& supply, const Job& job) {
-  const Shape shape = shape_of(job);
+bool possible(const State& state, const Supply& supply, const Job& job) {
+  const Shape shape = shape_of(state, job);
   return shape.nodes <= (shape.units == 0 ? supply.whole : supply.shared) &&
          (!shape.in_container || shape.nodes <= supply.containers) &&
          supply.most_gpus.value_or(shape.units) >= shape.units;
@@ -235,7 +252,7 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
     if (is_it) result.turn = turn;
     const core::Payer payer = core::payer_of(state, *next);
     const std::uint32_t gpus = core::gpus_wanted(*next, per_whole_node);
-    const bool waits = possible(supply, *next) && shares.allows(payer.workspace, gpus);
+    const bool waits = possible(state, supply, *next) && shares.allows(payer.workspace, gpus);
     const TimeMs start_ms = waits ? starts.promise(*next).start_ms : Future::kNever;
     if (is_it) result.start_ms = start_ms;
     if (is_it || (waits && start_ms == Future::kNever)) break;

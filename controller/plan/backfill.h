@@ -10,6 +10,7 @@
 // nor deadlocks (a job gets all its nodes in one placement, or none).
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 #include <vector>
@@ -46,7 +47,9 @@ enum class Belief { plan, best, worst };
 Expected expected_duration(const core::State& state, const core::Job& job, Belief belief = Belief::plan);
 
 // What it needs of the nodes.
-Shape shape_of(const core::Job& job);
+Shape shape_of(const core::State& state, const core::Job& job);
+// Reservations, by node.
+std::map<NodeId, std::vector<Closed>> closed_nodes(const core::State& state);
 
 // What the cluster could have at most, however long one waits.
 struct Supply {
@@ -56,7 +59,7 @@ struct Supply {
 };
 Supply supply_of(const core::State& state, const core::Cluster& cluster);
 // Whether the job can start before the cluster is resized, or a node is put back into service.
-bool possible(const Supply& supply, const core::Job& job);
+bool possible(const core::State& state, const Supply& supply, const core::Job& job);
 
 // The placements of one cluster's queue, on its nodes but those that it gives back. `shares` learns what they get.
 std::vector<core::Placement> fill(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,

@@ -59,7 +59,7 @@ std::uint32_t Future::free_at(const Line& line, TimeMs at_ms) {
   return (after - 1)->free;
 }
 
-TimeMs Future::earliest_on(const Line& line, std::uint32_t units, TimeMs from_ms, DurationMs duration_ms) {
+TimeMs Future::earliest_free(const Line& line, std::uint32_t units, TimeMs from_ms, DurationMs duration_ms) {
   TimeMs start_ms = kNever;
   for (std::size_t i = 0; i < line.steps.size(); ++i) {
     const TimeMs next_ms = i + 1 < line.steps.size() ? line.steps[i + 1].from_ms : kNever;
@@ -74,6 +74,19 @@ TimeMs Future::earliest_on(const Line& line, std::uint32_t units, TimeMs from_ms
   return kNever;
 }
 
+TimeMs Future::earliest_on(const Line& line, Shape shape, TimeMs from_ms, DurationMs duration_ms) {
+  const std::uint32_t units = units_on(line, shape);
+  if (units > line.whole) return kNever;
+  for (;;) {
+    const TimeMs start_ms = earliest_free(line, units, from_ms, duration_ms);
+    if (start_ms == kNever) return kNever;
+    const auto in_the_way = std::find_if(line.closed.begin(), line.closed.end(),
+                                         [&](const Closed& closed) { return closed.keeps_out(shape, start_ms); });
+    if (in_the_way == line.closed.end()) return start_ms;
+    from_ms = in_the_way->until_ms;
+  }
+}
+
 // Each round moves the start to the time at which enough nodes are free for themselves; it is right when they are free
 // together.
 Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
@@ -82,8 +95,7 @@ Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
   for (;;) {
     starts.clear();
     for (const Line& line : x_lines) {
-      const std::uint32_t units = units_on(line, shape);
-      const TimeMs on_it_ms = units > line.whole ? kNever : earliest_on(line, units, start_ms, duration_ms);
+      const TimeMs on_it_ms = earliest_on(line, shape, start_ms, duration_ms);
       if (on_it_ms != kNever) starts.push_back(on_it_ms);
     }
     if (starts.size() < shape.nodes) return {kNever, {}};
@@ -94,8 +106,7 @@ Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
   }
   std::vector<std::pair<std::uint32_t, NodeId>> fitting;  // by what is free there then
   for (const Line& line : x_lines) {
-    const std::uint32_t units = units_on(line, shape);
-    if (units <= line.whole && earliest_on(line, units, start_ms, duration_ms) == start_ms) {
+    if (earliest_on(line, shape, start_ms, duration_ms) == start_ms) {
       fitting.push_back({free_at(line, start_ms), line.node});
     }
   }
@@ -107,8 +118,9 @@ Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
 
 bool Future::refused(Shape shape, DurationMs duration_ms) const {
   return std::any_of(x_refusals.begin(), x_refusals.end(), [&](const Refusal& refusal) {
-    const bool same_kind =
-        (shape.units == 0) == (refusal.shape.units == 0) && (shape.in_container || !refusal.shape.in_container);
+    const bool same_kind = shape.workspace == refusal.shape.workspace && shape.limit_ms >= refusal.shape.limit_ms &&
+                           (shape.units == 0) == (refusal.shape.units == 0) &&
+                           (shape.in_container || !refusal.shape.in_container);
     return same_kind && shape.units >= refusal.shape.units && shape.nodes >= refusal.shape.nodes &&
            duration_ms >= refusal.duration_ms;
   });
@@ -120,8 +132,7 @@ std::vector<NodeId> Future::fits_now(Shape shape, DurationMs duration_ms) const 
   const auto first = shape.units == 0 ? x_open.begin() : x_open.lower_bound({shape.units, NodeId{}});
   for (auto open = first; open != x_open.end() && nodes.size() < shape.nodes; ++open) {
     const Line& line = line_of(open->second);
-    const std::uint32_t units = units_on(line, shape);
-    if (open->first < units || earliest_on(line, units, x_now_ms, duration_ms) != x_now_ms) continue;
+    if (open->first < units_on(line, shape) || earliest_on(line, shape, x_now_ms, duration_ms) != x_now_ms) continue;
     nodes.push_back(line.node);
   }
   if (nodes.size() == shape.nodes) return nodes;

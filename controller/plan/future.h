@@ -25,6 +25,19 @@ struct Shape {
   std::uint32_t nodes = 1;
   std::uint32_t units = 0;    // of each node; 0: whole nodes
   bool in_container = false;  // on nodes that can run one
+  WorkspaceId workspace;      // whose reservations it may use
+  DurationMs limit_ms = 0;    // it is over by then, for certain: it must not reach into a reservation of others
+};
+
+// A node is for jobs of this workspace only, or for nobody's (0).
+struct Closed {
+  TimeMs from_ms = 0, until_ms = 0;
+  WorkspaceId workspace;
+  // A job that starts then would still run in it.
+  bool keeps_out(Shape shape, TimeMs start_ms) const {
+    if (workspace && workspace == shape.workspace) return false;
+    return start_ms < until_ms && (start_ms >= from_ms || shape.limit_ms > from_ms - start_ms);
+  }
 };
 
 struct Slot {
@@ -45,6 +58,8 @@ class Future {
   // REQUIRES: the node is new and `free` <= `whole`
   void add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer);
   bool contains(NodeId node) const;
+  // REQUIRES: the node was added
+  void close(NodeId node, Closed closed) { line_of(node).closed.push_back(closed); }
   // So much more of it is free from then on; before now counts as now. Not `firm`: nobody said how long it takes, and
   // `at_ms` is only the limit that everything has.
   void release(NodeId node, TimeMs at_ms, std::uint32_t units, bool firm);
@@ -73,6 +88,7 @@ class Future {
     std::uint32_t whole = 1;
     Offer offer;
     std::vector<Step> steps;
+    std::vector<Closed> closed = {};
   };
   // A shape and time that did not fit now: neither does anything that asks for as much.
   struct Refusal {
@@ -91,7 +107,9 @@ class Future {
     return shape.units == 0 ? line.whole : shape.units;
   }
   // From when on, not before `from_ms`, the line has that much for so long.
-  static TimeMs earliest_on(const Line& line, std::uint32_t units, TimeMs from_ms, DurationMs duration_ms);
+  static TimeMs earliest_free(const Line& line, std::uint32_t units, TimeMs from_ms, DurationMs duration_ms);
+  // The same for the shape, beside what is closed.
+  static TimeMs earliest_on(const Line& line, Shape shape, TimeMs from_ms, DurationMs duration_ms);
   static std::uint32_t free_at(const Line& line, TimeMs at_ms);
   static std::size_t split_at(Line& line, TimeMs at_ms);  // index of a step that begins there
   bool refused(Shape shape, DurationMs duration_ms) const;

@@ -15,7 +15,8 @@ using core::State;
 // What is free of the cluster's nodes, if some of what runs is taken away.
 class Room {
  public:
-  Room(const State& state, const core::Cluster& cluster, const std::set<NodeId>& withdrawn) : x_state(state) {
+  Room(const State& state, const core::Cluster& cluster, TimeMs now_ms, const std::set<NodeId>& withdrawn)
+      : x_state(state), x_now_ms(now_ms), x_closed(closed_nodes(state)) {
     const auto nodes = state.cluster_nodes.find(cluster.id);
     if (nodes == state.cluster_nodes.end()) return;
     for (const NodeId id : nodes->second) {
@@ -37,7 +38,7 @@ class Room {
   bool fits(Shape shape) const {
     std::uint32_t count = 0;
     for (const auto& [id, place] : x_places) {
-      count += wanted_of(place, shape) <= place.free ? 1 : 0;
+      count += wanted_of(id, place, shape) <= place.free ? 1 : 0;
       if (count >= shape.nodes) return true;
     }
     return false;
@@ -46,7 +47,7 @@ class Room {
   void take(Shape shape) {
     std::uint32_t left = shape.nodes;
     for (auto place = x_places.begin(); left > 0; ++place) {
-      const std::uint32_t wanted = wanted_of(place->second, shape);
+      const std::uint32_t wanted = wanted_of(place->first, place->second, shape);
       if (wanted > place->second.free) continue;
       place->second.free -= wanted;
       --left;
@@ -55,7 +56,7 @@ class Room {
   void take(const core::Placement& placement, Shape shape) {
     for (const NodeId node : placement.nodes) {
       Place& place = x_places.at(node);
-      place.free -= std::min(place.free, wanted_of(place, shape));
+      place.free -= std::min(place.free, wanted_of(node, place, shape));
     }
   }
 
@@ -64,7 +65,12 @@ class Room {
     std::uint32_t whole = 1, free = 0;
     bool in_service = true, containers = true;
   };
-  static std::uint32_t wanted_of(const Place& place, Shape shape) {
+  std::uint32_t wanted_of(NodeId node, const Place& place, Shape shape) const {
+    const auto closed = x_closed.find(node);
+    const auto keeps_out = [&](const Closed& one) { return one.keeps_out(shape, x_now_ms); };
+    if (closed != x_closed.end() && std::any_of(closed->second.begin(), closed->second.end(), keeps_out)) {
+      return place.whole + 1;
+    }
     const bool able = (shape.units > 0 || place.in_service) && (!shape.in_container || place.containers);
     if (!able) return place.whole + 1;
     return shape.units == 0 ? place.whole : shape.units;
@@ -82,6 +88,8 @@ class Room {
   }
 
   const State& x_state;
+  const TimeMs x_now_ms;
+  const std::map<NodeId, std::vector<Closed>> x_closed;
   std::map<NodeId, Place> x_places;
 };
 
@@ -95,7 +103,11 @@ class Preempter {
  public:
   Preempter(const State& state, const core::Cluster& cluster, TimeMs now_ms, const Settings& settings, Shares& shares,
             const std::set<NodeId>& withdrawn)
-      : x_state(state), x_now_ms(now_ms), x_settings(settings), x_shares(shares), x_room(state, cluster, withdrawn) {
+      : x_state(state),
+        x_now_ms(now_ms),
+        x_settings(settings),
+        x_shares(shares),
+        x_room(state, cluster, now_ms, withdrawn) {
     const auto active = state.active_jobs.find(cluster.id);
     if (active == state.active_jobs.end()) return;
     for (const JobId id : active->second) {
@@ -115,7 +127,7 @@ class Preempter {
   Room& room() { return x_room; }
 
   void help(const Job& job, std::uint32_t gpus, std::vector<core::Preemption>& preemptions) {
-    const Shape shape = shape_of(job);
+    const Shape shape = shape_of(x_state, job);
     if (x_room.fits(shape)) return x_room.take(shape);
     const core::Payer payer = core::payer_of(x_state, job);
     const core::Quota& quota = x_shares.quota_of(payer.workspace);
@@ -161,7 +173,7 @@ class Preempter {
       x_room.add(*one.job);
       taken[other] += one.gpus;
       chosen.push_back(one);
-      if (x_room.fits(shape_of(job))) break;
+      if (x_room.fits(shape_of(x_state, job))) break;
     }
     return chosen;
   }
@@ -198,7 +210,7 @@ std::vector<core::Preemption> preempt(const State& state, const core::Cluster& c
   std::set<JobId> placed;
   for (const core::Placement& placement : placements) {
     placed.insert(placement.job);
-    preempter.room().take(placement, shape_of(state.jobs.at(placement.job)));
+    preempter.room().take(placement, shape_of(state, state.jobs.at(placement.job)));
   }
   Order order(state, cluster.id, shares, now_ms, settings.order);
   const Supply supply = supply_of(state, cluster);
@@ -207,7 +219,7 @@ std::vector<core::Preemption> preempt(const State& state, const core::Cluster& c
   for (const Job* job = order.next(); job != nullptr && waiting < settings.reservations; job = order.next()) {
     const std::uint32_t gpus = core::gpus_wanted(*job, per_whole_node);
     const WorkspaceId workspace = core::payer_of(state, *job).workspace;
-    if (placed.contains(job->id) || !possible(supply, *job) || !shares.allows(workspace, gpus)) continue;
+    if (placed.contains(job->id) || !possible(state, supply, *job) || !shares.allows(workspace, gpus)) continue;
     ++waiting;
     preempter.help(*job, gpus, preemptions);
   }

@@ -30,23 +30,31 @@ std::string hour_of(TimeMs time) {
   return iso8601(time).substr(11, 5);
 }
 
-// Nodes of which so much is free now, whoever it is promised to.
-std::uint32_t nodes_with_room(const State& state, const Cluster& cluster, Shape shape) {
-  std::uint32_t count = 0;
+// Nodes of which so much is free now, whoever it is promised to; `reserved`: the job would run into a reservation
+// there.
+struct RoomNow {
+  std::uint32_t nodes = 0, reserved = 0;
+};
+RoomNow nodes_with_room(const State& state, const Cluster& cluster, Shape shape, TimeMs now_ms) {
+  RoomNow room;
+  const auto closed = closed_nodes(state);
+  const auto count = [&](NodeId id, bool enough) {
+    const Inventory& inventory = state.nodes.at(id).inventory;
+    if (!enough || (shape.in_container && !inventory.runs_containers())) return;
+    const auto found = closed.find(id);
+    const auto keeps_out = [&](const Closed& one) { return one.keeps_out(shape, now_ms); };
+    const bool kept = found != closed.end() && std::any_of(found->second.begin(), found->second.end(), keeps_out);
+    ++(kept ? room.reserved : room.nodes);
+  };
   if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
     for (const NodeId node : free->second) {
-      const Inventory& inventory = state.nodes.at(node).inventory;
-      const bool enough = shape.units == 0 || core::count_to_give(inventory) >= shape.units;
-      count += enough && (!shape.in_container || inventory.runs_containers()) ? 1 : 0;
+      count(node, shape.units == 0 || core::count_to_give(state.nodes.at(node).inventory) >= shape.units);
     }
   }
   const auto shared = state.shared_nodes.find(cluster.id);
-  if (shape.units == 0 || shared == state.shared_nodes.end()) return count;
-  for (const auto& [node, units] : shared->second) {
-    const bool able = !shape.in_container || state.nodes.at(node).inventory.runs_containers();
-    count += units >= shape.units && able ? 1 : 0;
-  }
-  return count;
+  if (shape.units == 0 || shared == state.shared_nodes.end()) return room;
+  for (const auto& [node, units] : shared->second) count(node, units >= shape.units);
+  return room;
 }
 
 template <class Change>
@@ -122,12 +130,27 @@ std::vector<Obstacle> obstacles_of(const State& state, const Cluster& cluster, T
   return obstacles;
 }
 
+// "reserved from 14:00 on: disk swap": of those that keep the job out the first.
+std::string next_reservation(const State& state, const Cluster& cluster, const Job& job) {
+  const core::Reservation* first = nullptr;
+  for (const auto& [id, reservation] : state.reservations) {
+    const bool here = std::any_of(reservation.nodes.begin(), reservation.nodes.end(),
+                                  [&](NodeId node) { return state.nodes.at(node).cluster == cluster.id; });
+    if (!here || reservation.workspace == core::payer_of(state, job).workspace) continue;
+    if (first == nullptr || reservation.from_ms < first->from_ms) first = &reservation;
+  }
+  if (first == nullptr) return "reserved";
+  return "reserved from " + hour_of(first->from_ms) + " until " + hour_of(first->until_ms) + " (" + first->name + ")" +
+         (first->why.empty() ? "" : ": " + first->why);
+}
+
 // ---- What would help ----
 
 // The most nodes with which it would start now, if it could do with fewer.
 void try_fewer_nodes(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,
                      const Settings& settings, Why& why) {
-  const std::uint32_t most = std::min(job.spec->node_count - 1, nodes_with_room(state, cluster, shape_of(job)));
+  const std::uint32_t most =
+      std::min(job.spec->node_count - 1, nodes_with_room(state, cluster, shape_of(state, job), now_ms).nodes);
   for (std::uint32_t count = most; count > 0; --count) {
     const Job smaller = changed(job, [&](JobSpec& spec) { spec.node_count = count; });
     if (!starts(state, cluster, now_ms, settings, smaller)) continue;
@@ -160,7 +183,7 @@ void try_fewer_gpus(const State& state, const Cluster& cluster, const Job& job, 
 // Free nodes, and which of them are promised: on the rest the job would start if it needed no more.
 void count_fits(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms, const Settings& settings,
                 Why& why) {
-  const std::uint32_t free = nodes_with_room(state, cluster, shape_of(job));
+  const auto [free, reserved] = nodes_with_room(state, cluster, shape_of(state, job), now_ms);
   core::Quota without_limit = workspace_of(state, job).quota;
   without_limit.limit = 0;
   std::uint32_t fits = std::min(free, job.spec->node_count);
@@ -172,8 +195,14 @@ void count_fits(const State& state, const Cluster& cluster, const Job& job, Time
   }
   // Where it could have them all, how many more there are does not matter.
   why.fits = fits == std::min(free, job.spec->node_count) ? free : fits;
-  if (const auto idle = nodes_with_room(state, cluster, {1, 0, false}); shape_of(job).in_container && idle > free) {
-    why.obstacles.push_back({"noContainers", idle - free, are(idle - free) + "free but cannot run containers"});
+  if (const auto idle = nodes_with_room(state, cluster, {1, 0, false}, now_ms).nodes;
+      shape_of(state, job).in_container && idle > free + reserved) {
+    const std::uint32_t others = idle - free - reserved;
+    why.obstacles.push_back({"noContainers", others, are(others) + "free but cannot run containers"});
+  }
+  if (reserved > 0) {
+    why.obstacles.push_back(
+        {"reserved", reserved, are(reserved) + "free but " + next_reservation(state, cluster, job)});
   }
   if (why.fits == free) return;
   why.obstacles.push_back({"promised", free - why.fits, are(free - why.fits) + "free but promised to jobs before it"});
@@ -190,6 +219,9 @@ void try_shorter_limit(const State& state, const Cluster& cluster, const Job& jo
     if (limits.size() >= settings.reservations) break;
     const Forecast start = forecast(state, *other, now_ms, Belief::plan, settings);
     if (start.start_ms != Future::kNever && start.start_ms > now_ms) limits.insert(start.start_ms - now_ms);
+  }
+  for (const auto& [id, reservation] : state.reservations) {
+    if (reservation.from_ms > now_ms) limits.insert(reservation.from_ms - now_ms);
   }
   for (auto limit = limits.rbegin(); limit != limits.rend(); ++limit) {
     const Job shorter = changed(job, [&](JobSpec& spec) { spec.max_wall_clock_ms = *limit; });
@@ -312,7 +344,7 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
   add_quota(state, job, result);
   const auto nodes = obstacles_of(state, cluster, now_ms);
   result.obstacles.insert(result.obstacles.end(), nodes.begin(), nodes.end());
-  result.possible = possible(supply_of(state, cluster), job) && quota_allows_ever(state, job);
+  result.possible = possible(state, supply_of(state, cluster), job) && quota_allows_ever(state, job);
   if (const std::uint32_t capacity = core::capacity_of(cluster.spec); result.needs > capacity) {
     Relaxation larger;
     larger.kind = Relaxation::Kind::larger_cluster;

@@ -13,7 +13,7 @@ namespace trainyard::plan {
 // So many nodes of the cluster do not help the job now, because of this.
 struct Obstacle {
   std::string code;  // busy, cleaning, preparing, leaving, unusable, drained, faulty, unreachable, missing,
-                     // noContainers, promised; of no node: heldBack, quota, turn
+                     // noContainers, reserved, promised; of no node: heldBack, quota, turn
   std::uint32_t nodes = 0;
   std::string text;  // "3 are busy until about 14:20"
 };

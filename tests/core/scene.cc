@@ -68,6 +68,21 @@ struct Builder {
     }
   }
 
+  void add_reservation(std::istringstream& words) {
+    Reservation reservation;
+    std::string word;
+    int count = 0;
+    DurationMs from = 0, until = 0;
+    words >> count >> word >> from >> word >> until;
+    if (words >> word && words >> word) reservation.workspace = workspace_named(word);
+    reservation.id = {next_id++};
+    reservation.name = "r" + std::to_string(reservation.id.value);
+    reservation.from_ms = kSceneNow + from * kMinute, reservation.until_ms = kSceneNow + until * kMinute;
+    reservation.created_ms = kSceneNow;
+    for (auto node = state.nodes.begin(); count > 0; ++node, --count) reservation.nodes.push_back(node->first);
+    state.reservations[reservation.id] = reservation;
+  }
+
   std::uint32_t held_on(NodeId node) const {
     std::uint32_t held = 0;
     for (const auto& [key, holding] : state.holdings) held += key.first == node ? units_of(state, holding) : 0;
@@ -169,6 +184,8 @@ State scene(const std::string& text) {
       b.add_spent(words);
     } else if (kind == "quota") {
       b.set_quota(words);
+    } else if (kind == "reserved") {
+      b.add_reservation(words);
     } else {
       TY_CHECK(kind == "runs" || kind == "queued" || kind == "done");
       b.add_job(kind, words);

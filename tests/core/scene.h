@@ -7,6 +7,7 @@
 //   queued e 1 by alice in w2       of another owner, and of another workspace (w2 and w3 exist beside w)
 //   had bob in w2 120               owner bob (- for none) had 120 GPU minutes until now
 //   quota w2 limit 4 guaranteed 2 weight 3
+//   reserved 2 from 60 until 90 in w2   the first 2 nodes, minutes from now; without "in": for nobody
 //   done c 1 took 20 run.sh         a job that succeeded; a last word is the job's script
 //   cut 1                           so many of the free nodes are unreachable
 //   drained 1                       ... are drained

@@ -118,6 +118,7 @@ TEST_CASE("a job that is changed as suggested is in the next plan, in thousands 
     if (owners && random() % 2) text += "quota w2 limit " + draw(1, 16) + "\n";
     if (owners && random() % 2)
       text += "quota w guaranteed " + draw(1, 20) + " weight 2\nhad alice in w " + draw(1, 500) + "\n";
+    if (random() % 4 == 0) text += "reserved " + draw(1, nodes) + " from " + draw(0, 90) + " until 100\n";
     for (int i = 0; i < 7; ++i) {
       text += "queued q" + std::to_string(i) + " " + draw(1, 11) + part() + (owners ? owned[random() % 4] : "") +
               (random() % 3 ? " limit " + draw(1, 90) : std::string()) + priorities[random() % 3] +

@@ -323,6 +323,7 @@ void World::commit(const Changes& changes) {
   store(x_disk.accounts, changes.accounts, changes.erased_accounts, id);
   store(x_disk.shares, changes.shares, changes.erased_shares, id);
   store(x_disk.file_servers, changes.file_servers, changes.erased_file_servers, id);
+  store(x_disk.reservations, changes.reservations, changes.erased_reservations, id);
   store(x_disk.holdings, changes.holdings, changes.erased_holdings, [](const Holding& row) { return key_of(row); });
   store(x_disk.requests, changes.requests, changes.erased_requests,
         [](const RequestRecord& row) { return row.request_id; });
@@ -343,7 +344,8 @@ Tables World::tables() const {
           rows_of(x_disk.shares),
           rows_of(x_disk.file_servers),
           rows_of(x_disk.requests),
-          rows_of(x_disk.spent)};
+          rows_of(x_disk.spent),
+          rows_of(x_disk.reservations)};
 }
 
 }  // namespace trainyard::test

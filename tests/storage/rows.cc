@@ -178,6 +178,16 @@ core::Changes full_changes(std::uint64_t n) {
   holding.stop_ordered = true;
   holding.confirm_revision = 78;
   c.holdings = {holding};
+  c.reservations = {{{11},
+                     "disks",
+                     {{5}, {6}},
+                     1'700'000'000'030,
+                     1'700'000'000'040,
+                     WorkspaceId{2},
+                     "new disks",
+                     "bob",
+                     1'700'000'000'025},
+                    {{12}, "power", {{5}}, 1, 2, std::nullopt, "", "bob", 0}};
   c.spent = {{{{2}, "alice"}, 1'234'567'890'123, 1'700'000'000'020}};
   c.accounts = {{{7}, {1}, "account", "eastus", "Standard_LRS", "/srv/a", 18}};
   c.shares = {{{8}, {7}, "logs", 19, true}};
@@ -241,6 +251,7 @@ void require_holds(const core::Tables& tables, const core::Changes& rows) {
   REQUIRE(tables.nodes == rows.nodes);
   REQUIRE(tables.holdings == rows.holdings);
   REQUIRE(tables.spent == rows.spent);
+  REQUIRE(tables.reservations == rows.reservations);
   REQUIRE(tables.accounts == rows.accounts);
   REQUIRE(tables.shares == rows.shares);
   REQUIRE(tables.file_servers == rows.file_servers);

@@ -34,6 +34,8 @@ bool Disk::apply(const core::Changes& changes) {
   upsert(accounts, changes.accounts, id);
   upsert(shares, changes.shares, id);
   upsert(file_servers, changes.file_servers, id);
+  upsert(reservations, changes.reservations, id);
+  erase(reservations, changes.erased_reservations);
   upsert(requests, changes.requests, [](const core::RequestRecord& row) { return row.request_id; });
   upsert(spent, changes.spent, [](const core::Spent& row) { return row.payer; });
   erase(spent, changes.erased_spent);
@@ -66,7 +68,8 @@ core::Tables Disk::tables() const {
                       .shares = values(shares),
                       .file_servers = values(file_servers),
                       .requests = values(requests),
-                      .spent = values(spent)};
+                      .spent = values(spent),
+                      .reservations = values(reservations)};
   for (core::Node& node : tables.nodes) node.live = {};  // memory only
   return tables;
 }

@@ -28,6 +28,7 @@ class Disk {
   std::map<FileServerId, core::FileServer> file_servers;
   std::map<std::string, core::RequestRecord> requests;
   std::map<core::Payer, core::Spent> spent;
+  std::map<ReservationId, core::Reservation> reservations;
   std::uint64_t last_timeline = 0;
 };
 

@@ -149,8 +149,19 @@ void Users::one_thing() {
   if (draw < 915) return drain_or_undrain();
   if (draw < 920) {
     const auto limit = static_cast<std::uint32_t>(x_random.between(8, 8 + x_world.options.nodes));
+    if (x_random.chance(300)) return reserve();
     return ask(core::SetQuota{{"g", "w"}, {x_random.chance(500) ? limit : 0, 0, 2}});
   }
+}
+
+// Some nodes are kept free for a while, soon.
+void Users::reserve() {
+  core::CreateReservation create{.name = fmt::format("v{}", x_random.below(4))};
+  for (int i = 0; i < 3; ++i) create.nodes.push_back(fmt::format("n{:04}", x_random.below(x_world.options.nodes)));
+  create.from_ms = x_controller.controller_now() + x_random.between(0, 120'000);
+  create.until_ms = create.from_ms + x_random.between(1, 60'000);
+  if (x_random.chance(500)) return ask(std::move(create));
+  ask(core::DeleteReservation{create.name});
 }
 
 // Few at a time: the clusters must go on.

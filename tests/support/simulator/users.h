@@ -50,6 +50,7 @@ class Users {
   void one_thing();
   void submit();
   void rerun();
+  void reserve();
   void reorder();
   void something_impossible();
   void drain_or_undrain();
