@@ -74,12 +74,12 @@ class World:
         properties.update(more)
         return {"properties": properties}
 
-    def create(self, name, body, *flags, cluster="c"):
+    def create(self, name, body, *flags, cluster="c", workspace="w"):
         """Runs `job create` with this body (a dict, or the file's text)."""
         path = os.path.join(self.lab.root, f"job-{name}.json"[:200])
         with open(path, "w") as file:
             file.write(body if isinstance(body, str) else json.dumps(body))
-        return self.lab.cli("job", "create", "-g", "g", "-w", "w", "-e", "x", "-n", name, "-c", cluster, "-f", path, *flags)
+        return self.lab.cli("job", "create", "-g", "g", "-w", workspace, "-e", "x", "-n", name, "-c", cluster, "-f", path, *flags)
 
     def submit(self, name, **body):
         self.create(name, self.body(**body)).ok()
