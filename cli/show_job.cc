@@ -189,6 +189,13 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["nodes"] = Json(std::vector<std::string>(item.nodes().begin(), item.nodes().end()));
   out["number"] = item.number();
   out["phase"] = item.phase();
+  out["progress"] = nullptr;
+  if (item.has_progress()) {
+    const auto& progress = item.progress();
+    out["progress"] = {{"checkpoint", progress.checkpoint()},
+                       {"step", progress.step()},
+                       {"steps", progress.steps() == 0 ? Json(nullptr) : Json(progress.steps())}};
+  }
   out["provisioningState"] = item.provisioning_state();
   out["provisioningStateTransitionTime"] = provisioned_at(item);
   out["reason"] = or_null(item.reason());

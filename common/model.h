@@ -369,6 +369,14 @@ struct CleanupReceipt {
   friend bool operator==(const CleanupReceipt&, const CleanupReceipt&) = default;
 };
 
+// How far a job says that it is, in steps of its own: see agent/exec/progress.h.
+struct Progress {
+  std::uint64_t step = 0;
+  std::uint64_t steps = 0;       // of so many; 0: it does not know
+  std::uint64_t checkpoint = 0;  // from which it would go on if it were stopped now
+  friend bool operator==(const Progress&, const Progress&) = default;
+};
+
 struct HoldingReport {
   AttemptId id;
   HoldingState state = HoldingState::preparing;
@@ -378,6 +386,7 @@ struct HoldingReport {
   std::string image_digest = {};          // of a container job, once it is known here
   // While stopping: what cannot be ended (a process in the kernel's hands, a mount that does not go), for an alarm.
   std::string stuck = {};
+  std::optional<Progress> progress = std::nullopt;  // of a head's job that tells it
   friend bool operator==(const HoldingReport&, const HoldingReport&) = default;
 };
 

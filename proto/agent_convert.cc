@@ -251,6 +251,7 @@ void to_proto(const HoldingReport& holding, v1::HoldingReport& message) {
   }
   message.set_image_digest(valid_utf8(holding.image_digest));
   message.set_stuck(valid_utf8(holding.stuck));
+  if (holding.progress) to_proto(*holding.progress, *message.mutable_progress());
 }
 
 Result<HoldingReport> from_proto(const v1::HoldingReport& message) {
@@ -276,6 +277,10 @@ Result<HoldingReport> from_proto(const v1::HoldingReport& message) {
   }
   holding.image_digest = message.image_digest();
   holding.stuck = message.stuck();
+  if (message.has_progress()) {
+    const auto& progress = message.progress();
+    holding.progress = Progress{progress.step(), progress.steps(), progress.checkpoint()};
+  }
   return holding;
 }
 

@@ -24,6 +24,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     to_proto(dependency, *message.mutable_spec()->add_dependencies());
   }
   message.set_submitted_by(row.owner);
+  if (view.progress) to_proto(*view.progress, *message.mutable_progress());
   if (row.hold) {
     message.mutable_hold()->set_why(row.hold->why);
     message.mutable_hold()->set_who(row.hold->who);
@@ -64,6 +65,12 @@ void to_proto(const core::JobView& view, v1::Job& message) {
   message.set_rerun_of(row.rerun_of);
   message.set_image_digest(row.image_digest);
   if (row.run_as.uid != 0) message.set_run_as(fmt::format("{}:{}", row.run_as.uid, row.run_as.gid));
+}
+
+void to_proto(const Progress& progress, v1::Progress& message) {
+  message.set_step(progress.step);
+  message.set_steps(progress.steps);
+  message.set_checkpoint(progress.checkpoint);
 }
 
 void to_proto(const core::Dependency& dependency, v1::Dependency& message) {

@@ -340,6 +340,13 @@ void AgentCore::on(const ImageKnown& input) {
   persist(*held);
 }
 
+void AgentCore::on(const ProgressTold& input) {
+  HeldAttempt* held = find(input.id);
+  if (held == nullptr || held->progress == input.progress) return;
+  held->progress = input.progress;
+  x_changed = true;
+}
+
 void AgentCore::on(const LimitExceeded& input) {
   HeldAttempt* held = find(input.id);
   if (held == nullptr || ended(held->state)) return;
@@ -414,7 +421,8 @@ void AgentCore::report_if_due() {
                                .error = held.error,
                                .receipt = held.receipt,
                                .image_digest = held.image_digest,
-                               .stuck = held.stuck});
+                               .stuck = held.stuck,
+                               .progress = held.progress});
   }
   if (x_setup) report.setup = SetupReport{x_setup->run, x_setup->state, x_setup->error};
   for (const auto& [id, held] : x_file_servers) {

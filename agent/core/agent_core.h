@@ -61,6 +61,11 @@ struct ImageKnown {
   AttemptId id;
   std::string digest;
 };
+// What the head's job says of itself.
+struct ProgressTold {
+  AttemptId id;
+  Progress progress;
+};
 // The job went beyond what it may use here (memory): its own fault. In any phase before the stop.
 struct LimitExceeded {
   AttemptId id;
@@ -108,8 +113,8 @@ struct Tick {};
 struct Input {
   TimeMs now_ms = 0;
   std::variant<OrdersArrived, ReportAcknowledged, LinkUp, LinkDown, Prepared, HeadStarted, HeadEnded, PeerLost,
-               ImageKnown, LimitExceeded, Stuck, Cleaned, SetUpEnded, SetupTakenDown, FileServerUp, FileServerDown,
-               FileServerRemoved, InventoryChanged, Tick>
+               ImageKnown, ProgressTold, LimitExceeded, Stuck, Cleaned, SetUpEnded, SetupTakenDown, FileServerUp,
+               FileServerDown, FileServerRemoved, InventoryChanged, Tick>
       body;
 };
 
@@ -194,11 +199,12 @@ struct HeldAttempt {
   std::optional<std::int32_t> exit_code;
   NodeError error;
   CleanupReceipt receipt;
-  bool head_start_requested = false;  // StartHead was issued: never issued twice for an attempt
-  bool run_ordered = false;           // phase run was seen
-  std::string stuck = {};             // not spooled: who goes on stopping finds out again
-  std::string image_digest = {};      // of a container job, once it is known here: reported
-  std::string pinned_digest = {};     // HoldingOrder::image_digest
+  bool head_start_requested = false;                // StartHead was issued: never issued twice for an attempt
+  bool run_ordered = false;                         // phase run was seen
+  std::string stuck = {};                           // not spooled: who goes on stopping finds out again
+  std::string image_digest = {};                    // of a container job, once it is known here: reported
+  std::string pinned_digest = {};                   // HoldingOrder::image_digest
+  std::optional<Progress> progress = std::nullopt;  // not spooled: it is read again
 };
 
 // The same of a cluster's set-up.
@@ -268,6 +274,7 @@ class AgentCore {
   void on(const HeadEnded& input);
   void on(const PeerLost& input);
   void on(const ImageKnown& input);
+  void on(const ProgressTold& input);
   void on(const LimitExceeded& input);
   void on(const Stuck& input);
   void on(const Cleaned& input);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/exec/mpirun.h"
+#include "agent/exec/progress.h"
 #include "agent/exec/tasks.h"
 
 namespace trainyard::agent {
@@ -286,6 +287,7 @@ std::vector<NamedValue> job_environment(const Launch& launch, std::uint32_t memb
   variables.set("TRAINYARD_SOCKET", paths.socket);
   variables.set("TRAINYARD_JOB", std::to_string(paths.id.job.value));
   variables.set("TRAINYARD_ATTEMPT", std::to_string(paths.id.attempt));
+  variables.set("TRAINYARD_PROGRESS_FILE", progress_file(paths));
   // Where trainyard-check-cpu and -gpu are.
   variables.set("TRAINYARD_PROGRAMS", paths.tasks_program.substr(0, paths.tasks_program.rfind('/')));
   if (member < launch.members.size()) variables.set("TRAINYARD_NODE", launch.members[member].node_name);

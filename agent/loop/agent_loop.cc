@@ -300,6 +300,7 @@ std::shared_ptr<Executor> AgentLoop::executor_of(AttemptId id) {
   Executor::Events events;
   events.prepared = [this](Prepared outcome) { feed(std::move(outcome)); };
   events.image_known = [this](ImageKnown outcome) { feed(std::move(outcome)); };
+  events.progress_told = [this](ProgressTold outcome) { feed(std::move(outcome)); };
   events.head_started = [this](HeadStarted outcome) { feed(std::move(outcome)); };
   events.head_ended = [this](HeadEnded outcome) { feed(std::move(outcome)); };
   events.limit_exceeded = [this](LimitExceeded outcome) { feed(std::move(outcome)); };

@@ -361,6 +361,11 @@ void Executor::start_head() {
 }
 
 void Executor::watch_head() {
+  x_progress = std::make_shared<ProgressWatch>(x_context.io, progress_file(x_paths));
+  x_progress->start([weak = weak_from_this()](const Progress& progress) {
+    const auto self = weak.lock();
+    if (self && !self->x_stopping) self->x_events.progress_told({self->x_id, progress});
+  });
   x_head_watch =
       std::make_unique<ShimWatch>(x_context.io, x_place.spool + "/head",
                                   [self = shared_from_this()](ShimObservation seen) { self->head_ended(seen); });
@@ -467,6 +472,7 @@ void Executor::stop(DurationMs grace_ms, DurationMs notice_ms) {
   x_preparation_watch = nullptr;
   x_head_watch = nullptr;
   x_limits->stop();
+  if (x_progress) x_progress->stop();
   if (x_container) x_container->cancel();
   x_volumes->stop();
   begin_clean();

@@ -17,6 +17,7 @@
 #include "agent/loop/limit_watch.h"
 #include "agent/loop/log_shipper.h"
 #include "agent/loop/place.h"
+#include "agent/loop/progress_watch.h"
 #include "agent/loop/volume_set.h"
 
 namespace trainyard::agent {
@@ -26,6 +27,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   struct Events {
     std::function<void(Prepared)> prepared;
     std::function<void(ImageKnown)> image_known;
+    std::function<void(ProgressTold)> progress_told;
     std::function<void(HeadStarted)> head_started;
     std::function<void(HeadEnded)> head_ended;
     std::function<void(LimitExceeded)> limit_exceeded;
@@ -106,6 +108,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   bool x_stopping = false;
   int x_helpers_under_way = 0;  // a stop waits for them: a mount must not appear after the unmounting
   DurationMs x_grace_ms = 0, x_notice_ms = 0;
+  std::shared_ptr<ProgressWatch> x_progress;  // of the head
   std::shared_ptr<VolumeSet> x_volumes;
   std::map<std::string, std::vector<std::string>> x_left_directories;  // still to be made, by the helper's root
   std::shared_ptr<LogShipper> x_logs;

@@ -408,6 +408,9 @@ JobView view(const State& state, const Job& job) {
   }
   out.reason = reason_of(state, job);
   out.nodes = job.last_nodes;
+  if (const auto told = state.progress.find({job.id, job.attempt}); told != state.progress.end()) {
+    out.progress = told->second;
+  }
   return out;
 }
 

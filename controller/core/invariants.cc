@@ -213,6 +213,9 @@ void check_invariants(const State& state) {
     sum.gpus += gpus_of(holding);
     sum.gpus_times_since += gpus_of(holding) * static_cast<std::uint64_t>(holding.since_ms);
   }
+  for (const auto& [attempt, progress] : state.progress) {
+    must(state.job_holdings.contains(attempt.job), "only what holds something tells its progress", "");
+  }
   must(held == state.held, "held is what the holdings of each payer take", "");
   must(state.job_by_path.size() == state.jobs.size() && state.cluster_by_path.size() == state.clusters.size() &&
            state.node_by_name.size() == state.nodes.size(),

@@ -49,6 +49,7 @@ void release(Engine& e, HoldingKey key, const CleanupReceipt* receipt) {
     e.edit(job_id).receipts.push_back(std::move(kept));
   }
   e.state.stuck.erase(key);
+  if (e.state.holdings.at(key).member == 0) e.state.progress.erase(key.second);
   e.erase_holding(key);
   e.bump(key.first);
   check_gone(e, job_id);
@@ -213,6 +214,9 @@ void take_holdings(Engine& e, NodeId id, const Report& report) {
     reported.insert(holding.id);
     if (e.state.holdings.contains({id, holding.id})) {
       take_image(e, {id, holding.id}, holding.image_digest);
+      if (holding.progress && e.state.holdings.at({id, holding.id}).member == 0) {
+        e.state.progress[holding.id] = *holding.progress;
+      }
       if (holding.state == HoldingState::stopping) take_stuck(e, {id, holding.id}, holding.stuck);
       take_holding(e, {id, holding.id}, holding);
     } else {

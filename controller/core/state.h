@@ -57,6 +57,8 @@ struct State {
   DurationMs usage_half_life_ms = 0;  // a setting
   // What nodes cannot end of holdings that are stopping, as their newest reports say; not stored.
   std::map<HoldingKey, std::string> stuck;
+  std::map<AttemptId, Progress>
+      progress;  // of running attempts that tell it, as their heads' newest reports say; not stored
 
   // Derived, rebuilt at start; kept true by core.
   std::map<std::string, GroupId> group_by_path;

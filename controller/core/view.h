@@ -26,6 +26,7 @@ struct JobView {
   // Never empty while queued or stopping: "needs 4 idle nodes of nc6cluster; 2 idle, 1 running cifar_1, 1 preparing".
   std::string reason;
   std::vector<std::string> nodes;  // names of the newest attempt's nodes, rank order
+  std::optional<Progress> progress;
 };
 
 struct NodeView {

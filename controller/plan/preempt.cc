@@ -97,6 +97,7 @@ class Room {
 struct Candidate {
   const Job* job = nullptr;
   std::uint32_t gpus = 0;
+  DurationMs loss_ms = 0;  // of its run time
 };
 
 class Preempter {
@@ -115,12 +116,14 @@ class Preempter {
       if (job.state == JobState::stopping) {
         x_room.add(job);
       } else if (now_ms - job.started_ms >= settings.preemption_min_run_ms) {
-        x_candidates.push_back({&job, gpus_held(job)});
+        x_candidates.push_back({&job, gpus_held(job), loss_of(job)});
       }
     }
     std::sort(x_candidates.begin(), x_candidates.end(), [](const Candidate& a, const Candidate& b) {
-      const auto key = [](const Job& job) { return std::tuple(core::priority_of(job), -job.started_ms, job.id); };
-      return key(*a.job) < key(*b.job);
+      const auto key = [](const Candidate& one) {
+        return std::tuple(core::priority_of(*one.job), one.loss_ms, one.job->id);
+      };
+      return key(a) < key(b);
     });
   }
 
@@ -156,6 +159,19 @@ class Preempter {
       gpus += core::gpus_of(x_state.holdings.at(key));
     }
     return gpus;
+  }
+
+  // What it ran for since the checkpoint that it says it has; without one since its beginning.
+  DurationMs loss_of(const Job& job) const {
+    const DurationMs ran_ms = x_now_ms - job.started_ms;
+    const auto told = x_state.progress.find({job.id, job.attempt});
+    if (told == x_state.progress.end() || told->second.step == 0) return ran_ms;
+    constexpr std::uint64_t kParts = 1'000'000;
+    const Progress& progress = told->second;
+    const std::uint64_t lost = progress.step - std::min(progress.step, progress.checkpoint);
+    const std::uint64_t share = progress.step > ~0ULL / kParts ? kParts : lost * kParts / progress.step;
+    return static_cast<DurationMs>(static_cast<std::uint64_t>(ran_ms) / kParts * share +
+                                   static_cast<std::uint64_t>(ran_ms) % kParts * share / kParts);
   }
 
   // Of those that must give way to it as many as are needed, or all; their nodes are free then.

@@ -6,8 +6,8 @@
 //     long as those keep what they are guaranteed;
 //   - as a job of a higher class, from jobs of a lower one, where the operator has switched that on.
 // Who has run less than `min_run_ms` is spared. Jobs of the lowest class give way first, and of those the one that
-// loses least: that was placed last. No more give way than are needed, and none if even all would not do. What is being
-// stopped already counts as free.
+// loses least: what it ran for since the checkpoint that it tells, or since its beginning. No more give way than are
+// needed, and none if even all would not do. What is being stopped already counts as free.
 //
 // So nothing goes back and forth: who gave way has a lower class, or its workspace no right to take anything back.
 #pragma once

@@ -53,6 +53,23 @@ TEST_CASE("the lowest class gives way first, then who loses least; no more than 
                   kClasses) == "b>x a>x");
 }
 
+TEST_CASE("who has a checkpoint loses what came after it") {
+  core::State state = scene("nodes 3\nruns a 1 since 90 low\nruns b 1 since 10 low\nruns c 1 since 20 low\nqueued x 1");
+  const auto tell = [&](const std::string& name, Progress progress) {
+    const core::Job& job = job_of(state, name);
+    state.progress[{job.id, job.attempt}] = progress;
+  };
+  CHECK(gives_way(state, kClasses) == "b>x");
+  tell("a", {100, 0, 91});  // 8 minutes of 90
+  CHECK(gives_way(state, kClasses) == "a>x");
+  tell("c", {1'000, 2'000, 999});
+  CHECK(gives_way(state, kClasses) == "c>x");
+  tell("c", {~0ULL, 0, ~0ULL});  // nonsense counts as nothing
+  CHECK(gives_way(state, kClasses) == "a>x");
+  tell("a", {5, 0, 9});
+  CHECK(gives_way(state, kClasses) == "a>x");
+}
+
 TEST_CASE("who has just begun is spared") {
   CHECK(gives_way("nodes 1\nruns a 1 since 4 low\nqueued x 1 high", kClasses) == "");
   CHECK(gives_way("nodes 1\nruns a 1 since 5 low\nqueued x 1 high", kClasses) == "a>x");

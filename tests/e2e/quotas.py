@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Quotas of workspaces and jobs that give way: limits, guaranteed numbers, notice before the end."""
-from e2e import SHARE, Lab, World, check, main, wait_for_go
+from e2e import SHARE, Lab, World, check, main, wait_for_go, wait_until
 
 # Writes a checkpoint when it is told that its time is up, and goes on from it the next time.
 CHECKPOINTS = f"""import os, signal, sys, time
@@ -13,6 +13,9 @@ signal.signal(signal.SIGUSR1, told)
 if os.path.exists(share + "checkpoint"):
     print("goes on from", open(share + "checkpoint").read())
     sys.exit(0)
+with open(os.environ["TRAINYARD_PROGRESS_FILE"] + ".new", "w") as progress:
+    progress.write('{"step": 41, "steps": 100, "checkpoint": 40}\\n')
+os.rename(progress.name, os.environ["TRAINYARD_PROGRESS_FILE"])
 open(share + "started", "w")
 while True:
     time.sleep(0.05)
@@ -80,6 +83,8 @@ def taken_back_with_notice():
             script.write(CHECKPOINTS)
         other.submit("borrows", command=f"python3 {SHARE}/train.py", recovery={"notice": "PT20S", "maxRequeues": 0})
         world.wait_file("started")
+        wait_until(lambda: other.job("borrows")["progress"] is not None, 30, "the job's progress")
+        check(other.job("borrows")["progress"] == {"checkpoint": 40, "step": 41, "steps": 100}, f"as it says: {other.job('borrows')['progress']}")
         world.submit("owns", command=wait_for_go())
         world.wait_for("owns", "running")
         gone = other.wait_for("borrows", "queued")
