@@ -15,7 +15,7 @@ using namespace trainyard::test;
 
 TEST_CASE("one line of whole numbers is taken, everything else is nothing") {
   const TempDir folder;
-  const std::string file = folder.path + "/progress.json";
+  const std::string file = folder / "progress.json";
   CHECK_FALSE(read_progress(file));
   const auto of = [&](const std::string& text) {
     REQUIRE(write_file_atomically(file, text, 0600));
@@ -30,7 +30,7 @@ TEST_CASE("one line of whole numbers is taken, everything else is nothing") {
 
 TEST_CASE("a link is not followed, and a pipe is not waited for") {
   const TempDir folder;
-  const std::string file = folder.path + "/progress.json", other = folder.path + "/other";
+  const std::string file = folder / "progress.json", other = folder / "other";
   REQUIRE(write_file_atomically(other, "{\"step\": 7}", 0600));
   REQUIRE(::symlink(other.c_str(), file.c_str()) == 0);
   CHECK_FALSE(read_progress(file));
