@@ -215,13 +215,22 @@ class Preempter {
   std::map<WorkspaceId, std::uint32_t> x_gone;  // GPUs that jobs of the workspace give up in this pass
 };
 
+// Without classes only those take anything back to whom something is guaranteed: mostly nobody.
+bool anybody_may(const State& state, const core::Cluster& cluster, const Settings& settings, const Shares& shares) {
+  const auto queue = state.queues.find(cluster.id);
+  if (queue == state.queues.end() || settings.preemption == Preemption::off) return false;
+  return settings.preemption == Preemption::classes ||
+         std::any_of(queue->second.begin(), queue->second.end(),
+                     [&](const auto& group) { return shares.quota_of(group.first.payer.workspace).guaranteed > 0; });
+}
+
 }  // namespace
 
 std::vector<core::Preemption> preempt(const State& state, const core::Cluster& cluster, TimeMs now_ms,
                                       const Settings& settings, Shares& shares, const std::set<NodeId>& withdrawn,
                                       const std::vector<core::Placement>& placements) {
   std::vector<core::Preemption> preemptions;
-  if (settings.preemption == Preemption::off || !state.queues.contains(cluster.id)) return preemptions;
+  if (!anybody_may(state, cluster, settings, shares)) return preemptions;
   Preempter preempter(state, cluster, now_ms, settings, shares, withdrawn);
   std::set<JobId> placed;
   for (const core::Placement& placement : placements) {
