@@ -229,6 +229,12 @@ Inventory from_proto(const v1::Inventory& message) {
   return inventory;
 }
 
+void to_proto(const Progress& progress, v1::Progress& message) {
+  message.set_step(progress.step);
+  message.set_steps(progress.steps);
+  message.set_checkpoint(progress.checkpoint);
+}
+
 void to_proto(const HoldingReport& holding, v1::HoldingReport& message) {
   to_proto(holding.id, *message.mutable_id());
   message.set_state(name_of(holding.state));

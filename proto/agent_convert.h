@@ -13,6 +13,7 @@ void to_proto(const Orders& orders, v1::Orders& message);
 void to_proto(const Inventory& inventory, v1::Inventory& message);
 void to_proto(const Fabric& fabric, v1::Fabric& message);
 void to_proto(const Finding& finding, v1::Finding& message);
+void to_proto(const Progress& progress, v1::Progress& message);
 void to_proto(const HoldingReport& holding, v1::HoldingReport& message);
 void to_proto(AttemptId id, v1::Attempt& message);
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "common/model_json.h"
+#include "proto/agent_convert.h"
 #include "proto/convert.h"
 #include "proto/job_convert.h"
 
@@ -65,12 +66,6 @@ void to_proto(const core::JobView& view, v1::Job& message) {
   message.set_rerun_of(row.rerun_of);
   message.set_image_digest(row.image_digest);
   if (row.run_as.uid != 0) message.set_run_as(fmt::format("{}:{}", row.run_as.uid, row.run_as.gid));
-}
-
-void to_proto(const Progress& progress, v1::Progress& message) {
-  message.set_step(progress.step);
-  message.set_steps(progress.steps);
-  message.set_checkpoint(progress.checkpoint);
 }
 
 void to_proto(const core::Dependency& dependency, v1::Dependency& message) {
