@@ -131,8 +131,8 @@ class Preempter {
 
   void help(const Job& job, std::uint32_t gpus, std::vector<core::Preemption>& preemptions) {
     const Shape shape = shape_of(x_state, job);
-    if (x_room.fits(shape)) return x_room.take(shape);
     const core::Payer payer = core::payer_of(x_state, job);
+    if (x_room.fits(shape)) return take(shape, payer, gpus);
     const core::Quota& quota = x_shares.quota_of(payer.workspace);
     const bool reclaims =
         x_settings.preemption != Preemption::off && x_shares.gpus_of(payer.workspace) + gpus <= quota.guaranteed;
@@ -142,7 +142,7 @@ class Preempter {
       return;
     }
     spare(shape, chosen);
-    x_room.take(shape);
+    take(shape, payer, gpus);
     for (const Candidate& one : chosen) {
       std::erase_if(x_candidates, [&](const Candidate& other) { return other.job == one.job; });
       x_gone[core::payer_of(x_state, *one.job).workspace] += one.gpus;
@@ -159,6 +159,12 @@ class Preempter {
       gpus += core::gpus_of(x_state.holdings.at(key));
     }
     return gpus;
+  }
+
+  // It will have that: the next of its workspace may take back only what is left of the guarantee.
+  void take(Shape shape, const core::Payer& payer, std::uint32_t gpus) {
+    x_room.take(shape);
+    x_shares.give(payer, gpus);
   }
 
   // What it ran for since the checkpoint that it says it has; without one since its beginning.

@@ -95,6 +95,9 @@ TEST_CASE("a workspace takes back what it is guaranteed from those that borrow")
   CHECK(gives_way(text + "queued x 2") == "d>x c>x");
   CHECK(gives_way(text + "queued x 1\nqueued y 1\nqueued z 1") == "d>x c>y");  // z would be more than guaranteed
   CHECK(gives_way(text + "queued x 3") == "");
+  CHECK(gives_way(
+            "nodes 3\nquota w guaranteed 2\nruns a 1 since 50 in w2\nruns b 1 since 40 in w2\nruns c 1 since 30 in w2\n"
+            "queued x 1\nqueued y 1\nqueued z 1") == "c>x b>y");
   CHECK(gives_way(text + "queued x 1 in w3") == "");  // nothing is guaranteed to it
   CHECK(gives_way(text + "queued x 1 high in w3") == "");
 }
