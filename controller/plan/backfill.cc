@@ -184,7 +184,7 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   const Supply supply = supply_of(state, cluster);
   std::uint32_t promised = 0, looked_at = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
-    if (!queue.future().anything_free() || looked_at == settings.depth) break;
+    if (!queue.future().anything_free() || (promised > 0 && looked_at == settings.depth)) break;
     if (!possible(supply, *job)) continue;  // not before a resize: passed over
     if (promised > 0) ++looked_at;
     std::vector<NodeId> nodes;

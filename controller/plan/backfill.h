@@ -22,7 +22,8 @@ namespace trainyard::plan {
 struct Settings {
   // How many waiting jobs of a cluster have a promise: 1 is EASY backfill, more is conservative for so many.
   std::uint32_t reservations = 16;
-  // How many jobs behind the first waiting one are looked at: what is further behind waits its turn.
+  // How many jobs behind the first waiting one are looked at: what is further behind waits its turn. 0: no backfill, the
+  // queue's order is strict.
   std::uint32_t depth = 10'000;
 };
 
