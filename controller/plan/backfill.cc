@@ -15,6 +15,8 @@ using core::State;
 
 // Nobody chose it: what a job has whose user gave no limit.
 const DurationMs kUnchosenLimitMs = JobSpec{}.max_wall_clock_ms;
+// So many jobs of workspaces that are nearly at their limits are looked at for a smaller one.
+constexpr std::uint32_t kPassedOver = 10'000;
 // What is being stopped is given so long, again and again.
 constexpr DurationMs kStoppingMs = 60'000;
 
@@ -171,13 +173,17 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   Order order(state, cluster.id, shares, now_ms, settings.order, instead);
   const Supply supply = supply_of(state, cluster);
   const std::uint32_t per_whole_node = std::max(1U, supply.most_gpus.value_or(1));
-  std::uint32_t promised = 0, looked_at = 0;
+  std::uint32_t promised = 0, looked_at = 0, passed_over = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
-    if (!starts.future().anything_free() || looked_at == settings.depth) break;
+    if (!starts.future().anything_free() || (promised > 0 && looked_at == settings.depth)) break;
     if (!possible(state, supply, *job)) continue;  // not before a resize: passed over
     const core::Payer payer = core::payer_of(state, *job);
     const std::uint32_t gpus = core::gpus_wanted(*job, per_whole_node);
-    if (!shares.allows(payer.workspace, gpus)) continue;
+    if (!shares.allows(payer.workspace, gpus)) {
+      if (!shares.allows(payer.workspace, 1)) order.pass_over(payer.workspace);
+      if (++passed_over == kPassedOver) break;
+      continue;
+    }
     if (promised > 0) ++looked_at;
     std::vector<NodeId> nodes;
     if (promised < settings.reservations) {

@@ -27,7 +27,8 @@ enum class Preemption { off, quota, classes };
 struct Settings {
   // How many waiting jobs of a cluster have a promise: 1 is EASY backfill, more is conservative for so many.
   std::uint32_t reservations = 16;
-  // How many jobs behind the first waiting one are looked at: what is further behind waits its turn.
+  // How many jobs behind the first waiting one are looked at: what is further behind waits its turn. 0: no backfill,
+  // the queue's order is strict.
   std::uint32_t depth = 10'000;
   OrderSettings order = {};
   // Who must give way to jobs that wait: nobody; borrowers, for what a workspace is guaranteed; jobs of lower classes,

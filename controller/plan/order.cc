@@ -35,6 +35,14 @@ const Job* Order::next() {
   return job;
 }
 
+void Order::pass_over(WorkspaceId workspace) {
+  const auto space = x_spaces.find(workspace);
+  if (space == x_spaces.end()) return;
+  x_turns.erase({space->second.rank, workspace});
+  x_spaces.erase(space);
+  if (x_last && x_last->workspace == workspace) x_last.reset();
+}
+
 bool Order::begin_class() {
   x_spaces.clear();
   if (x_next == x_end && !x_instead_group) return false;

@@ -32,7 +32,8 @@ class Order {
   Order(const Order&) = delete;
   Order& operator=(const Order&) = delete;
 
-  const core::Job* next();  // nullptr: there are no more
+  const core::Job* next();                // nullptr: there are no more
+  void pass_over(WorkspaceId workspace);  // no more of it in the present class
 
  private:
   using Rank = std::tuple<int, int, std::uint64_t>;  // aged first, entitled first, then use or age; least first

@@ -246,8 +246,9 @@ std::vector<core::Preemption> preempt(const State& state, const core::Cluster& c
   Order order(state, cluster.id, shares, now_ms, settings.order);
   const Supply supply = supply_of(state, cluster);
   const std::uint32_t per_whole_node = std::max(1U, supply.most_gpus.value_or(1));
-  std::uint32_t waiting = 0;
+  std::uint32_t waiting = 0, looked_at = 0;
   for (const Job* job = order.next(); job != nullptr && waiting < settings.reservations; job = order.next()) {
+    if (++looked_at > settings.depth) break;
     const std::uint32_t gpus = core::gpus_wanted(*job, per_whole_node);
     const WorkspaceId workspace = core::payer_of(state, *job).workspace;
     if (placed.contains(job->id) || !possible(state, supply, *job) || !shares.allows(workspace, gpus)) continue;

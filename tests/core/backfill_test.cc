@@ -38,6 +38,12 @@ TEST_CASE("with one reservation only the first waiting job is protected: EASY") 
                {.reservations = 2}) == "");
 }
 
+TEST_CASE("without a look behind the first waiting job the queue's order is strict") {
+  const std::string text = "nodes 4\nruns a 2 since 10 limit 60\nqueued b 1\nqueued c 3 limit 60\nqueued d 1 limit 1";
+  CHECK(starts(text, {.reservations = 1}) == "b d");
+  CHECK(starts(text, {.reservations = 1, .depth = 0}) == "b");
+}
+
 TEST_CASE("a job that needs nodes which are not there holds what is free") {
   CHECK(starts("nodes 4\ncut 1\nqueued a 4 limit 60\nqueued b 1 limit 1") == "");
   CHECK(starts("nodes 4\nqueued a 5 limit 60\nqueued b 1 limit 1") == "b");  // can never run here: passed over
