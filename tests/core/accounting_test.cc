@@ -190,7 +190,7 @@ TEST_CASE(
   REQUIRE(w.job("j").state == JobState::succeeded);
   REQUIRE(w.usage.size() == 4);
   CHECK(w.usage.back().id.attempt == 2);
-  CHECK(rows(w).back() == "n2 x1: running 1000");
+  CHECK(rows(w).back() == "n1 x1: running 1000");
 }
 
 TEST_CASE("accounting: lost is lost also where no attempt is left, and where the user gives up meanwhile") {
