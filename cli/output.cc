@@ -17,10 +17,16 @@ std::size_t width_of(const std::string& text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
+// Digits, with a point between them at most.
 bool is_number(const std::string& text) {
-  const std::size_t start = text.starts_with('-') ? 1 : 0;
-  return text.size() > start && std::all_of(text.begin() + static_cast<std::ptrdiff_t>(start), text.end(),
-                                            [](unsigned char c) { return std::isdigit(c) != 0; });
+  std::size_t digits = 0, points = 0;
+  for (std::size_t at = text.starts_with('-') ? 1 : 0; at < text.size(); ++at) {
+    const bool digit = std::isdigit(static_cast<unsigned char>(text[at])) != 0;
+    if (!digit && (text[at] != '.' || digits == 0 || at + 1 == text.size())) return false;
+    digits += digit ? 1 : 0;
+    points += digit ? 0 : 1;
+  }
+  return digits > 0 && points <= 1;
 }
 
 std::string padded(const std::string& text, std::size_t width, bool right) {
@@ -154,6 +160,26 @@ std::string render_tsv(const Json& value) {
   return out;
 }
 
+std::string render_csv(const Table& table) {
+  const auto line = [](const std::vector<std::string>& cells) {
+    std::string out;
+    for (const std::string& cell : cells) {
+      if (&cell != &cells.front()) out += ',';
+      if (cell.find_first_of(",\"\r\n") == cell.npos) {
+        out += cell;
+        continue;
+      }
+      out += '"';
+      for (const char c : cell) out += c == '"' ? std::string(2, c) : std::string(1, c);
+      out += '"';
+    }
+    return out + "\r\n";
+  };
+  std::string out = line(table.columns);
+  for (const auto& row : table.rows) out += line(row);
+  return out;
+}
+
 std::string render_json(const Json& value) {
   return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -164,7 +190,10 @@ std::string render_coloured_json(const Json& value) {
   return out + "\n";
 }
 
-Table table_of(const Json& value) {
+namespace {
+
+// Columns are named as the fields are.
+Table rows_of(const Json& value) {
   const Json rows = value.is_array() ? value : value.is_null() ? Json::array() : Json::array({value});
   Table table;
   std::size_t widest = 0;
@@ -199,16 +228,25 @@ Table table_of(const Json& value) {
     cells.resize(table.columns.size());
     table.rows.push_back(std::move(cells));
   }
+  return table;
+}
+
+}  // namespace
+
+Table table_of(const Json& value) {
+  Table table = rows_of(value);
   for (std::string& column : table.columns) column = heading(column);
   return table;
 }
 
 Result<std::string> render(const Answer& answer, const Style& style) {
   if (style.query.empty() && style.format == "table") return render_table(answer.table);
+  if (style.query.empty() && style.format == "csv" && !answer.csv.columns.empty()) return render_csv(answer.csv);
   const auto found = apply_query(in_order_of_names(answer.value), style.query);
   if (!found) return found.error();
   if (style.format == "none") return std::string();
   if (style.format == "table") return render_table(table_of(*found));
+  if (style.format == "csv") return render_csv(rows_of(*found));
   if (style.format == "tsv") return render_tsv(*found);
   const Json value = in_order_of_names(*found);
   if (style.format == "yaml") return render_yaml(value);

@@ -1,4 +1,5 @@
-// How answers are written: JSON (indented, as a script expects it), YAML, a table for people, or tab-separated values.
+// How answers are written: JSON (indented, as a script expects it), YAML, a table for people, tab-separated values, or
+// CSV for spreadsheets.
 // Pure: each returns the whole text, with its last newline.
 #pragma once
 
@@ -10,7 +11,7 @@
 
 namespace trainyard::cli {
 
-inline const std::vector<std::string> kOutputFormats = {"json", "jsonc", "table", "tsv", "yaml", "none"};
+inline const std::vector<std::string> kOutputFormats = {"json", "jsonc", "table", "tsv", "csv", "yaml", "none"};
 
 // Cells are text; numbers are flagged per column by their look, and stand right, as in Batch AI's tables.
 struct Table {
@@ -22,6 +23,7 @@ struct Table {
 struct Answer {
   Json value;
   Table table;
+  Table csv = {};  // without columns: made of the value
 };
 
 // {"NAME": true | false}, as Azure's command line answers such questions and deeds.
@@ -31,6 +33,8 @@ std::string render_table(const Table& table);  // empty when there are no rows
 // A row per item of a list, its fields beside each other. Lists in a row are shown as their length, objects as nothing:
 // the number of columns does not depend on them.
 std::string render_tsv(const Json& value);
+// RFC 4180: a line of names, then the rows; "" around what needs it, lines end in CR LF.
+std::string render_csv(const Table& table);
 std::string render_json(const Json& value);
 std::string render_coloured_json(const Json& value);  // with a terminal's escape sequences
 // A table of any JSON, for --query with -o table.

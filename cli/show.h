@@ -64,6 +64,9 @@ Answer show_all(const Items& items) {
 // Why a job waits: JSON with everything, a table with a line for each thing that keeps it or would help.
 Answer show_why(const v1::JobExplanation& explanation);
 
+// GPU time by cause: GPU-hours and a line with the total for people, exact GPU-seconds in JSON and CSV.
+Answer show_usage_report(const v1::ReportUsageResponse& report, v1::UsageGroupBy group_by, bool by_day);
+
 // Where a job's cluster is: from its ARM id, "group/workspace/name", or a name in the job's own workspace.
 struct ClusterPlace {
   std::string group, workspace, name;

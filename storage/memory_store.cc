@@ -77,6 +77,7 @@ void MemoryStore::apply(const core::Changes& changes) {
   for (const core::RequestRecord& row : changes.requests) x_requests.insert_or_assign(row.request_id, row);
   for (const std::string& id : changes.erased_requests) x_requests.erase(id);
   for (const core::TimelineLine& line : changes.timeline) x_timeline.insert_or_assign(line.sequence, line);
+  x_usage.insert(x_usage.end(), changes.usage.begin(), changes.usage.end());
 }
 
 Result<std::vector<core::TimelineLine>> MemoryStore::timeline(const std::string& subject, std::uint64_t after,
@@ -87,6 +88,28 @@ Result<std::vector<core::TimelineLine>> MemoryStore::timeline(const std::string&
     if (key.empty() || subject_key(line->second.subject) == key) lines.push_back(line->second);
   }
   return lines;
+}
+
+namespace {
+
+class CopyReader : public UsageReader {
+ public:
+  explicit CopyReader(std::vector<core::Usage> rows) : x_rows(std::move(rows)) {}
+  Status each(TimeMs from_ms, TimeMs to_ms, const std::function<void(const core::Usage&)>& take) override {
+    for (const core::Usage& row : x_rows) {
+      if (row.to_ms > from_ms && row.from_ms < to_ms) take(row);
+    }
+    return {};
+  }
+
+ private:
+  const std::vector<core::Usage> x_rows;
+};
+
+}  // namespace
+
+std::unique_ptr<UsageReader> MemoryStore::usage_reader() {
+  return std::make_unique<CopyReader>(x_usage);
 }
 
 }  // namespace trainyard::storage

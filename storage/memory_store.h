@@ -21,6 +21,7 @@ class MemoryStore : public Store {
   Status commit(const core::Changes& changes) override;
   Result<std::vector<core::TimelineLine>> timeline(const std::string& subject, std::uint64_t after,
                                                    std::uint32_t limit) override;
+  std::unique_ptr<UsageReader> usage_reader() override;  // over a copy
   bool accepts_new_work() const override { return x_accepts; }
 
   // The n-th commit from now (1: the next) fails, and every one after it until restart(): errors are final.
@@ -51,6 +52,7 @@ class MemoryStore : public Store {
   std::map<core::Payer, core::Spent> x_spent;
   std::map<ReservationId, core::Reservation> x_reservations;
   std::map<std::uint64_t, core::TimelineLine> x_timeline;
+  std::vector<core::Usage> x_usage;
 
   std::uint64_t x_commits = 0;
   std::uint64_t x_fail_at = 0;  // value of x_commits + 1 that fails; 0: none

@@ -43,6 +43,10 @@ template <>
 struct Names<core::Provisioning> {
   static constexpr std::array all{"creating", "succeeded", "failed", "deleting"};
 };
+template <>
+struct Names<core::Work> {
+  static constexpr std::array all{"kept", "lost", "requeued"};
+};
 
 template <class T>
 const char* name_in(T value) {
@@ -182,6 +186,9 @@ const char* stored_name(core::VmPriority priority) {
 const char* stored_name(core::DeallocationOption option) {
   return name_in(option);
 }
+const char* stored_name(core::Work work) {
+  return name_in(work);
+}
 const char* stored_name(core::Provisioning state) {
   return name_in(state);
 }
@@ -201,6 +208,9 @@ bool read_name(std::string_view name, core::DeallocationOption& into) {
   return value_of(name, into);
 }
 bool read_name(std::string_view name, core::Provisioning& into) {
+  return value_of(name, into);
+}
+bool read_name(std::string_view name, core::Work& into) {
   return value_of(name, into);
 }
 

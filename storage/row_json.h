@@ -19,12 +19,14 @@ const char* stored_name(core::NodeState state);
 const char* stored_name(core::VmPriority priority);
 const char* stored_name(core::DeallocationOption option);
 const char* stored_name(core::Provisioning state);
+const char* stored_name(core::Work work);
 bool read_name(std::string_view name, core::JobState& into);
 bool read_name(std::string_view name, core::Verdict& into);
 bool read_name(std::string_view name, core::NodeState& into);
 bool read_name(std::string_view name, core::VmPriority& into);
 bool read_name(std::string_view name, core::DeallocationOption& into);
 bool read_name(std::string_view name, core::Provisioning& into);
+bool read_name(std::string_view name, core::Work& into);
 
 std::string tags_text(const core::Tags& tags);
 Result<core::Tags> read_tags(const std::string& text);

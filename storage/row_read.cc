@@ -183,7 +183,7 @@ void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
   reader.rows(
       "holdings",
       "node,job,attempt,job_name,node_epoch,member,lease_ms,since_ms,reported,stop_ordered,confirm_revision,"
-      "gpu_uuids,shared,workspace,owner",
+      "gpu_uuids,shared,workspace,owner,job_path,cluster_path,running_ms,stopped_ms,work",
       "node,job,attempt", [&](const Statement& row) -> Refusal {
         reader.key(fmt::format("node={} AND job={} AND attempt={}", row.integer(0), row.integer(1), row.integer(2)));
         core::Holding holding;
@@ -204,6 +204,13 @@ void read_nodes_and_holdings(Reader& reader, core::Tables& tables) {
         holding.gpu_uuids = reader.or_default(read_strings(row.text(11)), "gpu_uuids");
         holding.shared = row.integer(12) != 0;
         holding.payer = {{row.number(13)}, row.text(14)};
+        holding.job_path = row.text(15);
+        holding.cluster_path = row.text(16);
+        holding.running_ms = row.integer(17);
+        holding.stopped_ms = row.integer(18);
+        if (!read_name(row.text(19), holding.work)) {
+          reader.note("work has the unknown name '" + row.text(19) + "'", true);
+        }
         tables.holdings.push_back(std::move(holding));
         return std::nullopt;
       });

@@ -113,8 +113,9 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_spec, upsert_sql("job_specs", {"job", "body"}));
   prepare(w.x_holding,
           upsert_sql("holdings",
-                     {"node", "job", "attempt", "job_name", "node_epoch", "member", "lease_ms", "since_ms", "reported",
-                      "stop_ordered", "confirm_revision", "gpu_uuids", "shared", "workspace", "owner"},
+                     {"node",     "job",      "attempt",      "job_name",         "node_epoch", "member", "lease_ms",
+                      "since_ms", "reported", "stop_ordered", "confirm_revision", "gpu_uuids",  "shared", "workspace",
+                      "owner",    "job_path", "cluster_path", "running_ms",       "stopped_ms", "work"},
                      3));
   prepare(w.x_spent, upsert_sql("spent", {"workspace", "owner", "gpu_ms", "at_ms"}, 2));
   prepare(w.x_reservation, upsert_sql("reservations", {"id", "name", "from_ms", "until_ms", "workspace", "nodes", "why",
@@ -126,6 +127,9 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_request,
           upsert_sql("requests", {"id", "request_id", "fingerprint", "at_ms", "code", "message", "subject"}));
   prepare(w.x_line, insert_sql("timeline", {"sequence", "at_ms", "who", "subject_key", "subject", "what", "why"}));
+  prepare(w.x_usage,
+          insert_sql("usage", {"to_ms", "node", "job", "attempt", "job_path", "owner", "cluster_path", "node_name",
+                               "units", "gpu_uuids", "from_ms", "running_ms", "stopped_ms", "work"}));
   prepare(w.x_erase_group, "DELETE FROM groups WHERE id=?");
   prepare(w.x_erase_workspace, "DELETE FROM workspaces WHERE id=?");
   prepare(w.x_erase_experiment, "DELETE FROM experiments WHERE id=?");
@@ -188,7 +192,8 @@ int RowWriter::upsert(const core::Changes& changes) {
   code = each(code, changes.holdings, [&](const core::Holding& row) {
     return x_holding.run(row.node.value, row.id.job.value, row.id.attempt, row.job_name, row.node_epoch, row.member,
                          row.lease_ms, row.since_ms, name_of(row.reported), row.stop_ordered, row.confirm_revision,
-                         strings_text(row.gpu_uuids), row.shared, row.payer.workspace.value, row.payer.owner);
+                         strings_text(row.gpu_uuids), row.shared, row.payer.workspace.value, row.payer.owner,
+                         row.job_path, row.cluster_path, row.running_ms, row.stopped_ms, stored_name(row.work));
   });
   code = each(code, changes.reservations, [&](const core::Reservation& row) {
     std::optional<std::uint64_t> workspace;
@@ -210,6 +215,11 @@ int RowWriter::upsert(const core::Changes& changes) {
                              file_server_body_text(row));
   });
   code = each(code, changes.requests, [&](const core::RequestRecord& row) { return put_request(row); });
+  code = each(code, changes.usage, [&](const core::Usage& row) {
+    return x_usage.run(row.to_ms, row.node.value, row.id.job.value, row.id.attempt, row.job_path, row.owner,
+                       row.cluster_path, row.node_name, row.units, strings_text(row.gpu_uuids), row.from_ms,
+                       row.running_ms, row.stopped_ms, stored_name(row.work));
+  });
   return each(code, changes.timeline, [&](const core::TimelineLine& row) {
     return x_line.run(row.sequence, row.at_ms, row.who, subject_key(row.subject), row.subject, row.what, row.why);
   });

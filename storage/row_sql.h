@@ -32,7 +32,7 @@ class RowWriter {
   std::unordered_map<std::string, std::int64_t> x_request_rows;  // the index that the table does not have
   std::int64_t x_next_request_row = 1;
   Statement x_meta, x_group, x_workspace, x_experiment, x_cluster, x_node, x_job_insert, x_job_update, x_spec,
-      x_holding, x_spent, x_reservation, x_account, x_share, x_file_server, x_request, x_line;
+      x_holding, x_spent, x_reservation, x_account, x_share, x_file_server, x_request, x_line, x_usage;
   Statement x_erase_group, x_erase_workspace, x_erase_experiment, x_erase_cluster, x_erase_node, x_erase_job,
       x_erase_spec, x_erase_holding, x_erase_spent, x_erase_reservation, x_erase_account, x_erase_share,
       x_erase_file_server, x_erase_request;

@@ -81,6 +81,28 @@ CREATE TABLE spent (workspace INTEGER NOT NULL, owner TEXT NOT NULL, gpu_ms INTE
 CREATE TABLE reservations (id INTEGER PRIMARY KEY, name TEXT NOT NULL, from_ms INTEGER NOT NULL,
   until_ms INTEGER NOT NULL, workspace INTEGER, nodes TEXT NOT NULL, why TEXT NOT NULL, who TEXT NOT NULL,
   created_ms INTEGER NOT NULL) STRICT;
+)sql",
+                                     // Accounting. What is being stopped during the upgrade counts as stopping since
+                                     // then, and before as preparing: when it ran was not written down.
+                                     R"sql(
+ALTER TABLE holdings ADD COLUMN job_path TEXT NOT NULL DEFAULT '';
+ALTER TABLE holdings ADD COLUMN cluster_path TEXT NOT NULL DEFAULT '';
+ALTER TABLE holdings ADD COLUMN running_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holdings ADD COLUMN stopped_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holdings ADD COLUMN work TEXT NOT NULL DEFAULT 'kept';
+UPDATE holdings SET workspace = w.id, owner = coalesce(json_extract(j.body, '$.owner'), ''),
+  cluster_path = j.cluster_path,
+  job_path = g.name || '/' || w.name || '/' || e.name || '/' || j.name
+  FROM jobs j, experiments e, workspaces w, groups g
+  WHERE j.id = holdings.job AND e.id = j.experiment AND w.id = e.workspace AND g.id = w.group_id;
+UPDATE holdings SET job_path = job_name WHERE job_path = '';
+UPDATE holdings SET stopped_ms = max(since_ms, coalesce((SELECT state_changed_ms FROM jobs
+  WHERE id = holdings.job AND attempt = holdings.attempt AND state = 'stopping'), since_ms)) WHERE stop_ordered = 1;
+UPDATE holdings SET running_ms = stopped_ms;
+CREATE TABLE usage (to_ms INTEGER NOT NULL, node INTEGER NOT NULL, job INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  job_path TEXT NOT NULL, owner TEXT NOT NULL, cluster_path TEXT NOT NULL, node_name TEXT NOT NULL,
+  units INTEGER NOT NULL, gpu_uuids TEXT NOT NULL, from_ms INTEGER NOT NULL, running_ms INTEGER NOT NULL,
+  stopped_ms INTEGER NOT NULL, work TEXT NOT NULL, PRIMARY KEY (to_ms, node, job, attempt)) STRICT, WITHOUT ROWID;
 )sql"};
 
 }  // namespace

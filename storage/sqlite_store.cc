@@ -7,6 +7,7 @@
 #include "storage/row_sql.h"
 #include "storage/schema.h"
 #include "storage/sqlite.h"
+#include "storage/usage_rows.h"
 
 namespace trainyard::storage {
 
@@ -143,6 +144,10 @@ Result<std::vector<core::TimelineLine>> SqliteStore::timeline(const std::string&
   while (statement.next()) lines.push_back(read_line(statement));
   if (int code = statement.finish(); code != kSqlOk) return x_impl->connection.error("timeline", code);
   return lines;
+}
+
+std::unique_ptr<UsageReader> SqliteStore::usage_reader() {
+  return read_usage_of(x_impl->directory.file("trainyard.db"));
 }
 
 bool SqliteStore::accepts_new_work() const {

@@ -29,6 +29,7 @@ class SqliteStore : public Store {
   Status commit(const core::Changes& changes) override;
   Result<std::vector<core::TimelineLine>> timeline(const std::string& subject, std::uint64_t after,
                                                    std::uint32_t limit) override;
+  std::unique_ptr<UsageReader> usage_reader() override;  // by a connection of its own
   bool accepts_new_work() const override;
 
   // What the operator should hear: quarantined rows, the copy made before an upgrade, a reserve that had to be used.

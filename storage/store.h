@@ -2,10 +2,22 @@
 // durable. Any error of commit is final for the process: the caller exits and starts again from disk.
 #pragma once
 
+#include <functional>
+#include <memory>
+
 #include "common/result.h"
 #include "controller/core/rows.h"
 
 namespace trainyard::storage {
+
+// Reads rows of the accounting beside the store: made on the store's thread, used once, on any other.
+class UsageReader {
+ public:
+  virtual ~UsageReader() = default;
+  // Each row that ended after `from_ms` and began before `to_ms`, in the order of their ends. What is committed
+  // meanwhile may be among them.
+  virtual Status each(TimeMs from_ms, TimeMs to_ms, const std::function<void(const core::Usage&)>& take) = 0;
+};
 
 class Store {
  public:
@@ -17,6 +29,8 @@ class Store {
   // Timeline of one subject ("job:17") or of all (empty), oldest first, at most `limit` lines after `after`.
   virtual Result<std::vector<core::TimelineLine>> timeline(const std::string& subject, std::uint64_t after,
                                                            std::uint32_t limit) = 0;
+  // Sees everything that was committed until now.
+  virtual std::unique_ptr<UsageReader> usage_reader() = 0;
   // False when free space is below the floor: the edge refuses new work with RESOURCE_EXHAUSTED. Callable from any
   // thread.
   virtual bool accepts_new_work() const = 0;

@@ -144,8 +144,10 @@ Outcome Core::take_outcome() {
   collect(e.spent, e.state.spent, changes.spent, changes.erased_spent);
   collect(e.requests, e.state.requests, changes.requests, changes.erased_requests);
   changes.timeline = std::move(e.timeline);
+  changes.usage = std::move(e.usage);
   outcome.actions = std::move(e.actions);
   e.timeline.clear();
+  e.usage.clear();
   e.actions.clear();
   e.orders_asked.clear();
   e.bumped.clear();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/check.h"
+#include "controller/core/accounting.h"
 
 namespace trainyard::core {
 
@@ -97,6 +98,8 @@ void Engine::add_holding(Holding holding) {
 }
 
 void Engine::erase_holding(const HoldingKey& key) {
+  usage.push_back(usage_of(state, state.holdings.at(key), now));
+  check_usage(usage.back());
   erase_from(state.job_holdings, key.second.job, key);
   spend(state.holdings.at(key));
   state.holdings.erase(key);

@@ -135,6 +135,7 @@ struct Engine {
   Marks<Payer> spent;
   Marks<ReservationId> reservations;
   std::vector<TimelineLine> timeline;
+  std::vector<Usage> usage;  // of holdings that ended
   std::vector<Action> actions;
   std::set<NodeId> orders_asked, bumped;
   std::vector<std::pair<JobId, bool>> ended;  // jobs, and whether they succeeded: for those that wait for their end

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "controller/core/accounting.h"
 #include "controller/core/engine.h"
 #include "controller/core/volumes.h"
 
@@ -45,6 +46,8 @@ void check_holding(const State& state, const HoldingKey& key, const Holding& hol
   const std::optional<Drain>& drain = node->second.drain;
   must(!drain || holding.since_ms <= drain->since_ms, "nothing is placed on a drained node", about);
   check_reservations(state, holding);
+  must(holding.stop_ordered == (holding.stopped_ms != 0), "a stopped holding is accounted as such", about);
+  check_usage(usage_of(state, holding, state.meta.last_now_ms));
   auto index = state.job_holdings.find(holding.id.job);
   must(index != state.job_holdings.end() && index->second.contains(key), "job_holdings lists every holding", about);
   auto job = state.jobs.find(holding.id.job);

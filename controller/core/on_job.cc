@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "common/check.h"
+#include "controller/core/accounting.h"
 #include "controller/core/engine.h"
 #include "controller/core/volumes.h"
 
@@ -92,6 +93,7 @@ void end(Engine& e, JobId id, Verdict verdict, EndCause cause) {
   }
   if (job.state == JobState::queued && verdict != Verdict::cancel) return;
   const std::string why = cause.message;
+  const TimeMs running_ms = work_since(job, e.now);
   set_verdict(e.edit(id), verdict, std::move(cause));
   move(e, job, JobEvent::end, std::string(word_for(verdict)) + ": " + why);
   if (job.state != JobState::stopping) return;  // it was queued: nothing to stop
@@ -100,6 +102,9 @@ void end(Engine& e, JobId id, Verdict verdict, EndCause cause) {
     Holding& holding = e.edit(key);
     holding.stop_ordered = true;
     holding.confirm_revision = 0;
+    holding.running_ms = running_ms;
+    holding.stopped_ms = e.now;
+    holding.work = work_after(job);
     e.bump(key.first);
   }
   check_gone(e, id);

@@ -90,6 +90,8 @@ void place(Engine& e, const Placement& placement) {
     holding.payer = payer_of(e.state, job);
     holding.lease_ms = job.spec->recovery.lease_ms;
     holding.since_ms = e.now;
+    holding.job_path = path_of(e.state, job);
+    holding.cluster_path = job.cluster_path;
     job.last_nodes.push_back(node.name);
     e.add_holding(std::move(holding));
     set_node_state(e, id, NodeState::running, "given to job " + what);

@@ -230,6 +230,10 @@ struct Job {
   bool deleting = false;
 };
 
+// What became of the work of an attempt, for the accounting: `lost` when infrastructure ended it (a node was lost, a
+// GPU failed), `requeued` when it was stopped to be queued again (preempted, resized, drained), else `kept`.
+enum class Work { kept, lost, requeued };
+
 // A GPU's owner. Lives until the node says clean or is fenced; outlives its job, cluster and group rows.
 struct Holding {
   AttemptId id;
@@ -246,6 +250,12 @@ struct Holding {
   bool stop_ordered = false;  // this node should stop it, whatever the job's state
   // After the head's exit: the verdict waits until the node echoes this revision. 0: nothing awaited.
   std::uint64_t confirm_revision = 0;
+  // ---- For the accounting (accounting.h): what it is counted for, also when those rows are gone, and by which cause
+  // ----
+  std::string job_path = {}, cluster_path = {};  // as of the job's row
+  TimeMs running_ms = 0;  // when the work of its attempt began, or `stopped_ms` if it never did; set with that
+  TimeMs stopped_ms = 0;  // when the end of its attempt was decided; 0: it goes on
+  Work work = Work::kept;
   friend bool operator==(const Holding&, const Holding&) = default;
 };
 
@@ -342,6 +352,19 @@ struct TimelineLine {
   friend bool operator==(const TimelineLine&, const TimelineLine&) = default;
 };
 
+// What a holding was, written when it ends and never changed: the accounting. Its time is cut in three: preparing from
+// `from_ms`, the work of its attempt from `running_ms`, stopping from `stopped_ms` to `to_ms`. Outlives all other rows.
+struct Usage {
+  AttemptId id;
+  NodeId node;
+  std::string job_path, owner, cluster_path, node_name;
+  std::uint32_t units = 1;  // GPUs; a node without GPUs counts as one
+  std::vector<std::string> gpu_uuids;
+  TimeMs from_ms = 0, running_ms = 0, stopped_ms = 0, to_ms = 0;
+  Work work = Work::kept;
+  friend bool operator==(const Usage&, const Usage&) = default;
+};
+
 // What one batch changed: whole rows to upsert, keys to erase, lines to append. One transaction.
 struct Changes {
   Meta meta;
@@ -359,6 +382,7 @@ struct Changes {
   std::vector<Spent> spent;
   std::vector<Reservation> reservations;
   std::vector<TimelineLine> timeline;
+  std::vector<Usage> usage;  // appended
 
   std::vector<GroupId> erased_groups;
   std::vector<WorkspaceId> erased_workspaces;
@@ -377,7 +401,7 @@ struct Changes {
   bool empty() const;  // nothing but meta.last_now_ms would change
 };
 
-// Everything that was committed; what a controller starts from. The timeline stays on disk.
+// Everything that was committed; what a controller starts from. The timeline and the accounting stay on disk.
 struct Tables {
   Meta meta;
   std::vector<Group> groups;

@@ -1,4 +1,5 @@
-// What is in use of what there is, and the names of Batch AI's operations. Read only; any thread.
+// What is in use of what there is, what GPU time was spent for, and the names of Batch AI's operations. Read only; any
+// thread.
 #pragma once
 
 #include "controller/edge/context.h"
@@ -11,6 +12,9 @@ class UsagesService final : public v1::Usages::CallbackService {
   explicit UsagesService(Context& context) : x_context(context) {}
   grpc::ServerUnaryReactor* ListUsages(grpc::CallbackServerContext*, const v1::ListUsagesRequest*,
                                        v1::ListUsagesResponse*) override;
+  // usage_reporting.cc
+  grpc::ServerUnaryReactor* ReportUsage(grpc::CallbackServerContext*, const v1::ReportUsageRequest*,
+                                        v1::ReportUsageResponse*) override;
   grpc::ServerUnaryReactor* ListOperations(grpc::CallbackServerContext*, const v1::ListOperationsRequest*,
                                            v1::ListOperationsResponse*) override;
 

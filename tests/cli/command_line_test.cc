@@ -174,6 +174,7 @@ const char* const kCommands[] = {"group create",
                                  "node counters",
                                  "cluster counters",
                                  "list-usages",
+                                 "usage",
                                  "node fence"};
 
 }  // namespace

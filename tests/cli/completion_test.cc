@@ -50,7 +50,7 @@ TEST_CASE("completion: commands, options and values come from the definitions of
   }
   CHECK(candidates("job file st") == "stream ");
   CHECK(candidates("job list --w") == "--workspace ");
-  CHECK(candidates("job list -o ''") == "json jsonc none table tsv yaml ");
+  CHECK(candidates("job list -o ''") == "csv json jsonc none table tsv yaml ");
   CHECK(candidates("job list --output t") == "table tsv ");
   CHECK(candidates("job list --output=t") == "--output=table --output=tsv ");
   CHECK(candidates("job list -g g --outp") == "--output ");
@@ -100,7 +100,7 @@ TEST_CASE("completion: bash") {
   CHECK(bash("trainyard job te") == "terminate ");
   CHECK(bash("trainyard job list -o ta") == "table ");
   CHECK(bash("trainyard job list --output=ta") == "table ");
-  CHECK(bash("trainyard job list --output=") == "json jsonc none table tsv yaml ");
+  CHECK(bash("trainyard job list --output=") == "csv json jsonc none table tsv yaml ");
   CHECK(bash("trainyard job list --quer") == "--query ");
 }
 
@@ -157,5 +157,5 @@ TEST_CASE("misspelt commands and options: what was meant, and where to look") {
   CHECK(says("frobnicate") == "trainyard: trainyard has no command `frobnicate`; see `trainyard --help`\n");
   CHECK(says("job list -Z") == "trainyard: trainyard job list has no option `-Z`; see `trainyard job list --help`\n");
   // Right words with wrong values are another matter.
-  CHECK_THAT(says("group list -o yml"), Catch::Contains("yml not in {json,jsonc,table,tsv,yaml,none}"));
+  CHECK_THAT(says("group list -o yml"), Catch::Contains("yml not in {json,jsonc,table,tsv,csv,yaml,none}"));
 }

@@ -62,6 +62,52 @@ TEST_CASE("the tutorial's cluster table") {
       "       0\n");
 }
 
+TEST_CASE("GPU time by cause: hours for people, exact seconds for all else") {
+  v1::ReportUsageResponse report;
+  v1::UsageRow& row = *report.add_rows();
+  row.set_name("g/w, \"old\"");
+  *row.mutable_day() = TimeUtil::SecondsToTimestamp(1'795'478'400);  // 2026-11-24
+  row.mutable_time()->set_preparing_ms(18'000);
+  row.mutable_time()->set_running_ms(9'000'001);
+  *report.add_rows() = row;
+  report.mutable_rows(1)->set_name("g/x");
+  report.mutable_rows(1)->mutable_time()->set_lost_ms(9'018'001);
+  report.mutable_total()->set_preparing_ms(36'000);
+  report.mutable_total()->set_running_ms(18'000'002);
+  report.mutable_total()->set_lost_ms(9'018'001);
+  const Answer plain = show_usage_report(report, v1::USAGE_GROUP_BY_WORKSPACE, false);
+  CHECK(render_table(plain.table) ==
+        "Workspace      Preparing    Running  Idle      Lost    Requeued    Stopping    GPU Hours      %\n"
+        "-----------  -----------  ---------  ------  ------  ----------  ----------  -----------  -----\n"
+        "g/w, \"old\"          0.01       2.50  -         0.00        0.00        0.00         2.51   33.3\n"
+        "g/x                 0.01       2.50  -         2.51        0.00        0.00         5.01   66.7\n"
+        "total               0.01       5.00  -         2.51        0.00        0.00         7.52  100.0\n");
+  CHECK(*render(plain, {"csv", ""}) ==
+        "name,preparing,running,idle,lost,requeued,stopping,total\r\n"
+        "\"g/w, \"\"old\"\"\",18.000,9000.001,0.000,0.000,0.000,0.000,9018.001\r\n"
+        "g/x,18.000,9000.001,0.000,9018.001,0.000,0.000,18036.002\r\n");
+  CHECK(*render(plain, {"tsv", "rows[].[name, total]"}) == "g/w, \"old\"\t9018.001\ng/x\t18036.002\n");
+  CHECK(*render(plain, {"json", "[total.running, sampled]"}) == "[\n  18000.002,\n  null\n]\n");
+  report.set_sampled_ms(1);
+  report.mutable_total()->set_idle_ms(3'600'000);
+  const Answer by_day = show_usage_report(report, v1::USAGE_GROUP_BY_USER, true);
+  CHECK(by_day.table.columns[0] == "Day");
+  CHECK(by_day.table.columns[1] == "User");
+  CHECK(by_day.table.rows[0][0] == "2026-11-24");
+  CHECK(by_day.table.rows[2][0] == "total");
+  CHECK(by_day.table.rows[2][4] == "1.00");
+  CHECK(*render(by_day, {"csv", ""}) ==
+        "day,name,preparing,running,idle,lost,requeued,stopping,total\r\n"
+        "2026-11-24,\"g/w, \"\"old\"\"\",18.000,9000.001,0.000,0.000,0.000,0.000,9018.001\r\n"
+        "2026-11-24,g/x,18.000,9000.001,0.000,9018.001,0.000,0.000,18036.002\r\n");
+}
+
+TEST_CASE("CSV of any answer") {
+  CHECK(rendered(R"([{"b": "a\nb", "a": 1, "c": [1]}, {"a": null, "d": true}])", "csv") ==
+        "a,b,d\r\n1,\"a\nb\",\r\n,,True\r\n");
+  CHECK(rendered(R"([{"b": "x", "a": 1}])", "csv", "[].{z: b}") == "z\r\nx\r\n");
+}
+
 TEST_CASE("node counts as the tutorial asks for them") {
   const auto text = render(show_one(tutorial_cluster()), {"json", "nodeStateCounts"});
   REQUIRE(text.ok());

@@ -21,7 +21,8 @@ TEST_CASE("defaults: what the file says, and what cannot be understood is named 
   REQUIRE(settings.warnings().size() == 6);
   CHECK(settings.warnings()[0] ==
         "/c:5: workspace must be letters, digits, '-', '_' and '.', not \"w 1\"; the line is ignored");
-  CHECK_THAT(settings.warnings()[1], Catch::StartsWith("/c:6: output must be json, jsonc, table, tsv, yaml, none"));
+  CHECK_THAT(settings.warnings()[1],
+             Catch::StartsWith("/c:6: output must be json, jsonc, table, tsv, csv, yaml, none"));
   CHECK_THAT(settings.warnings()[2], Catch::StartsWith("/c:7: there is no default user; there are: group, workspace"));
   CHECK_THAT(settings.warnings()[3], Catch::StartsWith("/c:8: is not NAME = VALUE"));
   CHECK_THAT(settings.warnings()[4], Catch::StartsWith("/c:10: there is only the section [defaults]"));

@@ -329,6 +329,7 @@ void World::commit(const Changes& changes) {
         [](const RequestRecord& row) { return row.request_id; });
   store(x_disk.spent, changes.spent, changes.erased_spent, [](const Spent& row) { return row.payer; });
   timeline.insert(timeline.end(), changes.timeline.begin(), changes.timeline.end());
+  usage.insert(usage.end(), changes.usage.begin(), changes.usage.end());
 }
 
 Tables World::tables() const {

@@ -115,6 +115,7 @@ class World {
   std::map<std::string, PretendAgent> agents;
   std::vector<Action> actions;
   std::vector<TimelineLine> timeline;
+  std::vector<Usage> usage;  // that was committed
   Changes last_changes;
   std::unique_ptr<Core> core;
 

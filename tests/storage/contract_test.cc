@@ -51,6 +51,13 @@ void commit(Fixture& fixture, const core::Changes& changes) {
   REQUIRE((status.ok() ? "" : status.error().message) == std::string());
 }
 
+std::vector<core::Usage> usage(Fixture& fixture, TimeMs from_ms, TimeMs to_ms) {
+  std::vector<core::Usage> rows;
+  const auto reader = fixture.store().usage_reader();
+  REQUIRE(reader->each(from_ms, to_ms, [&rows](const core::Usage& row) { rows.push_back(row); }).ok());
+  return rows;
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("a new store is empty and has no generation", "", MemoryFixture, SqliteFixture) {
@@ -71,6 +78,7 @@ TEMPLATE_TEST_CASE("every field of every row comes back", "", MemoryFixture, Sql
   auto lines = fixture.store().timeline("job:6", 0, 10);
   REQUIRE(lines.ok());
   CHECK(*lines == rows.timeline);
+  CHECK(usage(fixture, 0, 1'000) == rows.usage);
 }
 
 TEMPLATE_TEST_CASE("a row committed again replaces the old one, field by field", "", MemoryFixture, SqliteFixture) {
@@ -78,6 +86,7 @@ TEMPLATE_TEST_CASE("a row committed again replaces the old one, field by field",
   core::Changes rows = full_changes(1);
   commit(fixture, rows);
   rows.timeline.clear();
+  rows.usage.clear();
   rows.meta.next_id = 500;
   rows.groups[0].tags = {};
   rows.groups[0].deleting = false;
@@ -191,6 +200,32 @@ TEMPLATE_TEST_CASE("the timeline is told oldest first, by subject, in pages", ""
   CHECK(sequences("job:1 g/w/e/one", 18, 9) == std::vector<std::uint64_t>{20});
   CHECK(sequences("", 18, 9) == std::vector<std::uint64_t>{19, 20});
   CHECK(sequences("job:2", 0, 9).empty());
+}
+
+TEMPLATE_TEST_CASE("the accounting's rows of a span of time, by their end; they outlive everything", "", MemoryFixture,
+                   SqliteFixture) {
+  TestType fixture;
+  core::Changes changes;
+  const auto row = [](std::uint64_t node, TimeMs from, TimeMs to) {
+    return core::Usage{{{7}, 1}, {node}, "g/w/e/j", "ann", "g/w/c", "n", 1, {}, from, from, to, to, core::Work::kept};
+  };
+  changes.usage = {row(1, 0, 100), row(2, 0, 100), row(1, 100, 200)};
+  commit(fixture, changes);
+  changes.usage = {row(1, 50, 300)};
+  changes.erased_jobs = {{7}};
+  commit(fixture, changes);
+  fixture.again();
+  using Ends = std::vector<std::pair<std::uint64_t, TimeMs>>;
+  const auto found = [&fixture](TimeMs from_ms, TimeMs to_ms) {
+    Ends ends;
+    for (const core::Usage& one : usage(fixture, from_ms, to_ms)) ends.emplace_back(one.node.value, one.to_ms);
+    return ends;
+  };
+  CHECK(found(0, 1'000) == Ends{{1, 100}, {2, 100}, {1, 200}, {1, 300}});
+  CHECK(found(100, 1'000) == Ends{{1, 200}, {1, 300}});  // what ended at 100 has nothing after it
+  CHECK(found(0, 100) == Ends{{1, 100}, {2, 100}, {1, 300}});
+  CHECK(found(0, 50) == Ends{{1, 100}, {2, 100}});
+  CHECK(found(300, 400).empty());
 }
 
 TEMPLATE_TEST_CASE("text that is no UTF-8 in a node's message does not stop a commit", "", MemoryFixture,

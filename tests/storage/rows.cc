@@ -177,6 +177,11 @@ core::Changes full_changes(std::uint64_t n) {
   holding.reported = HoldingState::exited;
   holding.stop_ordered = true;
   holding.confirm_revision = 78;
+  holding.job_path = "Group/work/exp/job_6";
+  holding.cluster_path = "Group/work/nc6cluster";
+  holding.running_ms = 90;
+  holding.stopped_ms = 91;
+  holding.work = core::Work::requeued;
   c.holdings = {holding};
   c.reservations = {{{11},
                      "disks",
@@ -212,6 +217,19 @@ core::Changes full_changes(std::uint64_t n) {
                      "its disk is not mounted"}};
   c.requests = {{"6f1c", "finger", 20, 5, "no such thing", "job:6"}};
   c.timeline = {{n, 21, "user", "job:6 g/w/e/job_6", "queued -> preparing", "4 nodes were idle"}};
+  c.usage = {{{{6}, 1},
+              {5},
+              "Group/work/exp/job_6",
+              "alice",
+              "Group/work/nc6cluster",
+              "n1",
+              2,
+              {"GPU-1", "GPU-2"},
+              30,
+              31,
+              32,
+              33,
+              core::Work::lost}};
   return c;
 }
 

@@ -210,6 +210,67 @@ TEST_CASE("clusters and nodes of the first schema are read as what they were: ma
   CHECK(tables->shares == std::vector<core::Share>{{{6}, {5}, "s", 4, false}});
 }
 
+TEST_CASE("holdings of the schema before the accounting are counted for their job, and as stopping where they do") {
+  TemporaryDirectory directory;
+  REQUIRE(::chmod(directory.path().c_str(), 0700) == 0);
+  {
+    auto old = raw(directory.path());
+    REQUIRE(migrate(old, migrations().first(6), directory.path() + "/before-").ok());
+    const auto job = [](int id, const char* state) {
+      return fmt::format(
+          "INSERT INTO jobs VALUES ({},4,9,'G/w/c','j{}','','{}','none',2,0,1,70,1,0,NULL,0,'','',0,0,"
+          "'{{\"owner\":\"ann\"}}');",
+          id, id, state);
+    };
+    REQUIRE(old.execute("INSERT INTO groups VALUES (2,'G','here',1,0,'{}');"
+                        "INSERT INTO workspaces VALUES (3,2,'w','here',1,0,'{}','{}');"
+                        "INSERT INTO experiments VALUES (4,3,'e',1,0);" +
+                        job(5, "running") + job(6, "stopping") +
+                        "INSERT INTO holdings VALUES (1,5,2,'j5','b',0,9,50,'running',0,0,'[]',0,0,'');"
+                        "INSERT INTO holdings VALUES (1,6,1,'j6','b',0,9,51,'running',1,0,'[]',0,0,'');"
+                        "INSERT INTO holdings VALUES (1,6,2,'j6','b',0,9,52,'running',1,0,'[]',0,0,'');"
+                        "INSERT INTO holdings VALUES (1,7,1,'gone','b',0,9,53,'running',1,0,'[]',0,0,'');")
+                .ok());
+  }
+  auto store = open_store(directory.path());
+  auto tables = store->load();
+  REQUIRE(tables.ok());
+  REQUIRE(tables->holdings.size() == 4);
+  const auto counted = [&](std::size_t at) {
+    const core::Holding& row = tables->holdings[at];
+    return fmt::format("{} {} {} {} {}", row.job_path, row.payer.owner, row.cluster_path, row.running_ms,
+                       row.stopped_ms);
+  };
+  CHECK(counted(0) == "G/w/e/j5 ann G/w/c 0 0");
+  CHECK(counted(1) == "G/w/e/j6 ann G/w/c 51 51");
+  CHECK(counted(2) == "G/w/e/j6 ann G/w/c 70 70");
+  CHECK(counted(3) == "gone   53 53");
+}
+
+TEST_CASE("the accounting is read by a connection of its own while the store writes") {
+  TemporaryDirectory directory;
+  auto store = open_store(directory.path());
+  core::Changes changes = full_changes(1);
+  REQUIRE(store->commit(changes).ok());
+  const auto reader = store->usage_reader();
+  int rows = 0;
+  const Status read = reader->each(0, 1'000, [&](const core::Usage&) {
+    ++rows;
+    changes.usage[0].to_ms += 1;  // committed from inside the read: it neither waits nor fails
+    changes.timeline.clear();
+    REQUIRE(store->commit(changes).ok());
+  });
+  REQUIRE(read.ok());
+  CHECK(rows == 1);
+  CHECK(store->commit(core::Changes{}).ok());
+  store.reset();
+  REQUIRE(raw(directory.path()).execute("UPDATE usage SET work='sold'").ok());
+  store = open_store(directory.path());
+  const Status damaged = store->usage_reader()->each(0, 1'000, [](const core::Usage&) {});
+  REQUIRE(!damaged.ok());
+  CHECK(damaged.error().message == "the accounting's row of job 6 attempt 1 on node 5 is damaged");
+}
+
 TEST_CASE("a damaged database is refused with advice") {
   TemporaryDirectory directory;
   {

@@ -29,7 +29,7 @@ MAY_INCLUDE = {
     "controller/loop": ["controller/loop/", "controller/plan/", "controller/core/", "storage/store.h", "common/"],
     # The edge posts the core's events and reads committed state on the loop's thread; it never sees the core itself.
     "controller/edge": ["controller/edge/", "controller/loop/", "controller/config.h", "controller/core/event.h", "controller/core/view.h",
-                        "controller/core/rows.h", "controller/core/state.h", "controller/core/lookup.h", "proto/", "secrets/", "common/", "trainyard/v1/",
+                        "controller/core/rows.h", "controller/core/state.h", "controller/core/lookup.h", "controller/core/accounting.h", "proto/", "secrets/", "common/", "trainyard/v1/",
                         # Why a job waits is asked of the plan.
                         "controller/plan/why.h",
                         # Series of counters are no state: they pass the loop by (docs/decisions/0030).

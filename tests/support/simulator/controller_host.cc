@@ -71,6 +71,7 @@ void ControllerHost::crash() {
     x_world.hit("fault controller crash before commit");
   }
   x_committing.reset();
+  x_oracle.crashed();
   x_core.reset();
   ++x_life;
   x_inbox.clear();
@@ -101,21 +102,31 @@ void ControllerHost::batch() {
   if (x_core->wants_plan()) {
     const TimeMs now_ms = controller_now();
     x_core->apply_plan(plan::make_plan(x_core->state(), now_ms, kScheduling), now_ms);
-    if (x_world.options.nodes <= x_world.options.full_check_nodes) core::check_invariants(x_core->state());
+    check();
   }
   x_core->check_touched();
   commit(x_core->take_outcome());
 }
 
 void ControllerHost::step(EventBody body) {
-  const bool small = x_world.options.nodes <= x_world.options.full_check_nodes;
   const auto* command = std::get_if<core::Command>(&body);
   const core::Ticket ticket = command ? command->ticket : 0;
-  const std::uint64_t before = command && small ? digest(x_core->state()) : 0;
+  const std::uint64_t before = command && is_small() ? digest(x_core->state()) : 0;
   x_core->step({controller_now(), std::move(body)});
   ++x_world.core_events;
-  if (ticket != 0) x_changed_by[ticket] = small && digest(x_core->state()) != before;
-  if (small || x_world.core_events % kChecksBetween == 0) core::check_invariants(x_core->state());
+  if (ticket != 0) x_changed_by[ticket] = is_small() && digest(x_core->state()) != before;
+  if (!is_small() && x_world.core_events % kChecksBetween == 0) core::check_invariants(x_core->state());
+  check();
+}
+
+bool ControllerHost::is_small() const {
+  return x_world.options.nodes <= x_world.options.full_check_nodes;
+}
+
+void ControllerHost::check() {
+  if (!is_small()) return;
+  core::check_invariants(x_core->state());
+  x_oracle.held(x_core->state().meta.last_now_ms, x_core->state());
 }
 
 void ControllerHost::commit(core::Outcome outcome) {

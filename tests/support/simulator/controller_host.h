@@ -51,6 +51,8 @@ class ControllerHost {
   void wake();
   void batch();
   void step(EventBody body);
+  bool is_small() const;
+  void check();  // all of the state, where it is small enough for that after every event
   void commit(core::Outcome outcome);
   void dispatch(const core::Outcome& outcome);
   void say(const core::Action& action);

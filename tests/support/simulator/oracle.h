@@ -49,6 +49,10 @@ class Oracle {
   void excuse_until(NodeIndex node, TimeMs until_ms);
 
   // ---- What the controller does ----
+  // Between any two changes of what is held, by the core's own time: the units held from then on. They count once they
+  // are committed; a crash before takes them back.
+  void held(TimeMs controller_ms, const core::State& state);
+  void crashed() { x_held.clear(); }
   // Before the changes are applied to the disk.
   void committing(const core::Changes& changes, const Disk& disk);
   // Of a job ("experiment/job") or of all in an experiment ("experiment/").
@@ -86,6 +90,8 @@ class Oracle {
   void check_job(const core::Job& job, const core::Job* before, const core::Changes& changes, const Disk& disk);
   void check_end(const core::Job& job);
   void check_new_holding(const core::Holding& holding, const core::Changes& changes, const Disk& disk);
+  void check_usage(const core::Changes& changes, const Disk& disk);
+  void check_allocated(const core::Changes& changes);
   void cover(const core::Changes& changes, const Disk& disk);
 
   World& x_world;
@@ -111,6 +117,17 @@ class Oracle {
   std::set<JobId> x_acknowledged;
   std::set<std::string> x_erasable;  // paths of jobs whose rows may go
   std::map<JobId, TimeMs> x_running_without_process_since;
+
+  // Of the accounting: what was held and when, watched from outside and held against its rows.
+  struct Held {
+    TimeMs at_ms = 0;
+    std::int64_t units = 0;
+  };
+  std::vector<Held> x_held;  // not committed yet
+  Held x_held_last;          // the newest that is
+  std::int64_t x_allocated_ms = 0, x_accounted_ms = 0;
+  std::map<core::HoldingKey, core::Usage> x_open;  // with units and since when
+  std::map<AttemptId, core::Usage> x_attempts;     // the first row of each
 };
 
 // A number that changes whenever anything a refused command must not touch changes.
