@@ -74,7 +74,11 @@ const std::vector<Policy>& policies() {
   static const std::vector<Policy> all = {
       {"conservative", "backfill; the first 16 waiting jobs keep their promises", {}},
       {"easy", "backfill; only the first waiting job keeps its promise", {.reservations = 1}},
-      {"fifo", "no backfill: nobody starts before the first waiting job", {.reservations = 1, .depth = 0}},
+      {"fifo",
+       "no backfill, no fair share: nobody starts before the oldest waiting job of the class",
+       {.reservations = 1, .depth = 0, .order = {.fair_share = false}}},
+      {"oldest", "backfill without fair share: the oldest job of the class is next", {.order = {.fair_share = false}}},
+      {"preempt", "as conservative, and jobs of lower classes give way", {.preemption = plan::Preemption::classes}},
   };
   return all;
 }
