@@ -81,6 +81,15 @@ CREATE TABLE spent (workspace INTEGER NOT NULL, owner TEXT NOT NULL, gpu_ms INTE
 CREATE TABLE reservations (id INTEGER PRIMARY KEY, name TEXT NOT NULL, from_ms INTEGER NOT NULL,
   until_ms INTEGER NOT NULL, workspace INTEGER, nodes TEXT NOT NULL, why TEXT NOT NULL, who TEXT NOT NULL,
   created_ms INTEGER NOT NULL) STRICT;
+)sql",
+                                     // Job arrays. As of jobs, what was given and never changes is kept apart.
+                                     R"sql(
+CREATE TABLE job_arrays (id INTEGER PRIMARY KEY, experiment INTEGER NOT NULL, cluster INTEGER NOT NULL,
+  name TEXT NOT NULL, parallel INTEGER NOT NULL, next INTEGER NOT NULL, succeeded INTEGER NOT NULL,
+  failed INTEGER NOT NULL, removed INTEGER NOT NULL, state TEXT NOT NULL, created_ms INTEGER NOT NULL,
+  state_changed_ms INTEGER NOT NULL, parallel_changed_ms INTEGER NOT NULL, deleting INTEGER NOT NULL,
+  body TEXT NOT NULL) STRICT;
+CREATE TABLE job_array_specs (job_array INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
 )sql"};
 
 }  // namespace
