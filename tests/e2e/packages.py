@@ -73,7 +73,7 @@ def installed_on_a_bare_machine():
             config.write('{"storage": [{"account": "*", "local": "/srv/shares"}]}')
         with open(os.path.join(root, "run.sh"), "w") as script:
             script.write(IN_THE_ROOT)
-        out = _run("a job by the packages", ["unshare", "--mount", "--pid", "--fork", "--net", "--ipc", "--kill-child=SIGKILL", "sh", "-c", "ip link set lo up; exec chroot $0 bash /run.sh", root],
+        out = _run("a job by the packages", ["unshare", "--mount", "--pid", "--fork", "--net", "--ipc", "--kill-child=SIGKILL", "sh", "-c", "ip link set lo up; mount --bind $0 $0; exec chroot $0 bash /run.sh", root],
                    env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, timeout=120)
         check("trained on bare" in out, f"a job to run: {out}")
         check("BROKEN" not in out and "ok       programs" in out, f"the doctor to be content: {out}")
