@@ -326,7 +326,8 @@ int examine(const Config& config, bool as_json) {
                                                .run_dir = config.run_dir,
                                                .tls_key = config.tls.key,
                                                .isolation = config.isolation,
-                                               .programs = small_programs(*programs)}));
+                                               .programs = small_programs(*programs),
+                                               .programs_directory = *programs}));
   std::fputs((as_json ? findings_json(findings) : findings_table(findings)).c_str(), stdout);
   return doctor_exit_code(findings);
 }

@@ -17,6 +17,7 @@ struct DoctorRequest {
   std::string tls_key;                // empty: no TLS
   std::string isolation = "full";     // of jobs, as configured
   std::vector<std::string> programs;  // absolute paths, which must be there
+  std::string programs_directory;     // where the health checks are, where they are
 };
 
 struct DiskFacts {
@@ -45,6 +46,7 @@ struct MachineFacts {
   std::vector<DiskFacts> disks;   // of spool, work and run directory
   std::string mpi, python, bash;  // first line of --version
   std::vector<std::string> missing_programs;
+  bool check_cpu = false, check_gpu = false;  // the programs of `trainyard node check`
   bool tls_key_private = true;
   std::string isolation = "full", namespaces_error;  // error empty: namespaces can be made
   bool nvidia_driver = false, nvml = false, nouveau = false, container_toolkit = false;

@@ -56,6 +56,12 @@ void judge_agent(const MachineFacts& facts, std::vector<Finding>& out) {
   out.push_back(finding("programs", missing.empty(), State::broken,
                         missing.empty() ? "all there" : "missing: " + missing,
                         "they belong beside trainyard-agent: install it again"));
+  const bool checks = facts.check_cpu && (facts.check_gpu || !facts.nvidia_driver);
+  out.push_back(finding(
+      "health checks", checks, State::note,
+      fmt::format("cpu: {}, gpu: {}", facts.check_cpu ? "there" : "missing", facts.check_gpu ? "there" : "missing"),
+      "`trainyard node check` cannot measure this node: trainyard-check-cpu and trainyard-check-gpu are "
+      "built where Open MPI, nvcc and NCCL are found, and belong beside trainyard-agent"));
   out.push_back(
       finding("controller", facts.controller_error.empty(), State::broken,
               facts.controller + (facts.controller_error.empty() ? " answers" : ": " + facts.controller_error),
