@@ -305,6 +305,9 @@ void set_limits(const Config& config, std::uint64_t memory_bytes, ExecutorContex
   if (context.limits.processes != 0 && !found.pids_v2 && found.pids_v1.empty()) {
     spdlog::warn("no pids controller of cgroups is here: the number of a job's processes is not limited");
   }
+  if ((!found.cpu_v2 && found.cpu_v1.empty()) || (!found.io_v2 && found.blkio_v1.empty())) {
+    spdlog::info("jobs that share this node have no weights for processors or disks: see trainyard-agent doctor");
+  }
 }
 
 int fail(const Error& error) {

@@ -33,8 +33,9 @@ struct MachineFacts {
   std::string node_name;
   std::string cgroup2_root, cgroup2_error;
   bool cgroup_kill = false;
-  std::string memory_controller, pids_controller;  // "v2", "v1" or empty
-  std::string interface;                           // that has the address
+  std::string memory_controller, pids_controller;                 // "v2", "v1" or empty
+  std::string cpu_controller, io_controller, devices_controller;  // likewise; devices: v1 or empty
+  std::string interface;                                          // that has the address
   std::uint32_t mtu = 0;
   std::string address, controller, controller_error;  // error empty: it can be dialled
   std::uint32_t first_local_port = 0, last_local_port = 0;

@@ -101,6 +101,9 @@ void look_at_cgroups(MachineFacts& facts) {
   }
   facts.memory_controller = controller_kind(facts.cgroup2_root, "memory");
   facts.pids_controller = controller_kind(facts.cgroup2_root, "pids");
+  facts.cpu_controller = controller_kind(facts.cgroup2_root, "cpu");
+  facts.io_controller = controller_kind(facts.cgroup2_root, "io");
+  facts.devices_controller = controller_kind(facts.cgroup2_root, "devices");
 }
 
 void look_at_network(const DoctorRequest& request, MachineFacts& facts) {

@@ -16,7 +16,7 @@ MachineFacts fit_machine() {
   facts.root = facts.cgroup_kill = facts.fuse = facts.nfs_client = true;
   facts.node_name = "n1";
   facts.cgroup2_root = "/sys/fs/cgroup";
-  facts.memory_controller = facts.pids_controller = "v2";
+  facts.memory_controller = facts.pids_controller = facts.cpu_controller = facts.io_controller = "v2";
   facts.interface = "eth0";
   facts.mtu = 9000;
   facts.address = "10.0.0.11";
@@ -65,6 +65,8 @@ const Rule kRules[] = {
     {"limits", State::trouble, "controllers", [](auto& f) { f.pids_controller.clear(); }},
     {"health checks", State::note, "node check", [](auto& f) { f.check_cpu = false; }},
     {"health checks", State::note, "node check", [](auto& f) { f.check_gpu = false; }},
+    {"shares", State::note, "controllers", [](auto& f) { f.cpu_controller.clear(); }},
+    {"shares", State::note, "controllers", [](auto& f) { f.io_controller.clear(); }},
     {"programs", State::broken, "install", [](auto& f) { f.missing_programs = {"trainyard-shim"}; }},
     {"controller", State::broken, "firewall", [](auto& f) { f.controller_error = "Connection refused"; }},
     {"TLS key", State::broken, "chmod", [](auto& f) { f.tls_key_private = false; }},
