@@ -305,6 +305,9 @@ void set_limits(const Config& config, std::uint64_t memory_bytes, ExecutorContex
   if (context.limits.processes != 0 && !found.pids_v2 && found.pids_v1.empty()) {
     spdlog::warn("no pids controller of cgroups is here: the number of a job's processes is not limited");
   }
+  if ((!found.cpu_v2 && found.cpu_v1.empty()) || (!found.io_v2 && found.blkio_v1.empty())) {
+    spdlog::info("jobs that share this node have no weights for processors or disks: see trainyard-agent doctor");
+  }
 }
 
 int fail(const Error& error) {
@@ -326,7 +329,8 @@ int examine(const Config& config, bool as_json) {
                                                .run_dir = config.run_dir,
                                                .tls_key = config.tls.key,
                                                .isolation = config.isolation,
-                                               .programs = small_programs(*programs)}));
+                                               .programs = small_programs(*programs),
+                                               .programs_directory = *programs}));
   std::fputs((as_json ? findings_json(findings) : findings_table(findings)).c_str(), stdout);
   return doctor_exit_code(findings);
 }

@@ -2,11 +2,17 @@
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 
 install(TARGETS trainyard-controller RUNTIME DESTINATION bin COMPONENT controller)
-# The agent finds the small programs beside itself.
-install(TARGETS trainyard-agent trainyard-shim trainyard-rsh trainyard-tasks trainyard-exec trainyard-gpus trainyard-helper
-                trainyard-container
-        RUNTIME DESTINATION bin COMPONENT agent)
+# The agent finds the small programs beside itself; the health checks are there where they could be built.
+set(agent_programs trainyard-agent trainyard-shim trainyard-rsh trainyard-tasks trainyard-exec trainyard-gpus trainyard-helper
+                   trainyard-container)
+foreach(check trainyard-check-cpu trainyard-check-gpu)
+  if(TARGET ${check})
+    list(APPEND agent_programs ${check})
+  endif()
+endforeach()
+install(TARGETS ${agent_programs} RUNTIME DESTINATION bin COMPONENT agent)
 install(TARGETS trainyard RUNTIME DESTINATION bin COMPONENT cli)
+add_custom_target(packaged DEPENDS trainyard trainyard-controller ${agent_programs})
 
 foreach(part controller agent)
   configure_file(deploy/systemd/trainyard-${part}.service.in ${CMAKE_BINARY_DIR}/deploy/trainyard-${part}.service @ONLY)
@@ -26,6 +32,11 @@ set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_COMPONENTS_ALL controller agent cli)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+# NCCL comes with CUDA, which is no package of Debian's: it is looked at, and nothing depends on it.
+if(TARGET trainyard-check-gpu)
+  get_filename_component(nccl_folder ${NCCL_LIBRARY} DIRECTORY)
+  set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${nccl_folder})
+endif()
 set(CPACK_DEBIAN_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_CONTROLLER_PACKAGE_NAME trainyard-controller)
 set(CPACK_DEBIAN_CONTROLLER_PACKAGE_DEPENDS adduser)

@@ -17,6 +17,7 @@ struct DoctorRequest {
   std::string tls_key;                // empty: no TLS
   std::string isolation = "full";     // of jobs, as configured
   std::vector<std::string> programs;  // absolute paths, which must be there
+  std::string programs_directory;     // where the health checks are, where they are
 };
 
 struct DiskFacts {
@@ -32,8 +33,9 @@ struct MachineFacts {
   std::string node_name;
   std::string cgroup2_root, cgroup2_error;
   bool cgroup_kill = false;
-  std::string memory_controller, pids_controller;  // "v2", "v1" or empty
-  std::string interface;                           // that has the address
+  std::string memory_controller, pids_controller;                 // "v2", "v1" or empty
+  std::string cpu_controller, io_controller, devices_controller;  // likewise; devices: v1 or empty
+  std::string interface;                                          // that has the address
   std::uint32_t mtu = 0;
   std::string address, controller, controller_error;  // error empty: it can be dialled
   std::uint32_t first_local_port = 0, last_local_port = 0;
@@ -45,6 +47,7 @@ struct MachineFacts {
   std::vector<DiskFacts> disks;   // of spool, work and run directory
   std::string mpi, python, bash;  // first line of --version
   std::vector<std::string> missing_programs;
+  bool check_cpu = false, check_gpu = false;  // the programs of `trainyard node check`
   bool tls_key_private = true;
   std::string isolation = "full", namespaces_error;  // error empty: namespaces can be made
   bool nvidia_driver = false, nvml = false, nouveau = false, container_toolkit = false;

@@ -35,6 +35,17 @@ Finding judge_isolation(const MachineFacts& facts) {
                  "jobs see each other's processes and temporary files: set \"isolation\": \"full\"");
 }
 
+// What keeps jobs apart that have parts of this node; all of it can be missing.
+Finding judge_shares(const MachineFacts& facts) {
+  const auto name = [](const std::string& kind) { return kind.empty() ? std::string("none") : kind; };
+  const bool weighed = !facts.cpu_controller.empty() && !facts.io_controller.empty();
+  return finding("shares", weighed, State::note,
+                 fmt::format("cpu: {}, io: {}, devices: {}", name(facts.cpu_controller), name(facts.io_controller),
+                             facts.devices_controller.empty() ? "by the sandbox only" : facts.devices_controller),
+                 "jobs that share this node (gpusPerNode) compete freely for what has no controller; boot with "
+                 "systemd.unified_cgroup_hierarchy=1, or mount the controllers of v1");
+}
+
 void judge_agent(const MachineFacts& facts, std::vector<Finding>& out) {
   out.push_back(finding("user", facts.root, State::broken, facts.root ? "root" : "not root",
                         "run the agent as root: it mounts volumes and makes cgroups"));
@@ -50,12 +61,19 @@ void judge_agent(const MachineFacts& facts, std::vector<Finding>& out) {
                           facts.pids_controller.empty() ? "none" : facts.pids_controller),
               "without these controllers a job can take all memory or processes of the node: boot with "
               "systemd.unified_cgroup_hierarchy=1, or mount the controllers of v1"));
+  out.push_back(judge_shares(facts));
   out.push_back(judge_isolation(facts));
   std::string missing;
   for (const std::string& program : facts.missing_programs) missing += (missing.empty() ? "" : ", ") + program;
   out.push_back(finding("programs", missing.empty(), State::broken,
                         missing.empty() ? "all there" : "missing: " + missing,
                         "they belong beside trainyard-agent: install it again"));
+  const bool checks = facts.check_cpu && (facts.check_gpu || !facts.nvidia_driver);
+  out.push_back(finding(
+      "health checks", checks, State::note,
+      fmt::format("cpu: {}, gpu: {}", facts.check_cpu ? "there" : "missing", facts.check_gpu ? "there" : "missing"),
+      "`trainyard node check` cannot measure this node: trainyard-check-cpu and trainyard-check-gpu are "
+      "built where Open MPI, nvcc and NCCL are found, and belong beside trainyard-agent"));
   out.push_back(
       finding("controller", facts.controller_error.empty(), State::broken,
               facts.controller + (facts.controller_error.empty() ? " answers" : ": " + facts.controller_error),

@@ -101,6 +101,9 @@ void look_at_cgroups(MachineFacts& facts) {
   }
   facts.memory_controller = controller_kind(facts.cgroup2_root, "memory");
   facts.pids_controller = controller_kind(facts.cgroup2_root, "pids");
+  facts.cpu_controller = controller_kind(facts.cgroup2_root, "cpu");
+  facts.io_controller = controller_kind(facts.cgroup2_root, "io");
+  facts.devices_controller = controller_kind(facts.cgroup2_root, "devices");
 }
 
 void look_at_network(const DoctorRequest& request, MachineFacts& facts) {
@@ -145,6 +148,8 @@ void look_at_programs(const DoctorRequest& request, MachineFacts& facts) {
   for (const std::string& program : request.programs) {
     if (!exists(program)) facts.missing_programs.push_back(program);
   }
+  facts.check_cpu = exists(request.programs_directory + "/trainyard-check-cpu");
+  facts.check_gpu = exists(request.programs_directory + "/trainyard-check-gpu");
   struct stat key {};
   facts.tls_key_private =
       request.tls_key.empty() || (::stat(request.tls_key.c_str(), &key) == 0 && (key.st_mode & 077) == 0);

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -92,6 +93,38 @@ Status make_group(const std::string& path) {
   return system_error("cannot create cgroup " + path, errno);
 }
 
+bool exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
+
+// Weights count against the neighbours' only. Of disks the highest is 1000, whatever the number of GPUs.
+std::uint64_t io_weight(const LimitSettings& settings) {
+  return std::max<std::uint64_t>(1, std::uint64_t{1000} * settings.gpus / std::max(settings.gpus, settings.node_gpus));
+}
+
+// The file's name says which scheduler of disks the kernel has; a kernel without any has no file, and nothing to weigh.
+Status write_io_weight(const std::string& group, const LimitSettings& settings) {
+  const std::string weight = std::to_string(io_weight(settings));
+  for (const char* file : {"/io.bfq.weight", "/io.weight", "/blkio.bfq.weight", "/blkio.weight"}) {
+    // CFQ's lowest is 10.
+    const bool cfq = std::string(file) == "/blkio.weight";
+    if (exists(group + file)) return write_control(group + file, cfq && weight.size() == 1 ? "10" : weight);
+  }
+  return {};
+}
+
+// Where groups of v1 can be.
+std::set<std::string> group_parents(const Controllers& controllers) {
+  std::set<std::string> parents{controllers.memory_v1, controllers.pids_v1, controllers.cpu_v1, controllers.blkio_v1,
+                                controllers.devices_v1};
+  parents.erase("");
+  return parents;
+}
+
+std::string parent_of(const std::string& path) {
+  return path.substr(0, path.rfind('/'));
+}
+
 }  // namespace
 
 Controllers find_controllers(const std::string& cgroup_base, const std::string& prefix) {
@@ -99,29 +132,36 @@ Controllers find_controllers(const std::string& cgroup_base, const std::string& 
   found.prefix = prefix;
   found.memory_v2 = enable_v2(cgroup_base, "memory");
   found.pids_v2 = enable_v2(cgroup_base, "pids");
+  found.cpu_v2 = enable_v2(cgroup_base, "cpu");
+  found.io_v2 = enable_v2(cgroup_base, "io");
   if (!found.memory_v2) found.memory_v1 = directory_of_v1("memory");
   if (!found.pids_v2) found.pids_v1 = directory_of_v1("pids");
+  if (!found.cpu_v2) found.cpu_v1 = directory_of_v1("cpu");
+  if (!found.io_v2) found.blkio_v1 = directory_of_v1("blkio");
+  found.devices_v1 = directory_of_v1("devices");
   return found;
 }
 
 std::string controller_kind(const std::string& cgroup2, const std::string& controller) {
   if (has_word(cgroup2 + "/cgroup.controllers", controller)) return "v2";
-  return directory_of_v1(controller).empty() ? "" : "v1";
+  return directory_of_v1(controller == "io" ? "blkio" : controller).empty() ? "" : "v1";
 }
 
 Limits::Limits(const Controllers& controllers, LimitSettings settings, const std::string& name, std::string job_cgroup)
-    : x_controllers(controllers), x_settings(settings), x_job_cgroup(std::move(job_cgroup)) {
-  if (settings.memory_bytes != 0 && !controllers.memory_v1.empty()) {
-    x_memory_group = controllers.memory_v1 + "/" + controllers.prefix + name;
-  }
-  if (settings.processes != 0 && !controllers.pids_v1.empty()) {
-    x_pids_group = controllers.pids_v1 + "/" + controllers.prefix + name;
-  }
+    : x_controllers(controllers), x_settings(std::move(settings)), x_name(name), x_job_cgroup(std::move(job_cgroup)) {
+  const auto group = [&](const std::string& parent, bool wanted) {
+    return wanted && !parent.empty() ? parent + "/" + controllers.prefix + name : std::string();
+  };
+  x_memory_group = group(controllers.memory_v1, x_settings.memory_bytes != 0);
+  x_pids_group = group(controllers.pids_v1, x_settings.processes != 0);
+  x_cpu_group = group(controllers.cpu_v1, x_settings.gpus != 0);
+  x_io_group = group(controllers.blkio_v1, x_settings.gpus != 0);
+  x_device_group = group(controllers.devices_v1, !x_settings.refused_devices.empty());
 }
 
 Status Limits::create() const {
   const std::string memory = std::to_string(x_settings.memory_bytes), processes = std::to_string(x_settings.processes);
-  const std::string holding = x_job_cgroup.substr(0, x_job_cgroup.rfind('/'));
+  const std::string holding = parent_of(x_job_cgroup);
   Status done;
   if (x_settings.memory_bytes != 0 && x_controllers.memory_v2) {
     if (!enable_v2(holding, "memory")) return Error{Code::failed_precondition, "no memory controller in " + holding};
@@ -141,10 +181,51 @@ Status Limits::create() const {
   return done ? write_control(x_pids_group + "/pids.max", processes) : done;
 }
 
-std::vector<std::string> Limits::groups() const {
+Status Limits::create_share() const {
+  Status done = create_devices();
+  const auto note = [&](Status next) {
+    if (done) done = std::move(next);
+  };
+  if (x_settings.gpus == 0) return done;
+  // In v2 on the holding: weights count among siblings, and its siblings are the other holdings.
+  const std::string holding = parent_of(x_job_cgroup);
+  if (x_controllers.cpu_v2) {
+    note(write_control(holding + "/cpu.weight", std::to_string(std::min(100 * x_settings.gpus, 10'000U))));
+  } else if (!x_cpu_group.empty()) {
+    Status made = make_group(x_cpu_group);
+    if (made) made = write_control(x_cpu_group + "/cpu.shares", std::to_string(1024 * x_settings.gpus));
+    note(made);
+  }
+  if (x_controllers.io_v2) {
+    note(write_io_weight(holding, x_settings));
+  } else if (!x_io_group.empty()) {
+    Status made = make_group(x_io_group);
+    if (made) made = write_io_weight(x_io_group, x_settings);
+    note(made);
+  }
+  return done;
+}
+
+Status Limits::create_devices() const {
+  if (x_device_group.empty()) return {};
+  Status done = make_group(x_device_group);
+  for (const std::string& path : x_settings.refused_devices) {
+    struct stat about {};
+    if (!done || ::stat(path.c_str(), &about) != 0 || !S_ISCHR(about.st_mode)) continue;
+    const std::string number = std::to_string(major(about.st_rdev)) + ":" + std::to_string(minor(about.st_rdev));
+    done = write_control(x_device_group + "/devices.deny", "c " + number + " rwm");
+  }
+  return done;
+}
+
+std::vector<std::string> Limits::groups(bool in_container) const {
   std::vector<std::string> groups;
   if (!x_memory_group.empty()) groups.push_back(x_memory_group);
   if (!x_pids_group.empty()) groups.push_back(x_pids_group);
+  // These are there where they could be made.
+  for (const std::string& group : {x_cpu_group, x_io_group, in_container ? std::string() : x_device_group}) {
+    if (!group.empty() && exists(group)) groups.push_back(group);
+  }
   return groups;
 }
 
@@ -163,8 +244,10 @@ std::optional<OutOfMemory> Limits::out_of_memory() const {
   return found;
 }
 
+// Those of other settings, too: an earlier life of the agent may have had others.
 Status Limits::remove() const {
-  for (const std::string& group : groups()) {
+  for (const std::string& parent : group_parents(x_controllers)) {
+    const std::string group = parent + "/" + x_controllers.prefix + x_name;
     if (::rmdir(group.c_str()) != 0 && errno != ENOENT) return system_error("cannot remove cgroup " + group, errno);
   }
   return {};
@@ -172,8 +255,8 @@ Status Limits::remove() const {
 
 std::vector<std::string> limited_names(const Controllers& controllers) {
   std::set<std::string> names;
-  for (const std::string& parent : {controllers.memory_v1, controllers.pids_v1}) {
-    DIR* directory = parent.empty() ? nullptr : ::opendir(parent.c_str());
+  for (const std::string& parent : group_parents(controllers)) {
+    DIR* directory = ::opendir(parent.c_str());
     if (directory == nullptr) continue;
     while (const dirent* entry = ::readdir(directory)) {
       const std::string name = entry->d_name;

@@ -1,7 +1,8 @@
-// What a job's part on one node may use at most: memory and number of processes. By the controllers of cgroup v2 where
-// they are enabled (then the holding's own cgroup is limited), else by those of v1 (then a group of their own per
-// controller, which processes join when they start). An out-of-memory kill is found by reading the counters: no
-// container engine's word is needed.
+// What a job's part on one node may use at most: memory and number of processes; and, of a node that it shares, what
+// its GPUs' worth of processors and disks is against its neighbours', and the devices that are theirs. By the
+// controllers of cgroup v2 where they are enabled (then the holding's own cgroup is limited), else by those of v1 (then
+// a group of their own per controller, which processes join when they start). An out-of-memory kill is found by reading
+// the counters: no container engine's word is needed.
 #pragma once
 
 #include <cstdint>
@@ -15,18 +16,23 @@ namespace trainyard::agent {
 
 struct LimitSettings {
   std::uint64_t memory_bytes = 0, processes = 0;  // 0: no limit
+  // Of a holding that shares its node: its GPUs, and the node's. 0: it has the node for itself.
+  std::uint32_t gpus = 0, node_gpus = 0;
+  std::vector<std::string> refused_devices = {};  // paths: GPUs of others
 };
 
 // Where the kernel's controllers are, as this process sees them; found once, at the start.
 struct Controllers {
-  bool memory_v2 = false, pids_v2 = false;
-  std::string memory_v1, pids_v1;  // directories in which groups can be made; empty: none, or v2 has the controller
-  std::string prefix;              // of the groups' names in there: other agents may use the same directory
+  bool memory_v2 = false, pids_v2 = false, cpu_v2 = false, io_v2 = false;
+  // Directories in which groups can be made; empty: none, or v2 has the controller. In v2 devices are refused by BPF
+  // programs, which is not done: there the sandbox alone hides them.
+  std::string memory_v1, pids_v1, cpu_v1, blkio_v1, devices_v1;
+  std::string prefix;  // of the groups' names in there: other agents may use the same directory
 };
 // Enables the controllers in v2 for what is below `cgroup_base`, where it can.
 Controllers find_controllers(const std::string& cgroup_base, const std::string& prefix);
 
-// "v2", "v1" or empty, for what is below `cgroup2` (empty: there is none). Only looks.
+// "v2", "v1" or empty, for what is below `cgroup2` (empty: there is none). "io" is v1's blkio. Only looks.
 std::string controller_kind(const std::string& cgroup2, const std::string& controller);
 
 struct OutOfMemory {
@@ -40,16 +46,22 @@ class Limits {
   Limits(const Controllers& controllers, LimitSettings settings, const std::string& name, std::string job_cgroup);
 
   Status create() const;
-  // Groups that every process must join when it starts, before it becomes another user's.
-  std::vector<std::string> groups() const;
+  // Weights and refused devices, where they can be had: what is missing keeps no job from running. After create().
+  Status create_share() const;
+  // Groups that every process must join when it starts, before it becomes another user's. A container's has its
+  // engine's group of devices, which allows less than ours.
+  std::vector<std::string> groups(bool in_container = false) const;
   std::optional<OutOfMemory> out_of_memory() const;
   // After the last process has ended.
   Status remove() const;
 
  private:
+  Status create_devices() const;
+
   Controllers x_controllers;
   LimitSettings x_settings;
-  std::string x_job_cgroup, x_memory_group, x_pids_group;  // groups: of v1; empty: not used
+  std::string x_name, x_job_cgroup;
+  std::string x_memory_group, x_pids_group, x_cpu_group, x_io_group, x_device_group;  // of v1; empty: not used
 };
 
 // Names of holdings that have groups in v1, for the clean-up of what was left behind.

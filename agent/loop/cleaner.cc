@@ -307,7 +307,7 @@ void Cleaner::remove_cgroup() {
       return again_in(20, cgroup.populated() ? &Cleaner::make_sure_of_empty : &Cleaner::remove_cgroup);
     }
   }
-  if (const auto removed = limits_of(x_context, x_place).remove(); !removed) {
+  if (const auto removed = limits_of(x_context, x_place, {}).remove(); !removed) {
     if (boottime_ms() - x_started_ms > kRemovePatienceMs) x_say(removed.error().message);
     return again_in(20, &Cleaner::remove_cgroup);
   }

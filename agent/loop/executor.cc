@@ -52,7 +52,7 @@ Executor::Executor(ExecutorContext& context, Place place, const HeldAttempt& hel
       x_paths(paths_of(context, x_place, held.id)),
       x_events(std::move(events)),
       x_run(held.run_ordered),
-      x_limits(std::make_shared<LimitWatch>(context, x_place, x_launch, x_member, x_paths)) {
+      x_limits(std::make_shared<LimitWatch>(context, x_place, x_launch, x_member, x_paths, x_gpu_uuids)) {
   x_volumes = std::make_shared<VolumeSet>(
       context, x_paths.job_mount_root, items_of(x_launch->spec, x_launch->volumes),
       [place = x_place, node = context.node_name](const std::string& line) { say_in(place, node, line); });
@@ -202,7 +202,7 @@ void Executor::output_directories_made(HelperResult result) {
   touch(x_place.marker("directories"));
   if (logs_may_begin()) begin_logs();
   if (!x_container) return start_preparation();
-  x_container->start(x_limits->groups(), step(&Executor::container_started));
+  x_container->start(x_limits->groups(true), step(&Executor::container_started));
 }
 
 void Executor::container_started(std::optional<NodeError> error) {
@@ -289,7 +289,7 @@ ShimSpec Executor::process(const std::string& script) const {
   if (!x_secrets.empty()) spec.secrets_path = x_place.secrets();
   spec.working_directory = x_paths.job_temp;
   spec.cgroup = x_place.job_cgroup();
-  spec.limit_groups = x_limits->groups();
+  spec.limit_groups = x_limits->groups(x_container != nullptr);
   spec.log_limit_bytes = x_context.log_limit_bytes;
   spec.lease_path = lease_path(x_context);
   spec.lease_ms = x_lease_ms;

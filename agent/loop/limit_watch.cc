@@ -1,6 +1,7 @@
 #include "agent/loop/limit_watch.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <utility>
@@ -12,18 +13,37 @@
 namespace trainyard::agent {
 namespace {
 
+// What this attempt has of the node, against its neighbours.
+LimitSettings with_share(const ExecutorContext& context, const Launch& launch,
+                         const std::vector<std::string>& gpu_uuids) {
+  LimitSettings settings = context.limits;
+  if (launch.spec.gpus_per_node == 0) return settings;
+  settings.gpus = static_cast<std::uint32_t>(gpu_uuids.size());
+  settings.node_gpus = context.facts.gpu_count;
+  settings.refused_devices = devices_of_others("/proc/driver/nvidia/gpus", gpu_uuids);
+  return settings;
+}
+
 constexpr std::chrono::milliseconds kLookEvery(250);
 
 }  // namespace
 
 LimitWatch::LimitWatch(ExecutorContext& context, const Place& place, std::shared_ptr<const Launch> launch,
-                       std::uint32_t member, const HoldingPaths& paths)
+                       std::uint32_t member, const HoldingPaths& paths, const std::vector<std::string>& gpu_uuids)
     : x_context(context),
       x_launch(std::move(launch)),
       x_member(member),
       x_paths(paths),
-      x_limits(limits_of(context, place)),
+      x_limits(limits_of(context, place, with_share(context, *x_launch, gpu_uuids))),
       x_timer(context.io) {}
+
+Status LimitWatch::create() const {
+  if (auto made = x_limits.create(); !made) return made;
+  if (const auto made = x_limits.create_share(); !made) {
+    spdlog::warn("job {} shares the node without all of its weights: {}", x_launch->job_name, made.error().message);
+  }
+  return {};
+}
 
 void LimitWatch::start(std::function<void(NodeError)> exceeded) {
   const bool bounds_logs = x_context.log_limit_bytes != 0 && runs_under_mpi(*x_launch);

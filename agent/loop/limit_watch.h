@@ -14,12 +14,12 @@ namespace trainyard::agent {
 class LimitWatch : public std::enable_shared_from_this<LimitWatch> {
  public:
   LimitWatch(ExecutorContext& context, const Place& place, std::shared_ptr<const Launch> launch, std::uint32_t member,
-             const HoldingPaths& paths);
+             const HoldingPaths& paths, const std::vector<std::string>& gpu_uuids);
 
   // Makes the limits; the job's cgroup is there.
-  Status create() const { return x_limits.create(); }
+  Status create() const;
   // Groups that the attempt's processes join.
-  std::vector<std::string> groups() const { return x_limits.groups(); }
+  std::vector<std::string> groups(bool in_container) const { return x_limits.groups(in_container); }
   // `exceeded` is called once, perhaps from inside this call; until stop().
   void start(std::function<void(NodeError)> exceeded);
   void stop();

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <set>
+#include <utility>
 
 #include "agent/exec/files.h"
 
@@ -80,8 +81,8 @@ MountPlaces shared_mounts(const ExecutorContext& context) {
           .shim_program = context.shim_program};
 }
 
-Limits limits_of(const ExecutorContext& context, const Place& place) {
-  return Limits(context.controllers, context.limits, place.name, place.job_cgroup());
+Limits limits_of(const ExecutorContext& context, const Place& place, LimitSettings settings) {
+  return Limits(context.controllers, std::move(settings), place.name, place.job_cgroup());
 }
 
 Place place_of(const ExecutorContext& context, const std::string& name) {

@@ -78,7 +78,7 @@ bool is_setup_name(const std::string& name);
 std::string cluster_directory(const ExecutorContext& context);
 // Makes AZ_BATCHAI_MOUNT_ROOT: jobs may look into it also where their cluster mounts nothing.
 Status make_mount_root(const ExecutorContext& context);
-Limits limits_of(const ExecutorContext& context, const Place& place);
+Limits limits_of(const ExecutorContext& context, const Place& place, LimitSettings settings);
 Place place_of(const ExecutorContext& context, const std::string& name);
 HoldingPaths paths_of(const ExecutorContext& context, const Place& place, AttemptId id);
 

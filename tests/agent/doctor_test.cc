@@ -16,7 +16,7 @@ MachineFacts fit_machine() {
   facts.root = facts.cgroup_kill = facts.fuse = facts.nfs_client = true;
   facts.node_name = "n1";
   facts.cgroup2_root = "/sys/fs/cgroup";
-  facts.memory_controller = facts.pids_controller = "v2";
+  facts.memory_controller = facts.pids_controller = facts.cpu_controller = facts.io_controller = "v2";
   facts.interface = "eth0";
   facts.mtu = 9000;
   facts.address = "10.0.0.11";
@@ -34,6 +34,7 @@ MachineFacts fit_machine() {
   facts.mpi = "mpirun (Open MPI) 4.1.4";
   facts.python = "Python 3.11.2";
   facts.bash = "GNU bash, version 5.2";
+  facts.check_cpu = facts.check_gpu = true;
   facts.nvidia_driver = facts.nvml = facts.container_toolkit = true;
   facts.infiniband = {"mlx5_0"};
   return facts;
@@ -62,6 +63,10 @@ const Rule kRules[] = {
     {"isolation", State::trouble, "full", [](auto& f) { f.isolation = "user"; }},
     {"limits", State::trouble, "controllers", [](auto& f) { f.memory_controller.clear(); }},
     {"limits", State::trouble, "controllers", [](auto& f) { f.pids_controller.clear(); }},
+    {"health checks", State::note, "node check", [](auto& f) { f.check_cpu = false; }},
+    {"health checks", State::note, "node check", [](auto& f) { f.check_gpu = false; }},
+    {"shares", State::note, "controllers", [](auto& f) { f.cpu_controller.clear(); }},
+    {"shares", State::note, "controllers", [](auto& f) { f.io_controller.clear(); }},
     {"programs", State::broken, "install", [](auto& f) { f.missing_programs = {"trainyard-shim"}; }},
     {"controller", State::broken, "firewall", [](auto& f) { f.controller_error = "Connection refused"; }},
     {"TLS key", State::broken, "chmod", [](auto& f) { f.tls_key_private = false; }},

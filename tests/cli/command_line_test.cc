@@ -78,7 +78,7 @@ TEST_CASE("an unreachable controller has its own exit code") {
 TEST_CASE("flags and commands that come later are refused by name") {
   if (!have_program()) return;
   const std::string cluster = "cluster create -g g -w w -n c -s Standard_NC6 ";
-  for (const char* flag : {"--nfs", "--nfs-mount-path", "--use-auto-storage", "--custom-image"}) {
+  for (const char* flag : {"--use-auto-storage", "--custom-image"}) {
     const Ran ran = run(cluster + flag + " x");
     INFO(flag);
     CHECK(ran.code == 2);
@@ -89,7 +89,7 @@ TEST_CASE("flags and commands that come later are refused by name") {
         "trainyard: not supported yet: trainyard storage share update: a share has no limit of its own; the file "
         "system of its place has\n");
   CHECK(run("storage share create -n x --quota 5").text == "trainyard: not supported yet: --quota\n");
-  CHECK(run("job create -g g -w w -e e -n n -c c -f x.json --nfs y").text == "trainyard: not supported yet: --nfs\n");
+  CHECK(run("cluster file list -g g -w w -c c --expiry 5").text == "trainyard: not supported yet: --expiry\n");
 }
 
 TEST_CASE("wrong command lines are exit code 2 and say where to look") {

@@ -32,7 +32,8 @@ JOB
 trainyard job create -g g -w w -e x -n j -c c -f /tmp/job.json -o none
 trainyard job wait -g g -w w -e x -n j >/dev/null
 trainyard job file stream -g g -w w -e x -j j -f stdout.txt
-trainyard-agent doctor --node-name bare | grep -E "^(BROKEN|ok +(programs|controller))"  || true
+trainyard-agent doctor --node-name bare | grep -E "^(BROKEN|ok +(programs|controller|health checks))"  || true
+trainyard node check -g g -w w -c c --share a/s --cpu -o json
 kill $agent $controller; wait
 """
 
@@ -63,7 +64,7 @@ def installed_on_a_bare_machine():
         _bare_debian(root)
         for package in glob.glob(os.path.join(folder, "packages", "*.deb")):
             shutil.copy(package, os.path.join(root, "tmp"))
-        said = _run("apt-get install", ["chroot", root, "sh", "-c", "apt-get update -qq && apt-get install -y -qq --no-install-recommends /tmp/*.deb"],
+        said = _run("apt-get install", ["chroot", root, "sh", "-c", "apt-get update -qq && apt-get install -y -qq --no-install-recommends /tmp/*.deb openmpi-bin"],
                     env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"})
         check("copy /usr/share/doc/trainyard-agent/examples/agent.json" in said, f"what to do next to be said: {said[-500:]}")
         with open(os.path.join(root, "etc/passwd")) as users:
@@ -73,9 +74,10 @@ def installed_on_a_bare_machine():
             config.write('{"storage": [{"account": "*", "local": "/srv/shares"}]}')
         with open(os.path.join(root, "run.sh"), "w") as script:
             script.write(IN_THE_ROOT)
-        out = _run("a job by the packages", ["unshare", "--mount", "--pid", "--fork", "--net", "--ipc", "--kill-child=SIGKILL", "sh", "-c", "ip link set lo up; exec chroot $0 bash /run.sh", root],
+        out = _run("a job by the packages", ["unshare", "--mount", "--pid", "--fork", "--net", "--ipc", "--kill-child=SIGKILL", "sh", "-c", "ip link set lo up; mount --bind $0 $0; exec chroot $0 bash /run.sh", root],
                    env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, timeout=120)
         check("trained on bare" in out, f"a job to run: {out}")
+        check("ok       health checks" in out and "memoryGBps" in out, f"the node to be measured: {out}")
         check("BROKEN" not in out and "ok       programs" in out, f"the doctor to be content: {out}")
         removed = _run("apt-get remove", ["chroot", root, "apt-get", "remove", "-y", "-qq", "trainyard", "trainyard-agent", "trainyard-controller"],
                        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"})

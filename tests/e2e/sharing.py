@@ -1,6 +1,14 @@
 #!/usr/bin/python3
 """Jobs that take parts of nodes share them by their GPUs; short ones fill in before those that wait; why they wait."""
+import os
+
 from e2e import SHARE, Lab, World, check, main, wait_for_go
+
+
+def _read(path):
+    with open(path) as file:
+        return file.read().strip()
+
 
 def _tell(name):
     """Leaves the GPUs that it sees on the share, whole or not at all."""
@@ -41,6 +49,11 @@ def parts_of_one_node():
         check([words[1] for words in seen.values()] == ["1", "2", "1"], f"the number of GPUs: {seen}")
         uuids = [uuid for words in seen.values() for uuid in words[0].split(",")]
         check(len(uuids) == 4 and len(set(uuids)) == 4, f"four GPUs, none twice: {seen}")
+        weights = sorted(_read(group + "/cpu.shares") for group in lab.limit_groups("node1") if "/cgroup/cpu/" in group)
+        if os.path.isdir("/sys/fs/cgroup/cpu"):
+            check(weights == ["1024", "1024", "2048"], f"processors by GPUs: {weights}")
+            groups = [group for group in lab.limit_groups("node1") if "/cgroup/cpu/" in group]
+            check(all(_read(group + "/cgroup.procs") for group in groups), f"each job in its group: {groups}")
         node = lab.cli("node", "show", "-n", "node1", "-o", "json").json()
         check(len(node["running"]) == 3, f"three jobs on the node: {node['running']}")
         world.touch("go")
@@ -48,6 +61,7 @@ def parts_of_one_node():
             world.succeed(name)
         world.wait_idle(1)
         check(not world.job_pids("node1"), "no process of a job")
+        check(not lab.limit_groups("node1"), f"no group of a job: {lab.limit_groups('node1')}")
 
 
 def ranks_beside_ranks():

@@ -141,7 +141,7 @@ class Lab:
         for byte in os.path.join(self.network.hosts[node].folder, "spool").encode():
             number = (number ^ byte) * 16777619 % 2**32
         found = []
-        for folder in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids"):
+        for folder in (f"/sys/fs/cgroup/{controller}" for controller in ("memory", "pids", "cpu", "blkio", "devices")):
             if os.path.isdir(folder):
                 found += [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith(f"trainyard-{node}-{number:08x}-")]
         return found
