@@ -185,17 +185,7 @@ core::Node full_node() {
   return node;
 }
 
-}  // namespace
-
-core::Changes full_changes(std::uint64_t n) {
-  core::Changes c;
-  c.meta = {"generation", 100 + n, 200 + n, 1'700'000'000'000};
-  c.groups = {{{1}, "Group", "eastus", {{"key", "value"}, {"", "empty"}}, 11, true}};
-  c.workspaces = {{{2}, {1}, "work", "westus", {{"a", "b"}}, 12, true}};
-  c.experiments = {{{3}, {2}, "exp", 13, true}};
-  c.clusters = {full_cluster()};
-  c.nodes = {full_node()};
-  c.jobs = {full_job(6)};
+core::Holding full_holding() {
   core::Holding holding;
   holding.id = {{6}, 2};
   holding.node = {5};
@@ -215,7 +205,21 @@ core::Changes full_changes(std::uint64_t n) {
   holding.running_ms = 90;
   holding.stopped_ms = 91;
   holding.work = core::Work::requeued;
-  c.holdings = {holding};
+  return holding;
+}
+
+}  // namespace
+
+core::Changes full_changes(std::uint64_t n) {
+  core::Changes c;
+  c.meta = {"generation", 100 + n, 200 + n, 1'700'000'000'000};
+  c.groups = {{{1}, "Group", "eastus", {{"key", "value"}, {"", "empty"}}, 11, true}};
+  c.workspaces = {{{2}, {1}, "work", "westus", {{"a", "b"}}, 12, true}};
+  c.experiments = {{{3}, {2}, "exp", 13, true}};
+  c.clusters = {full_cluster()};
+  c.nodes = {full_node()};
+  c.jobs = {full_job(6)};
+  c.holdings = {full_holding()};
   c.reservations = {{{11},
                      "disks",
                      {{5}, {6}},

@@ -215,7 +215,7 @@ TEST_CASE("holdings of the schema before the accounting are counted for their jo
   REQUIRE(::chmod(directory.path().c_str(), 0700) == 0);
   {
     auto old = raw(directory.path());
-    REQUIRE(migrate(old, migrations().first(6), directory.path() + "/before-").ok());
+    REQUIRE(migrate(old, migrations().first(7), directory.path() + "/before-").ok());
     const auto job = [](int id, const char* state) {
       return fmt::format(
           "INSERT INTO jobs VALUES ({},4,9,'G/w/c','j{}','','{}','none',2,0,1,70,1,0,NULL,0,'','',0,0,"
