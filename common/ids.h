@@ -24,6 +24,7 @@ using AccountId = Id<struct AccountTag>;
 using ShareId = Id<struct ShareTag>;
 using FileServerId = Id<struct FileServerTag>;
 using ReservationId = Id<struct ReservationTag>;
+using JobArrayId = Id<struct JobArrayTag>;
 
 // The unit of ownership and fencing on one node: one attempt of one job. The node is implied by who holds it.
 struct AttemptId {

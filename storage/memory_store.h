@@ -51,6 +51,7 @@ class MemoryStore : public Store {
   std::map<std::string, core::RequestRecord> x_requests;
   std::map<core::Payer, core::Spent> x_spent;
   std::map<ReservationId, core::Reservation> x_reservations;
+  std::map<JobArrayId, core::JobArray> x_arrays;
   std::map<std::uint64_t, core::TimelineLine> x_timeline;
   std::vector<core::Usage> x_usage;
 

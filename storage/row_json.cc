@@ -399,9 +399,30 @@ Status read_job_spec(const std::string& text, core::Job& into) {
   });
 }
 
+json dependencies_json(const std::vector<core::Dependency>& dependencies) {
+  json list = json::array();
+  for (const core::Dependency& one : dependencies) {
+    list.push_back({{"job", one.job}, {"id", one.id.value}, {"after", name_in(one.after)}, {"met", one.met}});
+  }
+  return list;
+}
+
+std::vector<core::Dependency> dependencies_from(const json& body) {
+  std::vector<core::Dependency> dependencies;
+  for (const json& one : body.value("dependencies", json::array())) {
+    core::Dependency& out = dependencies.emplace_back();
+    read(one, "job", out.job);
+    read(one, "id", out.id.value);
+    if (!value_of(one.at("after").get<std::string>(), out.after))
+      throw json::other_error::create(501, "unknown condition", &one);
+    read(one, "met", out.met);
+  }
+  return dependencies;
+}
+
 std::string job_body_text(const core::Job& job) {
   if (job.errors.empty() && job.receipts.empty() && job.last_nodes.empty() && job.image_digest.empty() &&
-      job.first_port == 0 && !job.new_priority && !job.hold && job.dependencies.empty()) {
+      job.first_port == 0 && !job.new_priority && !job.hold && job.dependencies.empty() && !job.array) {
     return "{}";
   }
   json body{{"nodes", job.last_nodes}, {"errors", job.errors}, {"receipts", job.receipts}};
@@ -409,10 +430,8 @@ std::string job_body_text(const core::Job& job) {
   if (job.first_port != 0) body["firstPort"] = job.first_port;
   if (job.new_priority) body["priority"] = name_of(*job.new_priority);
   if (const auto& hold = job.hold) body["hold"] = {{"why", hold->why}, {"who", hold->who}, {"sinceMs", hold->since_ms}};
-  for (const core::Dependency& one : job.dependencies) {
-    body["dependencies"].push_back(
-        {{"job", one.job}, {"id", one.id.value}, {"after", name_in(one.after)}, {"met", one.met}});
-  }
+  if (!job.dependencies.empty()) body["dependencies"] = dependencies_json(job.dependencies);
+  if (job.array) body["array"] = job.array.value, body["task"] = job.task;
   return dump(body);
 }
 
@@ -432,14 +451,9 @@ Status read_job_body(const std::string& text, core::Job& into) {
       read(*hold, "who", out.who);
       read(*hold, "sinceMs", out.since_ms);
     }
-    for (const json& one : body.value("dependencies", json::array())) {
-      core::Dependency& out = into.dependencies.emplace_back();
-      read(one, "job", out.job);
-      read(one, "id", out.id.value);
-      if (!value_of(one.at("after").get<std::string>(), out.after))
-        throw json::other_error::create(501, "unknown condition", &one);
-      read(one, "met", out.met);
-    }
+    into.dependencies = dependencies_from(body);
+    read(body, "array", into.array.value);
+    read(body, "task", into.task);
   });
 }
 

@@ -3,6 +3,7 @@
 // quarantines it.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -69,6 +70,10 @@ Status read_file_server_body(const std::string& text, core::FileServer& into);
 // What was given at submit and never changes: spec, image mapping, volumes, warnings.
 std::string job_spec_text(const core::Job& job);
 Status read_job_spec(const std::string& text, core::Job& into);
+
+// Of a job or an array; from its body's member "dependencies", throws what from_json throws.
+nlohmann::json dependencies_json(const std::vector<core::Dependency>& dependencies);
+std::vector<core::Dependency> dependencies_from(const nlohmann::json& body);
 
 // Errors, receipts and nodes of the newest attempt; "{}" for a job that never ran.
 std::string job_body_text(const core::Job& job);

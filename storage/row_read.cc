@@ -4,6 +4,7 @@
 #include <set>
 
 #include "common/model_json.h"
+#include "storage/array_json.h"
 #include "storage/row_json.h"
 #include "storage/row_sql.h"
 
@@ -73,6 +74,7 @@ struct Known {
   std::set<WorkspaceId> workspaces;
   std::set<ExperimentId> experiments;
   std::set<AccountId> accounts;
+  std::set<JobArrayId> arrays;
 };
 
 void read_containers(Reader& reader, core::Tables& tables, Known& known) {
@@ -246,6 +248,38 @@ void read_spent(Reader& reader, core::Tables& tables, const Known& known) {
   });
 }
 
+void read_arrays(Reader& reader, core::Tables& tables, Known& known) {
+  reader.rows("job_arrays LEFT JOIN job_array_specs ON job_array = id",
+              "id,experiment,cluster,name,parallel,next,succeeded,failed,removed,state,created_ms,state_changed_ms,"
+              "parallel_changed_ms,deleting,job_arrays.body,job_array_specs.body",
+              "id", [&](const Statement& row) -> Refusal {
+                core::JobArray array;
+                array.id = {row.number(0)};
+                array.experiment = {row.number(1)};
+                array.cluster = {row.number(2)};
+                array.name = row.text(3);
+                for (const auto& [column, count] :
+                     {std::pair{4, &array.parallel}, std::pair{5, &array.next}, std::pair{6, &array.succeeded},
+                      std::pair{7, &array.failed}, std::pair{8, &array.removed}}) {
+                  *count = static_cast<std::uint32_t>(row.integer(column));
+                }
+                if (Refusal why = read_column(row, 9, array.state, "state")) return why;
+                array.created_ms = row.integer(10);
+                array.state_changed_ms = row.integer(11);
+                array.parallel_changed_ms = row.integer(12);
+                array.deleting = row.integer(13) != 0;
+                if (Refusal why = missing(known.experiments, array.experiment, "experiment")) return why;
+                if (Status read = read_array_body(row.text(14), array); !read) return "body: " + read.error().message;
+                if (row.is_null(15)) return "its row in job_array_specs is not there";
+                if (Status read = read_array_spec(row.text(15), array); !read) {
+                  return "job_array_specs: " + read.error().message;
+                }
+                known.arrays.insert(array.id);
+                tables.arrays.push_back(std::move(array));
+                return std::nullopt;
+              });
+}
+
 Refusal read_job(const Statement& row, const Known& known, core::Job& job) {
   job.id = {row.number(0)};
   job.experiment = {row.number(1)};
@@ -280,6 +314,10 @@ void read_jobs(Reader& reader, core::Tables& tables, const Known& known) {
               "id", [&](const Statement& row) -> Refusal {
                 core::Job job;
                 if (Refusal why = read_job(row, known, job)) return why;
+                if (job.array && !known.arrays.contains(job.array)) {
+                  reader.note(fmt::format("its job array {} is not there", job.array.value), true);
+                  job.array = {}, job.task = 0;
+                }
                 tables.jobs.push_back(std::move(job));
                 return std::nullopt;
               });
@@ -302,6 +340,7 @@ Result<core::Tables> read_tables(Connection& connection, std::vector<BadRow>& ba
   read_reservations(reader, tables);
   read_spent(reader, tables, known);
   read_nodes_and_holdings(reader, tables);
+  read_arrays(reader, tables, known);
   read_jobs(reader, tables, known);
   reader.rows("requests", "id,request_id,fingerprint,at_ms,code,message,subject", "request_id",
               [&](const Statement& row) -> Refusal {
@@ -331,6 +370,13 @@ Result<nlohmann::json> rows_as_json(Connection& connection, const std::string& s
   return rows;
 }
 
+// The row of the table that has what never changes of it; empty: its table has none.
+std::string specs_of(const BadRow& row) {
+  const std::string key = row.key.substr(2);  // of "id=17"
+  if (row.table == "jobs") return "job_specs WHERE job" + key;
+  return row.table == "job_arrays" ? "job_array_specs WHERE job_array" + key : "";
+}
+
 }  // namespace
 
 Status quarantine(Connection& connection, const std::vector<BadRow>& bad, TimeMs now_ms) {
@@ -341,9 +387,9 @@ Status quarantine(Connection& connection, const std::vector<BadRow>& bad, TimeMs
   for (const BadRow& row : bad) {
     auto content = rows_as_json(connection, fmt::format("SELECT * FROM {} WHERE {}", row.table, row.key));
     if (!content) return content.error();
-    std::string spec_key = "job" + row.key.substr(2);  // of "id=17"
-    if (row.table == "jobs") {
-      auto spec = rows_as_json(connection, fmt::format("SELECT * FROM job_specs WHERE {}", spec_key));
+    const std::string specs = specs_of(row);
+    if (!specs.empty()) {
+      auto spec = rows_as_json(connection, "SELECT * FROM " + specs);
       if (!spec) return spec.error();
       content->push_back(*spec);
     }
@@ -354,8 +400,8 @@ Status quarantine(Connection& connection, const std::vector<BadRow>& bad, TimeMs
     if (row.keep) continue;
     if (Status gone = connection.execute(fmt::format("DELETE FROM {} WHERE {}", row.table, row.key)); !gone)
       return gone;
-    if (row.table != "jobs") continue;
-    if (Status gone = connection.execute("DELETE FROM job_specs WHERE " + spec_key); !gone) return gone;
+    if (specs.empty()) continue;
+    if (Status gone = connection.execute("DELETE FROM " + specs); !gone) return gone;
   }
   return {};
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/model_json.h"
+#include "storage/array_json.h"
 #include "storage/row_json.h"
 
 namespace trainyard::storage {
@@ -120,6 +121,10 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_spent, upsert_sql("spent", {"workspace", "owner", "gpu_ms", "at_ms"}, 2));
   prepare(w.x_reservation, upsert_sql("reservations", {"id", "name", "from_ms", "until_ms", "workspace", "nodes", "why",
                                                        "who", "created_ms"}));
+  prepare(w.x_array, upsert_sql("job_arrays", {"id", "experiment", "cluster", "name", "parallel", "next", "succeeded",
+                                               "failed", "removed", "state", "created_ms", "state_changed_ms",
+                                               "parallel_changed_ms", "deleting", "body"}));
+  prepare(w.x_array_spec, "INSERT OR IGNORE INTO job_array_specs (job_array,body) VALUES (?,?)");
   prepare(w.x_account, upsert_sql("accounts", {"id", "group_id", "name", "location", "sku", "place", "created_ms"}));
   prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms", "deleting"}));
   prepare(w.x_file_server,
@@ -140,6 +145,8 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_erase_holding, "DELETE FROM holdings WHERE node=? AND job=? AND attempt=?");
   prepare(w.x_erase_spent, "DELETE FROM spent WHERE workspace=? AND owner=?");
   prepare(w.x_erase_reservation, "DELETE FROM reservations WHERE id=?");
+  prepare(w.x_erase_array, "DELETE FROM job_arrays WHERE id=?");
+  prepare(w.x_erase_array_spec, "DELETE FROM job_array_specs WHERE job_array=?");
   prepare(w.x_erase_account, "DELETE FROM accounts WHERE id=?");
   prepare(w.x_erase_share, "DELETE FROM shares WHERE id=?");
   prepare(w.x_erase_file_server, "DELETE FROM file_servers WHERE id=?");
@@ -201,6 +208,7 @@ int RowWriter::upsert(const core::Changes& changes) {
     return x_reservation.run(row.id.value, row.name, row.from_ms, row.until_ms, workspace, ids_text(row.nodes), row.why,
                              row.who, row.created_ms);
   });
+  code = each(code, changes.arrays, [&](const core::JobArray& row) { return put_array(row); });
   code = each(code, changes.spent, [&](const core::Spent& row) {
     return x_spent.run(row.payer.workspace.value, row.payer.owner, row.gpu_ms, row.at_ms);
   });
@@ -233,6 +241,15 @@ int RowWriter::put_job(Connection& connection, const core::Job& job) {
   return code == kSqlOk ? x_spec.run(job.id.value, job_spec_text(job)) : code;
 }
 
+int RowWriter::put_array(const core::JobArray& row) {
+  const int code = x_array.run(row.id.value, row.experiment.value, row.cluster.value, row.name, row.parallel, row.next,
+                               row.succeeded, row.failed, row.removed, stored_name(row.state), row.created_ms,
+                               row.state_changed_ms, row.parallel_changed_ms, row.deleting, array_body_text(row));
+  // Its parameters may be large: their text is made once in this program's life, and written once.
+  if (code != kSqlOk || x_arrays.contains(row.id)) return code;
+  return x_array_spec.run(row.id.value, array_spec_text(row));
+}
+
 // Both leave the index right for a transaction that is rolled back and repeated: a row keeps its place until committed.
 int RowWriter::put_request(const core::RequestRecord& row) {
   const auto [place, added] = x_request_rows.try_emplace(row.request_id, x_next_request_row);
@@ -247,6 +264,8 @@ int RowWriter::erase_request(const std::string& request_id) {
 
 void RowWriter::committed(const core::Changes& changes) {
   for (const std::string& id : changes.erased_requests) x_request_rows.erase(id);
+  for (const core::JobArray& row : changes.arrays) x_arrays.insert(row.id);
+  for (const JobArrayId id : changes.erased_arrays) x_arrays.erase(id);
 }
 
 int RowWriter::erase(const core::Changes& changes) {
@@ -262,6 +281,8 @@ int RowWriter::erase(const core::Changes& changes) {
   code = each(code, changes.erased_shares, by_id(x_erase_share));
   code = each(code, changes.erased_file_servers, by_id(x_erase_file_server));
   code = each(code, changes.erased_reservations, by_id(x_erase_reservation));
+  code = each(code, changes.erased_arrays, by_id(x_erase_array));
+  code = each(code, changes.erased_arrays, by_id(x_erase_array_spec));
   code = each(code, changes.erased_spent,
               [&](const core::Payer& payer) { return x_erase_spent.run(payer.workspace.value, payer.owner); });
   code = each(code, changes.erased_holdings, [&](const core::HoldingKey& key) {

@@ -103,6 +103,15 @@ CREATE TABLE usage (to_ms INTEGER NOT NULL, node INTEGER NOT NULL, job INTEGER N
   job_path TEXT NOT NULL, owner TEXT NOT NULL, cluster_path TEXT NOT NULL, node_name TEXT NOT NULL,
   units INTEGER NOT NULL, gpu_uuids TEXT NOT NULL, from_ms INTEGER NOT NULL, running_ms INTEGER NOT NULL,
   stopped_ms INTEGER NOT NULL, work TEXT NOT NULL, PRIMARY KEY (to_ms, node, job, attempt)) STRICT, WITHOUT ROWID;
+)sql",
+                                     // Job arrays. As of jobs, what was given and never changes is kept apart.
+                                     R"sql(
+CREATE TABLE job_arrays (id INTEGER PRIMARY KEY, experiment INTEGER NOT NULL, cluster INTEGER NOT NULL,
+  name TEXT NOT NULL, parallel INTEGER NOT NULL, next INTEGER NOT NULL, succeeded INTEGER NOT NULL,
+  failed INTEGER NOT NULL, removed INTEGER NOT NULL, state TEXT NOT NULL, created_ms INTEGER NOT NULL,
+  state_changed_ms INTEGER NOT NULL, parallel_changed_ms INTEGER NOT NULL, deleting INTEGER NOT NULL,
+  body TEXT NOT NULL) STRICT;
+CREATE TABLE job_array_specs (job_array INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
 )sql"};
 
 }  // namespace

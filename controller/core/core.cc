@@ -10,8 +10,8 @@ namespace trainyard::core {
 
 namespace {
 
-const char* const kKinds[] = {"none",    "group", "workspace", "experiment",  "cluster",    "job",
-                              "account", "share", "node",      "file-server", "reservation"};
+const char* const kKinds[] = {"none",    "group", "workspace", "experiment",  "cluster",     "job",
+                              "account", "share", "node",      "file-server", "reservation", "job-array"};
 
 std::string text_of(const Subject& subject) {
   return std::string(kKinds[static_cast<int>(subject.kind)]) + ":" + std::to_string(subject.id);
@@ -115,13 +115,14 @@ void Core::apply_plan(const Plan& plan, TimeMs now_ms) {
   e.now = std::max(now_ms, e.state.meta.last_now_ms);
   e.state.meta.last_now_ms = e.now;
   e.who = "controller";
+  e.fed = false;
   for (const Retarget& change : plan.retargets) retarget(e, change);
   for (const Withdrawal& withdrawal : plan.withdrawals) withdraw(e, withdrawal, "the cluster has more than its target");
   for (const Assignment& assignment : plan.assignments) assign(e, assignment);
   for (const Placement& placement : plan.placements) place(e, placement);
   for (const Preemption& preemption : plan.preemptions) preempt(e, preemption);
   e.settle();
-  e.wake_plan = false;
+  e.wake_plan = e.fed;
   e.planned_ms = e.now;
 }
 
@@ -141,6 +142,7 @@ Outcome Core::take_outcome() {
   collect(e.shares, e.state.shares, changes.shares, changes.erased_shares);
   collect(e.file_servers, e.state.file_servers, changes.file_servers, changes.erased_file_servers);
   collect(e.reservations, e.state.reservations, changes.reservations, changes.erased_reservations);
+  collect(e.arrays, e.state.arrays, changes.arrays, changes.erased_arrays);
   collect(e.spent, e.state.spent, changes.spent, changes.erased_spent);
   collect(e.requests, e.state.requests, changes.requests, changes.erased_requests);
   changes.timeline = std::move(e.timeline);
@@ -158,6 +160,7 @@ Outcome Core::take_outcome() {
 
 TimeMs Core::next_deadline() const {
   const Engine& e = *x_engine;
+  if (e.wake_plan) return e.now;
   TimeMs first = 0;
   for (TimeMs at : {e.node_deadlines.first(), e.job_deadlines.first(), e.request_deadlines.first()}) {
     if (at != 0 && (first == 0 || at < first)) first = at;

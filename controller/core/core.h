@@ -51,15 +51,16 @@ class Core {
 
   // Something that matters to placement changed since the last `apply_plan`.
   bool wants_plan() const;
-  // Applies plan::make_plan(state(), now_ms): placements, cluster scaling. Clears wants_plan. The plan must have been
-  // made from the present state: call it right after, with no step in between.
+  // Applies plan::make_plan(state(), now_ms): placements, cluster scaling. Clears wants_plan, unless tasks of arrays
+  // took the place of what it placed: then another plan is due, now or in a later batch. The plan must have been made
+  // from the present state: call it right after, with no step in between.
   void apply_plan(const Plan& plan, TimeMs now_ms);
 
   // Everything since the last call: whole changed rows, then actions in order. SendOrders appears at most once per
   // node.
   Outcome take_outcome();
 
-  // The next time at which a Tick changes something; 0: none.
+  // The next time at which a Tick changes something, or a plan is due; 0: none.
   TimeMs next_deadline() const;
 
   const State& state() const;

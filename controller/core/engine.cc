@@ -32,6 +32,7 @@ State from_tables(Tables tables) {
   state.shares = by_id(std::move(tables.shares));
   state.file_servers = by_id(std::move(tables.file_servers));
   state.reservations = by_id(std::move(tables.reservations));
+  state.arrays = by_id(std::move(tables.arrays));
   for (Holding& row : tables.holdings) {
     const HoldingKey key = key_of(row);
     state.holdings.emplace(key, std::move(row));
@@ -84,6 +85,7 @@ Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
       set_node_state(*this, id, NodeState::preparing, "its row was damaged");
     }
   }
+  mend_arrays(*this);
   settle();
 }
 
@@ -200,15 +202,28 @@ void Engine::settle_cluster(ClusterId id) {
   touched_clusters.erase(id);
 }
 
-void Engine::settle() {
-  while (!ended.empty()) {  // a chain of jobs may end one after the other
-    const auto [id, succeeded] = ended.back();
-    ended.pop_back();
-    consider_dependents(*this, id, succeeded);
+// What follows from ends of jobs: a chain of them may end one after the other, tasks of arrays come in their place.
+void Engine::settle_jobs() {
+  while (!ended.empty() || !stirred.empty()) {
+    if (!ended.empty()) {
+      const auto [id, succeeded] = ended.back();
+      ended.pop_back();
+      consider_dependents(*this, id, succeeded);
+      consider_waiting_arrays(*this, id, succeeded);
+    } else {
+      const JobArrayId id = *stirred.begin();
+      stirred.erase(id);
+      consider(*this, id);
+    }
   }
+}
+
+void Engine::settle() {
+  settle_jobs();
   while (!touched_nodes.empty() || !touched_clusters.empty()) {
     while (!touched_nodes.empty()) settle_node(*touched_nodes.begin());
     if (!touched_clusters.empty()) settle_cluster(*touched_clusters.begin());
+    settle_jobs();
   }
   for (JobId id : touched_jobs) {
     auto job = state.jobs.find(id);

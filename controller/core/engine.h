@@ -91,6 +91,10 @@ struct Engine {
     touched_jobs.insert(id);
     return state.jobs.at(id);
   }
+  JobArray& edit(JobArrayId id) {
+    arrays.change(id);
+    return state.arrays.at(id);
+  }
   Share& edit(ShareId id) {
     shares.change(id);
     return state.shares.at(id);
@@ -134,11 +138,14 @@ struct Engine {
   Marks<std::string> requests;
   Marks<Payer> spent;
   Marks<ReservationId> reservations;
+  Marks<JobArrayId> arrays;
   std::vector<TimelineLine> timeline;
   std::vector<Usage> usage;  // of holdings that ended
   std::vector<Action> actions;
   std::set<NodeId> orders_asked, bumped;
   std::vector<std::pair<JobId, bool>> ended;  // jobs, and whether they succeeded: for those that wait for their end
+  std::set<JobArrayId> stirred;               // arrays of which something changed: more tasks may come, or its end
+  bool fed = false;                           // a task became a job since the last plan was begun to be applied
 
   std::set<NodeId> touched_nodes;
   std::set<JobId> touched_jobs;
@@ -164,6 +171,7 @@ struct Engine {
   void index(NodeId id);
   void settle_node(NodeId id);
   void settle_cluster(ClusterId id);
+  void settle_jobs();
   std::map<NodeId, Facts> x_facts;
 };
 
@@ -175,11 +183,37 @@ void end(Engine&, JobId, Verdict, EndCause);
 void end_infrastructure(Engine&, JobId, EndCause);  // requeue or failure, as the job's recovery says
 void check_gone(Engine&, JobId);                    // stopping, and nothing left that it waits for?
 void delete_job(Engine&, JobId, const std::string& why);
+bool cluster_is_going(const State&, ClusterId);  // or gone
 void place(Engine&, const Placement&);
 void all_ready(Engine&, JobId);  // if every holding of the attempt is prepared: phase run
 void head_exited(Engine&, JobId, std::optional<std::int32_t> exit_code, const NodeError& error);
 void check_confirmed(Engine&, JobId);  // has every node reported after the head's exit?
 std::string subject_of(const State&, const Job&);
+// What a submission is by the rows that there are, or why it cannot be.
+struct Submission {
+  ExperimentId experiment;
+  ClusterId cluster;
+  std::vector<Volume> volumes;
+  RunAs run_as;
+  std::vector<std::string> warnings;
+  std::vector<Dependency> dependencies;
+};
+Result<Submission> resolve(Engine&, const SubmitJob&);
+bool same_dependencies(const State&, ExperimentId, const std::vector<Dependency>&, const std::vector<DependsOn>&);
+// Puts a job into its cluster's queue. Given: all that its submission says; id, path, segment and times are made here.
+JobId enqueue(Engine&, Job, const std::string& unique, const std::string& why);
+
+// on_array.cc
+void task_moved(Engine&, const Job& task, JobState from, JobState to);
+void task_erased(Engine&, const Job& task);
+void consider(Engine&, JobArrayId);  // makes the tasks that may come; ends it, or erases it, when that is due
+// Of arrays that wait for the end of this job.
+void consider_waiting_arrays(Engine&, JobId ended, bool succeeded);
+void delete_array(Engine&, JobArrayId, const std::string& why);
+// At a start: counts that do not fit the rows, because some of them were damaged.
+void mend_arrays(Engine&);
+// The array of which a job of that name would be a task; null: of none.
+const JobArray* array_of_task(const State&, const JobRef&);
 
 // on_queue.cc
 void enter_queue(Engine&, const Job&);  // if it may start
@@ -188,6 +222,9 @@ void leave_queue(Engine&, const Job&);  // REQUIRES: nothing that its place depe
 void consider_dependents(Engine&, JobId ended, bool succeeded);
 // By names; an error where it is missing, or has ended otherwise than waited for.
 Result<std::vector<Dependency>> resolve_dependencies(const Engine&, const SubmitJob&);
+bool satisfies(After, bool succeeded);
+// For people: that what waits for `dependency` can never start, now that it has ended.
+EndCause never_met(const Dependency&, bool succeeded);
 
 void preempt(Engine&, const Preemption&);
 
@@ -269,6 +306,10 @@ Result<Subject> apply(Engine&, const PrioritizeJob&);
 Result<Subject> apply(Engine&, const SetQuota&);
 Result<Subject> apply(Engine&, const CreateReservation&);
 Result<Subject> apply(Engine&, const DeleteReservation&);
+Result<Subject> apply(Engine&, const CreateJobArray&);
+Result<Subject> apply(Engine&, const UpdateJobArray&);
+Result<Subject> apply(Engine&, const TerminateJobArray&);
+Result<Subject> apply(Engine&, const DeleteJobArray&);
 Result<Subject> apply(Engine&, const CreateAccount&);
 Result<Subject> apply(Engine&, const CreateShare&);
 Result<Subject> apply(Engine&, const DeleteShare&);
@@ -290,6 +331,7 @@ Result<WorkspaceId> find_workspace(const State&, const std::string& group, const
 Result<ExperimentId> find_experiment(const State&, const ExperimentRef&);
 Result<ClusterId> find_cluster(const State&, const ClusterRef&);
 Result<JobId> find_job(const State&, const JobRef&);
+Result<JobArrayId> find_array(const State&, const JobRef&);
 Result<FileServerId> find_file_server(const State&, const FileServerRef&);
 Result<ShareId> find_share(const State&, const std::string& account, const std::string& share);
 template <class Value>
@@ -308,6 +350,7 @@ bool active(JobState state);
 const char* name_of(JobState state);
 const char* name_of(NodeState state);
 const char* name_of(Provisioning state);
+const char* name_of(ArrayState state);
 std::string clock_time(TimeMs time);  // "14:02:09" of controller time, for texts
 std::string lower(std::string_view text);
 

@@ -125,6 +125,28 @@ struct RerunJob {
   std::string new_name, unique;  // unique: as in SubmitJob
   std::optional<RunAs> run_as = std::nullopt;
 };
+// Many jobs at once, as one record; `job.ref.job` is the array's name, and no task is made while its dependencies are
+// not met or it is held. `tasks` 0: as many as the sweep makes.
+struct CreateJobArray {
+  SubmitJob job;
+  std::uint32_t tasks = 0, parallel = 0;
+  Sweep sweep = {};
+};
+// What is given changes. Held: no more tasks are made until it is released; those that were made go on.
+struct UpdateJobArray {
+  JobRef ref;
+  std::optional<std::uint32_t> parallel = std::nullopt;
+  std::optional<bool> held = std::nullopt;
+  std::string why = {};  // of the hold
+};
+// No more tasks are made; those that have not ended are terminated.
+struct TerminateJobArray {
+  JobRef ref;
+};
+// With its tasks.
+struct DeleteJobArray {
+  JobRef ref;
+};
 struct CreateAccount {
   std::string group, name, location, sku, place;
 };  // place: from the operator's table
@@ -194,7 +216,8 @@ using CommandBody =
                  CreateCluster, ResizeCluster, AutoScaleCluster, DeleteCluster, SubmitJob, TerminateJob, DeleteJob,
                  CreateAccount, CreateShare, FenceNode, RepairNode, UpdateGroup, UpdateWorkspace, CreateFileServer,
                  DeleteFileServer, DeleteShare, ForgetShare, NoteExec, RerunJob, DrainNode, UndrainNode,
-                 RecordNodeHealth, HoldJob, ReleaseJob, PrioritizeJob, SetQuota, CreateReservation, DeleteReservation>;
+                 RecordNodeHealth, HoldJob, ReleaseJob, PrioritizeJob, SetQuota, CreateReservation, DeleteReservation,
+                 CreateJobArray, UpdateJobArray, TerminateJobArray, DeleteJobArray>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 
@@ -246,7 +269,8 @@ struct Subject {
     share,
     node,
     file_server,
-    reservation
+    reservation,
+    job_array
   } kind = Kind::none;
   std::uint64_t id = 0;
   friend bool operator==(const Subject&, const Subject&) = default;

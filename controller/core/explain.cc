@@ -312,10 +312,11 @@ std::string reason_of(const State& state, const Job& job) {
   return "";
 }
 
-// "waits for prep/unpack (running) to succeed"
-std::string dependencies_text(const State& state, const Job& job) {
+}  // namespace
+
+std::string waits_for(const State& state, const std::vector<Dependency>& dependencies) {
   std::vector<std::string> names;
-  for (const Dependency& dependency : job.dependencies) {
+  for (const Dependency& dependency : dependencies) {
     const auto other = state.jobs.find(dependency.id);
     if (dependency.met || other == state.jobs.end()) continue;
     const char* how = dependency.after == After::ok    ? " to succeed"
@@ -326,15 +327,13 @@ std::string dependencies_text(const State& state, const Job& job) {
   return names.empty() ? "" : "waits for " + names_of(names);
 }
 
-}  // namespace
-
 std::string why_not_in_queue(const State& state, const Job& job) {
   std::string text;
   if (job.hold) {
     text = "held by " + job.hold->who + " since " + clock_time(job.hold->since_ms) +
            (job.hold->why.empty() ? "" : ": " + job.hold->why) + ", until `trainyard job release`";
   }
-  append(text, "; ", dependencies_text(state, job));
+  append(text, "; ", waits_for(state, job.dependencies));
   return text;
 }
 
@@ -411,6 +410,7 @@ JobView view(const State& state, const Job& job) {
   if (const auto told = state.progress.find({job.id, job.attempt}); told != state.progress.end()) {
     out.progress = told->second;
   }
+  if (const auto array = state.arrays.find(job.array); array != state.arrays.end()) out.array = array->second.name;
   return out;
 }
 

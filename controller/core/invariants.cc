@@ -142,6 +142,53 @@ void check_job(const State& state, const Job& job) {
   must(listed == active(job.state), "active_jobs", about);
   must(state.launches.contains(job.id) == active(job.state), "launches", about);
   must(state.experiments.contains(job.experiment), "a job's experiment exists", about);
+  if (!job.array) return;
+  const auto array = state.arrays.find(job.array);
+  must(array != state.arrays.end(), "a task's array exists", about);
+  must(job.task < array->second.next, "a task was made by its array", about);
+  const auto tasks = state.array_tasks.find(job.array);
+  must(tasks != state.array_tasks.end() && tasks->second.contains(job.task) && tasks->second.at(job.task) == job.id,
+       "no task of an array is two jobs", about);
+}
+
+void check_array(const State& state, const JobArray& array) {
+  const std::string about = "job array " + std::to_string(array.id.value) + " " + array.name;
+  must(state.experiments.contains(array.experiment), "an array's experiment exists", about);
+  must(array.next <= array.body->tasks, "an array makes no more tasks than it has", about);
+  std::uint32_t rows = 0, succeeded = 0, failed = 0;
+  TimeMs newest_ms = 0;
+  TaskCounts counts;
+  if (const auto tasks = state.array_tasks.find(array.id); tasks != state.array_tasks.end()) {
+    for (const auto& [task, id] : tasks->second) {
+      const Job& job = state.jobs.at(id);
+      must(job.array == array.id && job.task == task, "array_tasks", about);
+      ++rows;
+      succeeded += job.state == JobState::succeeded ? 1 : 0;
+      failed += job.state == JobState::failed ? 1 : 0;
+      counts.queued += job.state == JobState::queued ? 1 : 0;
+      if (terminal(job.state)) continue;
+      ++counts.live;
+      newest_ms = std::max(newest_ms, job.created_ms);
+    }
+  }
+  must(counts == state.task_counts.at(array.id), "task_counts", about);
+  must(rows + array.removed == array.next, "every task that was made is a job, or was deleted", about);
+  must(counts.live + array.succeeded + array.failed == array.next, "every task that was made goes on or has ended",
+       about);
+  must(succeeded <= array.succeeded && failed <= array.failed, "an array counts all ends of its tasks", about);
+  must(array.parallel == 0 || counts.live <= array.parallel || newest_ms <= array.parallel_changed_ms,
+       "an array has no more tasks at once than its limit", about);
+  must(array.state == ArrayState::running || counts.live == 0, "no task of an array that has ended goes on", about);
+  must(!wants_task(state, array), "a task that may come has come", about);
+  const bool goes_on = array.state == ArrayState::running && array.cause.code.empty();
+  must(!goes_on || array.deleting || !cluster_is_going(state, array.cluster), "an array ends with its cluster", about);
+  must(!goes_on || array.deleting || counts.live > 0 || array.next < array.body->tasks, "an array ends with its tasks",
+       about);
+  for (const Dependency& dependency : array.dependencies) {
+    const auto waiting = state.waiting_arrays.find(dependency.id);
+    const bool listed = waiting != state.waiting_arrays.end() && waiting->second.contains(array.id);
+    must(listed == (goes_on && !dependency.met), "waiting_arrays", about);
+  }
 }
 
 void check_file_server(const State& state, const FileServer& row) {
@@ -195,6 +242,12 @@ void check_invariants(const State& state) {
     const auto& scale = cluster.spec.auto_scale;
     must(!scale || scale->minimum <= scale->maximum, "minimum <= maximum", cluster.name);
   }
+  for (const auto& [id, array] : state.arrays) check_array(state, array);
+  must(std::count_if(state.jobs.begin(), state.jobs.end(), [](const auto& row) { return bool(row.second.array); }) ==
+           static_cast<std::ptrdiff_t>(total(state.array_tasks)),
+       "array_tasks has tasks of arrays only", "");
+  must(state.array_by_path.size() == state.arrays.size() && state.task_counts.size() == state.arrays.size(),
+       "every array has one name and one count", "");
   std::size_t served = 0;
   for (const auto& [id, row] : state.file_servers) {
     check_file_server(state, row);

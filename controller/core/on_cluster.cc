@@ -158,6 +158,9 @@ void delete_cluster(Engine& e, ClusterId id, const std::string& why) {
     }
   }
   for (JobId job : jobs) end(e, job, Verdict::cancel, cause);
+  for (const auto& [array, row] : e.state.arrays) {
+    if (row.cluster == id) e.stirred.insert(array);
+  }
   if (auto found = e.state.cluster_nodes.find(id); found != e.state.cluster_nodes.end()) {
     const std::set<NodeId> nodes = found->second;
     for (NodeId node : nodes) withdraw(e, {node}, "its cluster was deleted");

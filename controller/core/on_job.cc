@@ -33,6 +33,7 @@ void move(Engine& e, Job& job, JobEvent event, const std::string& why) {
     job.ended_ms = e.now;
     e.ended.emplace_back(job.id, *to == JobState::succeeded);
   }
+  if (job.array) task_moved(e, job, from, *to);
   if (*to == JobState::succeeded) learn_run_time(e.state, job);
   if (from == JobState::queued || *to == JobState::queued) e.wake_plan = true;
   e.note(subject_of(e.state, job), std::string(name_of(from)) + " -> " + name_of(*to), why);
@@ -72,12 +73,12 @@ void set_verdict(Job& job, Verdict verdict, EndCause cause) {
   job.cause = std::move(cause);
 }
 
+}  // namespace
+
 bool cluster_is_going(const State& state, ClusterId id) {
   auto cluster = state.clusters.find(id);
   return cluster == state.clusters.end() || cluster->second.deleting;
 }
-
-}  // namespace
 
 // The first verdict of an attempt wins, except that a cancel replaces a requeue. The job's row may be gone afterwards,
 // when it is being deleted and nothing reachable is left.
@@ -140,6 +141,7 @@ void erase_job(Engine& e, JobId id) {
   if (held != e.state.job_holdings.end()) {
     for (const HoldingKey& key : held->second) e.touched_nodes.insert(key.first);
   }
+  if (job.array) task_erased(e, job);
   e.state.jobs.erase(id);
   e.jobs.erase(id);
   e.touched_jobs.insert(id);
@@ -251,6 +253,16 @@ void check_confirmed(Engine& e, JobId id) {
 
 // ---- Commands ----
 
+bool same_dependencies(const State& state, ExperimentId home, const std::vector<Dependency>& dependencies,
+                       const std::vector<DependsOn>& wanted) {
+  const std::string own = lower(state.experiments.at(home).name);
+  return std::equal(dependencies.begin(), dependencies.end(), wanted.begin(), wanted.end(),
+                    [&](const Dependency& is, const DependsOn& asked) {
+                      const std::string& experiment = asked.experiment.empty() ? own : asked.experiment;
+                      return is.after == asked.after && lower(is.job) == path_key({experiment, asked.job});
+                    });
+}
+
 namespace {
 
 Result<Subject> existing_job(const State& state, const Job& job, const SubmitJob& c) {
@@ -259,15 +271,8 @@ Result<Subject> existing_job(const State& state, const Job& job, const SubmitJob
     return Error{Code::already_exists,
                  "job " + job.name + " is being deleted; wait until it is gone or choose another name"};
   }
-  const auto same_dependencies = [&] {
-    const auto own = lower(state.experiments.at(job.experiment).name);
-    return std::equal(job.dependencies.begin(), job.dependencies.end(), c.dependencies.begin(), c.dependencies.end(),
-                      [&](const Dependency& is, const DependsOn& asked) {
-                        const std::string experiment = asked.experiment.empty() ? own : asked.experiment;
-                        return is.after == asked.after && lower(is.job) == path_key({experiment, asked.job});
-                      });
-  };
-  const bool same = *job.spec == c.spec && job.mapping == c.mapping && same_dependencies() &&
+  const bool same = *job.spec == c.spec && job.mapping == c.mapping &&
+                    same_dependencies(state, job.experiment, job.dependencies, c.dependencies) &&
                     lower(job.cluster_path) == path_key({c.cluster.group, c.cluster.workspace, c.cluster.cluster});
   if (same) return subject;
   return Error{Code::already_exists, "job " + job.name + " exists already in experiment " +
@@ -319,13 +324,10 @@ Error being_deleted(const std::string& what) {
 
 }  // namespace
 
-Result<Subject> apply(Engine& e, const SubmitJob& c) {
+Result<Submission> resolve(Engine& e, const SubmitJob& c) {
   const State& state = e.state;
   auto experiment = find_experiment(state, {c.ref.group, c.ref.workspace, c.ref.experiment});
   if (!experiment.ok()) return experiment.error();
-  const std::string key = path_key({c.ref.group, c.ref.workspace, c.ref.experiment, c.ref.job});
-  auto existing = state.job_by_path.find(key);
-  if (existing != state.job_by_path.end()) return existing_job(state, state.jobs.at(existing->second), c);
   if (state.experiments.at(*experiment).deleting) return being_deleted("experiment " + c.ref.experiment);
   auto cluster_id = find_cluster(state, c.cluster);
   if (!cluster_id.ok()) return cluster_id.error();
@@ -343,30 +345,58 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
   if (!volumes.ok()) return volumes.error();
   auto dependencies = resolve_dependencies(e, c);
   if (!dependencies.ok()) return dependencies.error();
+  const Workspace& workspace = state.workspaces.at(state.experiments.at(*experiment).workspace);
+  return Submission{*experiment,
+                    *cluster_id,
+                    std::move(*volumes),
+                    c.run_as.value_or(user_of(workspace)),
+                    warnings_for(c.spec, cluster),
+                    std::move(*dependencies)};
+}
 
+JobId enqueue(Engine& e, Job job, const std::string& unique, const std::string& why) {
+  const State& state = e.state;
+  const Experiment& experiment = state.experiments.at(job.experiment);
+  const Workspace& workspace = state.workspaces.at(experiment.workspace);
+  const JobId id{e.next_id()};
+  job.id = id;
+  job.cluster_path = path_of(state, state.clusters.at(job.cluster));
+  job.segment = "trainyard/" + state.groups.at(workspace.group).name + "/workspaces/" + workspace.name +
+                "/experiments/" + experiment.name + "/jobs/" + job.name + "/" + unique;
+  job.created_ms = job.state_changed_ms = e.now;
+  e.state.job_by_path.emplace(lower(path_of(state, job)), id);
+  e.state.jobs.emplace(id, std::move(job));
+  enter_queue(e, e.edit(id));
+  e.note(subject_of(state, state.jobs.at(id)), "queued", why);
+  return id;
+}
+
+Result<Subject> apply(Engine& e, const SubmitJob& c) {
+  const State& state = e.state;
+  auto experiment = find_experiment(state, {c.ref.group, c.ref.workspace, c.ref.experiment});
+  if (!experiment.ok()) return experiment.error();
+  const std::string key = path_key({c.ref.group, c.ref.workspace, c.ref.experiment, c.ref.job});
+  auto existing = state.job_by_path.find(key);
+  if (existing != state.job_by_path.end()) return existing_job(state, state.jobs.at(existing->second), c);
+  if (const JobArray* array = array_of_task(state, c.ref); array != nullptr) {
+    return Error{Code::already_exists,
+                 "job " + c.ref.job + " is the name of a task of job array " + array->name + "; choose another name"};
+  }
+  auto submission = resolve(e, c);
+  if (!submission.ok()) return submission.error();
   Job job;
-  job.id = {e.next_id()};
-  job.experiment = *experiment;
-  job.cluster = *cluster_id;
-  job.cluster_path = path_of(state, cluster);
+  job.experiment = submission->experiment;
+  job.cluster = submission->cluster;
   job.name = c.ref.job;
   job.spec = std::make_shared<const JobSpec>(c.spec);
   job.mapping = c.mapping;
-  job.volumes = std::move(*volumes);
-  const Workspace& workspace = state.workspaces.at(state.experiments.at(*experiment).workspace);
-  job.segment = "trainyard/" + state.groups.at(workspace.group).name + "/workspaces/" + workspace.name +
-                "/experiments/" + state.experiments.at(*experiment).name + "/jobs/" + job.name + "/" + c.unique;
-  job.run_as = c.run_as.value_or(user_of(workspace));
-  job.warnings = warnings_for(c.spec, cluster);
-  job.created_ms = job.state_changed_ms = e.now;
+  job.volumes = std::move(submission->volumes);
+  job.run_as = std::move(submission->run_as);
+  job.warnings = std::move(submission->warnings);
   job.owner = e.who;
-  job.dependencies = std::move(*dependencies);
+  job.dependencies = std::move(submission->dependencies);
   if (c.hold) job.hold = Hold{*c.hold, e.who, e.now};
-  const JobId id = job.id;
-  e.state.job_by_path.emplace(key, id);
-  e.state.jobs.emplace(id, std::move(job));
-  enter_queue(e, e.edit(id));
-  e.note(subject_of(state, state.jobs.at(id)), "queued", c.hold ? "submitted, held: " + *c.hold : "submitted");
+  const JobId id = enqueue(e, std::move(job), c.unique, c.hold ? "submitted, held: " + *c.hold : "submitted");
   return Subject{Subject::Kind::job, id.value};
 }
 

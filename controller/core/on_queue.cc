@@ -6,17 +6,22 @@
 
 namespace trainyard::core {
 
-namespace {
-
 bool satisfies(After after, bool succeeded) {
   return after == After::any || succeeded == (after == After::ok);
 }
+
+namespace {
 
 const char* name_of(After after) {
   return after == After::ok ? "afterOk" : after == After::any ? "afterAny" : "afterNotOk";
 }
 
 }  // namespace
+
+EndCause never_met(const Dependency& dependency, bool succeeded) {
+  return {"DependencyNeverMet", "it waited for " + dependency.job + " (" + name_of(dependency.after) + "), which has " +
+                                    (succeeded ? "succeeded" : "failed") + ": it can never start"};
+}
 
 void enter_queue(Engine& e, const Job& job) {
   for (const Dependency& dependency : job.dependencies) {
@@ -50,19 +55,16 @@ void consider_dependents(Engine& e, JobId ended, bool succeeded) {
   const std::set<JobId> waiting = found->second;
   for (const JobId id : waiting) {
     Job& job = e.edit(id);
-    const Dependency* broken = nullptr;
+    std::optional<EndCause> broken;
     leave_queue(e, job);
     for (Dependency& dependency : job.dependencies) {
       if (dependency.id != ended || dependency.met) continue;
       dependency.met = satisfies(dependency.after, succeeded);
-      if (!dependency.met) broken = &dependency;
+      if (!dependency.met) broken = never_met(dependency, succeeded);
     }
-    const std::string other = broken == nullptr ? "" : broken->job;
     enter_queue(e, job);
-    if (broken != nullptr) {
-      end(e, id, Verdict::cancel,
-          {"DependencyNeverMet", "it waited for " + other + " (" + name_of(broken->after) + "), which has " +
-                                     (succeeded ? "succeeded" : "failed") + ": it can never start"});
+    if (broken) {
+      end(e, id, Verdict::cancel, std::move(*broken));
     } else if (may_start(job)) {
       e.note(subject_of(e.state, job), "may start", "what it waited for has ended");
     }

@@ -31,6 +31,9 @@ void delete_experiment(Engine& e, ExperimentId id) {
   if (row.deleting) return;
   row.deleting = true;
   e.note(subject_of(e.state, "experiment", id, row), "deleting", "deleted by " + e.who);
+  for (JobArrayId array : ids_below(e.state.array_by_path, lower(path_of(e.state, row)))) {
+    delete_array(e, array, "its experiment was deleted by " + e.who);
+  }
   for (JobId job : ids_below(e.state.job_by_path, lower(path_of(e.state, row)))) {
     delete_job(e, job, "its experiment was deleted by " + e.who);
   }
@@ -78,7 +81,7 @@ void erase_accounts(Engine& e, GroupId group) {
 void vanish_if_empty(Engine& e, ExperimentId id) {
   const Experiment& row = e.state.experiments.at(id);
   const std::string path = lower(path_of(e.state, row));
-  if (!row.deleting || has_below(e.state.job_by_path, path)) return;
+  if (!row.deleting || has_below(e.state.job_by_path, path) || has_below(e.state.array_by_path, path)) return;
   const WorkspaceId workspace = row.workspace;
   e.note(subject_of(e.state, "experiment", id, row), "deleted", "");
   e.state.experiment_by_path.erase(path);

@@ -10,6 +10,7 @@
 
 #include "common/model.h"
 #include "controller/core/job_state.h"
+#include "controller/core/sweep.h"
 
 namespace trainyard::core {
 
@@ -227,6 +228,46 @@ struct Job {
       std::nullopt;  // instead of the one that it was submitted with: see priority_of
   std::optional<Hold> hold = std::nullopt;
   std::vector<Dependency> dependencies = {};  // as submitted; see may_start
+  JobArrayId array = {};                      // whose task it is; 0: of none
+  std::uint32_t task = 0;                     // its index there
+  bool deleting = false;
+};
+
+// What is given when a job array is made and never changes: one copy, however often its row is written.
+struct ArrayBody {
+  std::string cluster_path;  // as of a job, like all of these
+  JobSpec spec;              // of every task; each gets its variables beside it
+  ImageMapping mapping;
+  std::vector<Volume> volumes;
+  std::string unique;  // last part of its tasks' path segments
+  RunAs run_as;
+  std::string owner;
+  std::vector<std::string> warnings;
+  std::uint32_t tasks = 0;  // NAME_0 to NAME_(tasks - 1)
+  Sweep sweep;
+  friend bool operator==(const ArrayBody&, const ArrayBody&) = default;
+};
+
+enum class ArrayState { running, succeeded, failed, terminated };
+
+// Many jobs that differ by their parameters only, as one record: a task becomes a job when it comes near (see
+// wants_task), and is a job like others from then on.
+struct JobArray {
+  JobArrayId id;
+  ExperimentId experiment;
+  ClusterId cluster;
+  std::string name;
+  std::shared_ptr<const ArrayBody> body;
+  std::uint32_t parallel = 0;                 // jobs of it that have not ended, at most; 0: any number
+  std::uint32_t next = 0;                     // the tasks before it were made
+  std::uint32_t succeeded = 0, failed = 0;    // tasks that have ended, also those whose jobs were deleted since
+  std::uint32_t removed = 0;                  // tasks whose jobs were deleted
+  ArrayState state = ArrayState::running;     // until no task is to come, and none has not ended
+  EndCause cause = {};                        // why no more tasks are made before all were; also why it failed
+  std::optional<Hold> hold = std::nullopt;    // no tasks are made until it is released
+  std::vector<Dependency> dependencies = {};  // none are made before they are met
+  TimeMs created_ms = 0, state_changed_ms = 0;
+  TimeMs parallel_changed_ms = 0;  // 0: never. Tasks that were made before go on, also when it was lowered
   bool deleting = false;
 };
 
@@ -381,6 +422,7 @@ struct Changes {
   std::vector<RequestRecord> requests;
   std::vector<Spent> spent;
   std::vector<Reservation> reservations;
+  std::vector<JobArray> arrays;
   std::vector<TimelineLine> timeline;
   std::vector<Usage> usage;  // appended
 
@@ -397,6 +439,7 @@ struct Changes {
   std::vector<std::string> erased_requests;
   std::vector<Payer> erased_spent;
   std::vector<ReservationId> erased_reservations;
+  std::vector<JobArrayId> erased_arrays;
 
   bool empty() const;  // nothing but meta.last_now_ms would change
 };
@@ -417,6 +460,7 @@ struct Tables {
   std::vector<RequestRecord> requests;
   std::vector<Spent> spent;
   std::vector<Reservation> reservations;
+  std::vector<JobArray> arrays;
 };
 
 }  // namespace trainyard::core

@@ -39,6 +39,12 @@ struct NodeCounts {
   friend bool operator==(const NodeCounts&, const NodeCounts&) = default;
 };
 
+// Jobs of an array that have not ended.
+struct TaskCounts {
+  std::uint32_t live = 0, queued = 0;  // queued: of the live ones
+  friend bool operator==(const TaskCounts&, const TaskCounts&) = default;
+};
+
 struct State {
   Meta meta;
   std::map<GroupId, Group> groups;
@@ -54,6 +60,7 @@ struct State {
   std::map<std::string, RequestRecord> requests;
   std::map<Payer, Spent> spent;
   std::map<ReservationId, Reservation> reservations;
+  std::map<JobArrayId, JobArray> arrays;
   DurationMs usage_half_life_ms = 0;  // a setting
   // What nodes cannot end of holdings that are stopping, as their newest reports say; not stored.
   std::map<HoldingKey, std::string> stuck;
@@ -71,7 +78,11 @@ struct State {
   std::map<std::string, ShareId> share_by_path;  // "account/share"
   std::map<std::string, FileServerId> file_server_by_path;
   std::map<std::string, ReservationId> reservation_by_name;
-  std::map<std::string, std::set<FileServerId>> node_file_servers;  // made by Trainyard, by the node's name
+  std::map<std::string, JobArrayId> array_by_path;
+  std::map<JobArrayId, std::map<std::uint32_t, JobId>> array_tasks;  // that are jobs now, by index
+  std::map<JobArrayId, TaskCounts> task_counts;                      // of every array
+  std::map<JobId, std::set<JobArrayId>> waiting_arrays;              // for this job's end
+  std::map<std::string, std::set<FileServerId>> node_file_servers;   // made by Trainyard, by the node's name
   std::map<ClusterId, std::set<NodeId>> cluster_nodes;
   std::map<ClusterId, std::set<NodeId>> free_nodes;  // idle, reachable, seen, holding nothing: placeable now
   // Running nodes of which jobs have parts only: units that are free of each.
@@ -114,6 +125,7 @@ std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node);
 std::uint32_t gpus_wanted(const State& state, const Job& job);  // by its cluster's largest node
 // Nothing but nodes is missing: nobody holds it, and what it waits for has ended as it should. REQUIRES: it is queued
 bool may_start(const Job& job);
+bool all_met(const std::vector<Dependency>& dependencies);
 // What all nodes of the job's newest attempt are told; built once, when the attempt is placed.
 std::shared_ptr<const Launch> launch_of(const State& state, const Job& job);
 
@@ -165,5 +177,8 @@ std::string path_of(const State& state, const Experiment& experiment);
 std::string path_of(const State& state, const Cluster& cluster);
 std::string path_of(const State& state, const Job& job);
 std::string path_of(const State& state, const FileServer& file_server);
+std::string path_of(const State& state, const JobArray& array);
+// Its next task may become a job now: as many as `parallel` allows have not ended, and few wait in the queue.
+bool wants_task(const State& state, const JobArray& array);
 
 }  // namespace trainyard::core

@@ -27,6 +27,15 @@ struct JobView {
   std::string reason;
   std::vector<std::string> nodes;  // names of the newest attempt's nodes, rank order
   std::optional<Progress> progress;
+  std::string array;  // of whose tasks it is one; empty: of none
+};
+
+struct ArrayView {
+  JobArray row;
+  std::string group, workspace, experiment;
+  std::string execution_state;  // running | terminating | succeeded | failed | terminated
+  std::string reason;           // how far it is, or why it makes no more tasks
+  TaskCounts counts;
 };
 
 struct NodeView {
@@ -46,9 +55,12 @@ struct FileServerView {
 
 ClusterView view(const State&, const Cluster&);
 JobView view(const State&, const Job&);
+ArrayView view(const State&, const JobArray&);
 NodeView view(const State&, const Node&, TimeMs now_ms);
 FileServerView view(const State&, const FileServer&);
 
+// "waits for prep/unpack (running) to succeed"; empty when all are met.
+std::string waits_for(const State&, const std::vector<Dependency>&);
 // Who holds it, and the jobs that it waits for; empty when it may start. REQUIRES: job.state == queued
 std::string why_not_in_queue(const State&, const Job&);
 // Why the job waits, with numbers. REQUIRES: job.state == queued

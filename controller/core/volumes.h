@@ -23,7 +23,7 @@ bool same_place(const Volume& a, const Volume& b);
 template <class Spec>  // JobSpec or NodeSetup
 Result<std::vector<Volume>> resolve_volumes(const State&, const std::string& at, const WorkspaceRef& home, const Spec&);
 
-// The jobs that have not ended and the clusters that have such a volume on their nodes, or will; for people.
+// The jobs and arrays that have not ended and the clusters that have such a volume on their nodes, or will; for people.
 template <class Wanted>
 std::vector<std::string> users_of(const State&, Wanted wanted);
 // "a, b and 3 more"
@@ -52,6 +52,11 @@ std::vector<std::string> users_of(const State& state, Wanted wanted) {
   for (const auto* index : {&state.held_back, &state.active_jobs}) {
     for (const auto& [cluster, jobs] : *index) {
       for (JobId id : jobs) look_at(id);
+    }
+  }
+  for (const auto& [id, array] : state.arrays) {
+    if (array.state == ArrayState::running && mounts(array.body->volumes)) {
+      users.push_back("job array " + path_of(state, array));
     }
   }
   for (const auto& [id, cluster] : state.clusters) {

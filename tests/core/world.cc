@@ -194,9 +194,10 @@ void World::step(decltype(Event::body) body) {
 }
 
 void World::finish_batch() {
-  if (core->wants_plan()) core->apply_plan(plan::make_plan(core->state(), now, plan_settings), now);
-  check_invariants(core->state());
-  TY_CHECK(!core->wants_plan());
+  while (core->wants_plan()) {
+    core->apply_plan(plan::make_plan(core->state(), now, plan_settings), now);
+    check_invariants(core->state());
+  }
   Outcome outcome = core->take_outcome();
   commit(outcome.changes);
   for (const Action& action : outcome.actions) {
@@ -324,6 +325,7 @@ void World::commit(const Changes& changes) {
   store(x_disk.shares, changes.shares, changes.erased_shares, id);
   store(x_disk.file_servers, changes.file_servers, changes.erased_file_servers, id);
   store(x_disk.reservations, changes.reservations, changes.erased_reservations, id);
+  store(x_disk.arrays, changes.arrays, changes.erased_arrays, id);
   store(x_disk.holdings, changes.holdings, changes.erased_holdings, [](const Holding& row) { return key_of(row); });
   store(x_disk.requests, changes.requests, changes.erased_requests,
         [](const RequestRecord& row) { return row.request_id; });
@@ -346,7 +348,8 @@ Tables World::tables() const {
           rows_of(x_disk.file_servers),
           rows_of(x_disk.requests),
           rows_of(x_disk.spent),
-          rows_of(x_disk.reservations)};
+          rows_of(x_disk.reservations),
+          rows_of(x_disk.arrays)};
 }
 
 }  // namespace trainyard::test

@@ -100,6 +100,8 @@ TEMPLATE_TEST_CASE("a row committed again replaces the old one, field by field",
   rows.jobs[0].receipts.clear();
   rows.jobs[0].last_nodes.clear();
   rows.jobs[0].cause = {};
+  rows.arrays[0].next = 43, rows.arrays[0].parallel = 0;
+  rows.arrays[0].cause = {}, rows.arrays[0].hold = std::nullopt, rows.arrays[0].dependencies.clear();
   rows.holdings[0].gpu_uuids.clear();
   rows.requests[0].message.clear();
   commit(fixture, rows);
@@ -128,6 +130,7 @@ TEMPLATE_TEST_CASE("what is erased is gone, and only that", "", MemoryFixture, S
   erase.erased_file_servers = {{9}, {10}};
   erase.erased_accounts = {{7}};
   erase.erased_requests = {"6f1c", "never there"};
+  erase.erased_arrays = {{14}};
   commit(fixture, erase);
   fixture.again();
   core::Tables tables = load(fixture);
@@ -136,6 +139,8 @@ TEMPLATE_TEST_CASE("what is erased is gone, and only that", "", MemoryFixture, S
   CHECK(tables.accounts.empty());
   CHECK(tables.shares.empty());
   CHECK(tables.file_servers.empty());
+  REQUIRE(tables.arrays.size() == 1);
+  CHECK(tables.arrays[0].id == JobArrayId{13});
   CHECK(tables.requests.empty());
   REQUIRE(tables.jobs.size() == 1);
   CHECK(same(tables.jobs[0], full_job(60)));

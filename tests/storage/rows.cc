@@ -68,6 +68,8 @@ core::Job full_job(std::uint64_t n) {
   job.new_priority = Priority::low;
   job.hold = core::Hold{"new data", "bob", 1'700'000'000'010};
   job.dependencies = {{"e/prepare", {7}, core::After::not_ok, true}, {"f/check", {8}, core::After::any, false}};
+  job.array = {13};
+  job.task = 41;
   job.first_port = 20'256;
   job.segment = "g/w/e/jobs/job/uuid";
   job.warnings = {"cluster can have 4 nodes, job needs 5"};
@@ -87,6 +89,37 @@ core::Job full_job(std::uint64_t n) {
   job.last_nodes = {"n1", "n2"};
   job.deleting = true;
   return job;
+}
+
+namespace {
+
+core::ArrayBody swept(core::Sweep sweep, std::uint32_t tasks) {
+  const core::Job job = full_job(1);
+  return {job.cluster_path, *job.spec, job.mapping,  job.volumes, "unique",
+          job.run_as,       job.owner, job.warnings, tasks,       std::move(sweep)};
+}
+
+}  // namespace
+
+core::JobArray full_array(std::uint64_t n) {
+  core::JobArray array;
+  array.id = {n};
+  array.experiment = {3};
+  array.cluster = {4};
+  array.name = fmt::format("sweep_{}", n);
+  array.body = std::make_shared<const core::ArrayBody>(
+      swept({.drawn = {{"lr", 0.0001, 0.1, true, false}, {"bs", 1, 1e15, false, true}}, .seed = ~0ULL}, 100'000));
+  array.parallel = 8;
+  array.next = 42;
+  array.succeeded = 30, array.failed = 4, array.removed = 2;
+  array.state = core::ArrayState::terminated;
+  array.cause = {"Terminated", "terminated by bob", true};
+  array.hold = core::Hold{"new data", "bob", 1'700'000'000'010};
+  array.dependencies = {{"e/prepare", {7}, core::After::ok, true}};
+  array.created_ms = 1'700'000'000'000, array.state_changed_ms = 1'700'000'000'001;
+  array.parallel_changed_ms = 1'700'000'000'002;
+  array.deleting = true;
+  return array;
 }
 
 namespace {
@@ -193,6 +226,9 @@ core::Changes full_changes(std::uint64_t n) {
                      "bob",
                      1'700'000'000'025},
                     {{12}, "power", {{5}}, 1, 2, std::nullopt, "", "bob", 0}};
+  c.arrays = {full_array(13), full_array(14)};
+  c.arrays[1].body =
+      std::make_shared<const core::ArrayBody>(swept({.grid = {{"lr", {"0.1", "ä"}}, {"bs", {"32"}}}}, 2));
   c.spent = {{{{2}, "alice"}, 1'234'567'890'123, 1'700'000'000'020}};
   c.accounts = {{{7}, {1}, "account", "eastus", "Standard_LRS", "/srv/a", 18}};
   c.shares = {{{8}, {7}, "logs", 19, true}};
@@ -239,6 +275,7 @@ core::Changes submitted(std::uint64_t n) {
   core::Job job = full_job(n);
   job.state = core::JobState::queued;
   job.attempt = 0;
+  job.array = {}, job.task = 0;
   c.jobs = {job};
   c.requests = {{fmt::format("request-{}", n), "finger", static_cast<TimeMs>(n), 0, "", fmt::format("job:{}", n)}};
   c.timeline = {{n, static_cast<TimeMs>(n), "user", fmt::format("job:{} g/w/e/{}", n, job.name), "submitted", ""}};
@@ -251,11 +288,21 @@ bool same(const core::Job& a, const core::Job& b) {
     const auto& [id, experiment, cluster, cluster_path, name, rerun_of, spec, mapping, volumes, segment, warnings,
                  state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code, head_exited,
                  errors, receipts, last_nodes, run_as, first_port, image_digest, owner, new_priority, hold,
-                 dependencies, deleting] = job;
+                 dependencies, array, task, deleting] = job;
     return std::tuple(id, experiment, cluster, cluster_path, name, rerun_of, *spec, mapping, volumes, segment, warnings,
                       state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code,
                       head_exited, errors, receipts, last_nodes, run_as, first_port, image_digest, owner, new_priority,
-                      hold, dependencies, deleting);
+                      hold, dependencies, array, task, deleting);
+  };
+  return parts(a) == parts(b);
+}
+
+bool same(const core::JobArray& a, const core::JobArray& b) {
+  auto parts = [](const core::JobArray& array) {
+    const auto& [id, experiment, cluster, name, body, parallel, next, succeeded, failed, removed, state, cause, hold,
+                 dependencies, created, changed, parallel_changed, deleting] = array;
+    return std::tuple(id, experiment, cluster, name, *body, parallel, next, succeeded, failed, removed, state, cause,
+                      hold, dependencies, created, changed, parallel_changed, deleting);
   };
   return parts(a) == parts(b);
 }
@@ -274,6 +321,8 @@ void require_holds(const core::Tables& tables, const core::Changes& rows) {
   REQUIRE(tables.shares == rows.shares);
   REQUIRE(tables.file_servers == rows.file_servers);
   REQUIRE(tables.requests == rows.requests);
+  REQUIRE(tables.arrays.size() == rows.arrays.size());
+  for (std::size_t i = 0; i < rows.arrays.size(); ++i) REQUIRE(same(tables.arrays[i], rows.arrays[i]));
   REQUIRE(tables.jobs.size() == rows.jobs.size());
   for (std::size_t i = 0; i < rows.jobs.size(); ++i) REQUIRE(same(tables.jobs[i], rows.jobs[i]));
 }

@@ -332,6 +332,44 @@ TEST_CASE("a poison row goes to quarantine and stops nothing") {
   CHECK(*database.integer("SELECT count(*) FROM jobs WHERE id BETWEEN 100 AND 104") == 0);
 }
 
+TEST_CASE("of a job array that cannot be read, the tasks go on as jobs of none") {
+  TemporaryDirectory directory;
+  REQUIRE(open_store(directory.path())->commit(full_changes(1)).ok());
+  REQUIRE(raw(directory.path())
+              .execute("UPDATE job_array_specs SET body=replace(body, '\"tasks\":2', '\"tasks\":3') WHERE job_array=14;"
+                       "UPDATE job_arrays SET state='levitating' WHERE id=13")
+              .ok());
+  auto store = open_store(directory.path());
+  const auto tables = store->load();
+  REQUIRE(tables.ok());
+  CHECK(tables->arrays.empty());
+  REQUIRE(tables->jobs.size() == 1);
+  CHECK(!tables->jobs[0].array);
+  CHECK(store->take_warnings().size() == 3);
+  store.reset();
+  Connection database = raw(directory.path());
+  CHECK(*database.integer("SELECT count(*) FROM quarantine") == 3);
+  CHECK(*database.integer("SELECT count(*) FROM job_array_specs") == 0);
+}
+
+TEST_CASE("what was given of a job array is written once, however often its counts change") {
+  TemporaryDirectory directory;
+  {
+    auto store = open_store(directory.path());
+    REQUIRE(store->commit(full_changes(1)).ok());
+  }
+  REQUIRE(raw(directory.path()).execute("UPDATE job_array_specs SET body=body||' ' WHERE job_array=13").ok());
+  {
+    auto store = open_store(directory.path());
+    core::Changes more;
+    more.meta = full_changes(1).meta;
+    more.arrays = {full_array(13)};
+    for (more.arrays[0].next = 43; more.arrays[0].next < 46; ++more.arrays[0].next) REQUIRE(store->commit(more).ok());
+    CHECK(store->load()->arrays[0].next == 45);
+  }
+  CHECK(*raw(directory.path()).integer("SELECT body LIKE '% ' FROM job_array_specs WHERE job_array=13") == 1);
+}
+
 TEST_CASE("a backup is one whole file that a controller can start from") {
   TemporaryDirectory directory;
   auto store = open_store(directory.path() + "/state");

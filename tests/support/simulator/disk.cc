@@ -36,6 +36,8 @@ bool Disk::apply(const core::Changes& changes) {
   upsert(file_servers, changes.file_servers, id);
   upsert(reservations, changes.reservations, id);
   erase(reservations, changes.erased_reservations);
+  upsert(arrays, changes.arrays, id);
+  erase(arrays, changes.erased_arrays);
   upsert(requests, changes.requests, [](const core::RequestRecord& row) { return row.request_id; });
   upsert(spent, changes.spent, [](const core::Spent& row) { return row.payer; });
   erase(spent, changes.erased_spent);
@@ -69,7 +71,8 @@ core::Tables Disk::tables() const {
                       .file_servers = values(file_servers),
                       .requests = values(requests),
                       .spent = values(spent),
-                      .reservations = values(reservations)};
+                      .reservations = values(reservations),
+                      .arrays = values(arrays)};
   for (core::Node& node : tables.nodes) node.live = {};  // memory only
   return tables;
 }

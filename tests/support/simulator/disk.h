@@ -29,6 +29,7 @@ class Disk {
   std::map<std::string, core::RequestRecord> requests;
   std::map<core::Payer, core::Spent> spent;
   std::map<ReservationId, core::Reservation> reservations;
+  std::map<JobArrayId, core::JobArray> arrays;
   std::uint64_t last_timeline = 0;
 };
 

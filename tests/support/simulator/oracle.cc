@@ -325,6 +325,8 @@ void Oracle::cover(const core::Changes& changes, const Disk& disk) {
   for (const core::TimelineLine& line : changes.timeline) {
     const bool moved = line.what.find(" -> ") != std::string::npos;
     if (moved && line.subject.starts_with("job:")) x_world.hit("job " + line.what);
+    if (line.subject.starts_with("array:") && line.what == "succeeded") x_world.hit("job array ended");
+    if (line.subject.starts_with("array:") && line.what == "failed") x_world.hit("job array failed");
     if (!line.subject.starts_with("file-server:")) continue;
     if (moved || line.what == "deleted") x_world.hit("file server " + line.what);
     if (line.what == "deleted" && line.why.find("confirmed") != std::string::npos) x_world.hit("file server forgotten");
@@ -423,6 +425,10 @@ std::uint64_t digest(const core::State& state) {
   for (const auto& [id, job] : state.jobs) {
     add(id.value * 2 + job.deleting), add(static_cast<std::uint64_t>(job.state));
     add(static_cast<std::uint64_t>(job.verdict)), add(job.attempt);
+  }
+  for (const auto& [id, array] : state.arrays) {
+    add(id.value * 2 + array.deleting), add(static_cast<std::uint64_t>(array.state)), add(array.parallel);
+    add(array.next), add(array.succeeded), add(array.failed), add(array.cause.code.size());
   }
   for (const auto& [id, row] : state.file_servers) add(id.value * 4 + static_cast<std::uint64_t>(row.state));
   for (const auto& [key, holding] : state.holdings) {

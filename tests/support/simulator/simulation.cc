@@ -141,6 +141,12 @@ bool Simulation::at_rest(std::string& why_not) const {
     }
     if (job.deleting) return wait_for(fmt::format("job {} is still being deleted", id.value));
   }
+  for (const auto& [id, array] : x_controller.disk().arrays) {
+    if (array.state == core::ArrayState::running || array.deleting) {
+      return wait_for(
+          fmt::format("job array {} goes on: {} of {} tasks were made", id.value, array.next, array.body->tasks));
+    }
+  }
   for (const auto& [key, holding] : x_controller.disk().holdings) {
     return wait_for(fmt::format("job {} attempt {} still holds node {}", holding.id.job.value, holding.id.attempt,
                                 key.first.value));
@@ -288,6 +294,8 @@ const char* const kRequiredCoverage[] = {"fault agent crash",
                                          "file server succeeded -> deleting",
                                          "file server deleted",
                                          "file server forgotten",
+                                         "job array ended",
+                                         "job array failed",
                                          "node shared by two jobs",
                                          "fault slow disk",
                                          "fault slow kill",

@@ -152,6 +152,28 @@ void Users::one_thing() {
     if (x_random.chance(300)) return reserve();
     return ask(core::SetQuota{{"g", "w"}, {x_random.chance(500) ? limit : 0, 0, 2}});
   }
+  if (draw < 935) return many_at_once();
+}
+
+// An array of a few small tasks comes, changes, ends or goes.
+void Users::many_at_once() {
+  const std::string last = fmt::format("s{}", x_arrays == 0 ? 0 : x_arrays - 1);
+  const core::JobRef ref{"g", "w", "e", last};
+  const std::uint64_t draw = x_random.below(1000);
+  if (x_arrays > 0 && draw < 150) {
+    return ask(core::UpdateJobArray{ref, static_cast<std::uint32_t>(x_random.below(4))});
+  }
+  if (x_arrays > 0 && draw < 250) return ask(core::TerminateJobArray{ref});
+  if (x_arrays > 0 && draw < 350) return ask(core::DeleteJobArray{ref});
+  const ClusterPlan& plan = x_clusters[x_random.below(x_clusters.size())];
+  const std::string name = fmt::format("s{}", x_arrays++);
+  core::CreateJobArray create{{{"g", "w", "e", name}, ref_of(plan), draw_spec(plan), {}, "u" + name}};
+  create.job.spec.node_count = std::min(create.job.spec.node_count, std::max(1U, plan.nodes / 2));
+  create.tasks = static_cast<std::uint32_t>(x_random.between(1, 6));
+  create.parallel = static_cast<std::uint32_t>(x_random.below(4));
+  if (x_random.chance(200) && !x_jobs.empty())
+    create.job.dependencies.push_back({"", some_job().job, core::After::any});
+  ask(std::move(create));
 }
 
 // Some nodes are kept free for a while, soon.

@@ -51,6 +51,7 @@ class Users {
   void submit();
   void rerun();
   void reserve();
+  void many_at_once();
   void reorder();
   void something_impossible();
   void drain_or_undrain();
@@ -72,6 +73,7 @@ class Users {
   std::vector<std::size_t> x_by_ticket;  // ticket - 1 -> request
   std::vector<core::SubmitJob> x_jobs;
   std::size_t x_unanswered = 0;
+  std::uint32_t x_arrays = 0;
   std::uint32_t x_round = 0;  // names of what is created and deleted over and over
   bool x_ending = false, x_ended = false;
 };
