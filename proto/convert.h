@@ -8,6 +8,7 @@
 #include "common/result.h"
 #include "controller/core/event.h"
 #include "controller/core/view.h"
+#include "proto/array_convert.h"
 #include "proto/cluster_convert.h"
 #include "proto/job_convert.h"
 #include "proto/names.h"

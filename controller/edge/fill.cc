@@ -52,6 +52,12 @@ bool show(const core::State& state, JobId id, v1::Job& message) {
   return row != nullptr;
 }
 
+bool show(const core::State& state, JobArrayId id, v1::JobArray& message) {
+  const auto* row = row_of(state.arrays, id);
+  if (row) to_proto(core::view(state, *row), message);
+  return row != nullptr;
+}
+
 bool show(const core::State& state, AccountId id, v1::Account& message) {
   const auto* row = row_of(state.accounts, id);
   const auto* group = row ? row_of(state.groups, row->group) : nullptr;

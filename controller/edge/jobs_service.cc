@@ -19,45 +19,6 @@ using Body = Result<core::CommandBody>;
 
 constexpr std::uint32_t kMaxTimeline = 10'000;
 
-core::JobRef job_of(const v1::JobName& name) {
-  return {name.resource_group(), name.workspace(), name.experiment(), name.name()};
-}
-
-// As the vault knows it.
-std::string workspace_of(const v1::CreateJobRequest& request) {
-  return request.resource_group() + "/" + request.workspace();
-}
-
-Body submit_from(const v1::CreateJobRequest& request, const Context& context) {
-  if (auto ok = check_all({check_group_name("resourceGroup", request.resource_group()),
-                           check_name("workspace", request.workspace()), check_name("experiment", request.experiment()),
-                           check_name("name", request.name())});
-      !ok) {
-    return ok.error();
-  }
-  auto job = from_proto(request.spec(), {request.resource_group(), request.workspace()});
-  if (!job) return job.error();
-  if (const Status allowed = check_unmanaged(context.config, "", job->spec.unmanaged_mounts.empty()); !allowed) {
-    return allowed.error();
-  }
-  auto mapping = mapping_of(context.config, job->spec.image, job->spec.container.server_url);
-  if (!mapping) return mapping.error();
-  core::SubmitJob submit;
-  submit.ref = {request.resource_group(), request.workspace(), request.experiment(), request.name()};
-  submit.cluster = std::move(job->cluster);
-  submit.spec = std::move(job->spec);
-  seal(context.vault, workspace_of(request), request.spec(), submit.spec);
-  submit.mapping = std::move(mapping).value();
-  submit.unique = random_uuid();
-  submit.run_as = user_of(context.config, request.resource_group(), request.workspace());
-  submit.dependencies = std::move(job->dependencies);
-  if (request.hold()) {
-    if (const Status ok = check_why("holdWhy", request.hold_why()); !ok) return ok.error();
-    submit.hold = request.hold_why();
-  }
-  return core::CommandBody(std::move(submit));
-}
-
 grpc::Status add_timeline(storage::Store& store, JobId job,
                           google::protobuf::RepeatedPtrField<v1::TimelineLine>& message) {
   const auto lines = store.timeline(fmt::format("job:{}", job.value), 0, kMaxTimeline);
@@ -91,13 +52,9 @@ FindBelow find_in_job(const v1::JobName& name, const std::string& output_id) {
 
 grpc::ServerUnaryReactor* JobsService::CreateJob(grpc::CallbackServerContext* context,
                                                  const v1::CreateJobRequest* request, v1::Job* response) {
-  auto body = submit_from(*request, x_context);
-  if (!has_secrets(request->spec())) {
-    return x_context.command(context, request, Context::Work::adds, std::move(body), fill<JobId>(response));
-  }
-  v1::CreateJobRequest kept = *request;
-  redact(x_context.vault, workspace_of(kept), *kept.mutable_spec());
-  return x_context.command(context, &kept, Context::Work::adds, std::move(body), fill<JobId>(response));
+  auto submit = submission_of(*request, x_context);
+  Body body = submit ? Body(core::CommandBody(std::move(*submit))) : Body(submit.error());
+  return create(x_context, context, request, std::move(body), fill<JobId>(response));
 }
 
 grpc::ServerUnaryReactor* JobsService::RerunJob(grpc::CallbackServerContext* context,
@@ -128,9 +85,18 @@ grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* con
             core::find_experiment(state, {request->resource_group(), request->workspace(), request->experiment()});
         if (!experiment) return experiment.error();
         auto views = std::make_shared<std::vector<core::JobView>>();
-        const std::string prefix =
+        std::string prefix =
             core::path_key({request->resource_group(), request->workspace(), request->experiment()}) + "/";
+        JobArrayId array;
+        if (!request->array().empty()) {
+          const auto found = core::find_array(
+              state, {request->resource_group(), request->workspace(), request->experiment(), request->array()});
+          if (!found) return found.error();
+          array = *found;
+          prefix += core::path_key({request->array()}) + "_";
+        }
         const Status filled = fill_page(*request, *response, state.job_by_path, prefix, [&](JobId id) {
+          if (array && state.jobs.at(id).array != array) return false;
           views->push_back(core::view(state, state.jobs.at(id)));
           return true;
         });

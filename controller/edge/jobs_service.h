@@ -1,8 +1,11 @@
 // The Jobs service: handlers convert and post; the streams are a job's changes and its files. Any thread.
 #pragma once
 
+#include "controller/core/lookup.h"
 #include "controller/edge/file_bridge.h"
+#include "controller/edge/fill.h"
 #include "controller/edge/job_watch.h"
+#include "controller/edge/secret_values.h"
 #include "trainyard/v1/jobs.grpc.pb.h"
 
 namespace trainyard::controller {
@@ -31,11 +34,73 @@ class JobsService final : public v1::Jobs::CallbackService {
                                                        const v1::ReadJobFileRequest*) override;
   grpc::ServerUnaryReactor* ExplainJob(grpc::CallbackServerContext*, const v1::JobName*, v1::JobExplanation*) override;
   grpc::ServerUnaryReactor* GetJobTimeline(grpc::CallbackServerContext*, const v1::JobName*, v1::JobTimeline*) override;
+  // job_arrays.cc
+  grpc::ServerUnaryReactor* CreateJobArray(grpc::CallbackServerContext*, const v1::CreateJobArrayRequest*,
+                                           v1::JobArray*) override;
+  grpc::ServerUnaryReactor* GetJobArray(grpc::CallbackServerContext*, const v1::JobName*, v1::JobArray*) override;
+  grpc::ServerUnaryReactor* ListJobArrays(grpc::CallbackServerContext*, const v1::ListJobArraysRequest*,
+                                          v1::ListJobArraysResponse*) override;
+  grpc::ServerUnaryReactor* UpdateJobArray(grpc::CallbackServerContext*, const v1::UpdateJobArrayRequest*,
+                                           v1::JobArray*) override;
+  grpc::ServerUnaryReactor* TerminateJobArray(grpc::CallbackServerContext*, const v1::TerminateJobArrayRequest*,
+                                              v1::JobArray*) override;
+  grpc::ServerUnaryReactor* DeleteJobArray(grpc::CallbackServerContext*, const v1::DeleteJobArrayRequest*,
+                                           v1::DeleteJobArrayResponse*) override;
 
  private:
   Context& x_context;
   JobWatch& x_watch;
   FileBridge& x_bridge;
 };
+
+// ---- Details, for the files of this service ----
+
+inline core::JobRef job_of(const v1::JobName& name) {
+  return {name.resource_group(), name.workspace(), name.experiment(), name.name()};
+}
+
+// The checked submission of a job or of an array's tasks: both requests have the same fields for it.
+template <class Request>
+Result<core::SubmitJob> submission_of(const Request& request, const Context& context) {
+  const core::WorkspaceRef home{request.resource_group(), request.workspace()};
+  if (auto ok = check_all({check_group_name("resourceGroup", home.group), check_name("workspace", home.workspace),
+                           check_name("experiment", request.experiment()), check_name("name", request.name())});
+      !ok) {
+    return ok.error();
+  }
+  auto job = from_proto(request.spec(), home);
+  if (!job) return job.error();
+  if (const Status allowed = check_unmanaged(context.config, "", job->spec.unmanaged_mounts.empty()); !allowed) {
+    return allowed.error();
+  }
+  auto mapping = mapping_of(context.config, job->spec.image, job->spec.container.server_url);
+  if (!mapping) return mapping.error();
+  core::SubmitJob submit;
+  submit.ref = {home.group, home.workspace, request.experiment(), request.name()};
+  submit.cluster = std::move(job->cluster);
+  submit.spec = std::move(job->spec);
+  seal(context.vault, home.group + "/" + home.workspace, request.spec(), submit.spec);
+  submit.mapping = std::move(mapping).value();
+  submit.unique = random_uuid();
+  submit.run_as = user_of(context.config, home.group, home.workspace);
+  submit.dependencies = std::move(job->dependencies);
+  if (request.hold()) {
+    if (const Status ok = check_why("holdWhy", request.hold_why()); !ok) return ok.error();
+    submit.hold = request.hold_why();
+  }
+  return submit;
+}
+
+// Posts the creation; where the request has secrets, its record is made without their values.
+template <class Request>
+grpc::ServerUnaryReactor* create(Context& context, grpc::CallbackServerContext* call, const Request* request,
+                                 Result<core::CommandBody> body, Context::Fill fill) {
+  if (!has_secrets(request->spec())) {
+    return context.command(call, request, Context::Work::adds, std::move(body), std::move(fill));
+  }
+  Request kept = *request;
+  redact(context.vault, request->resource_group() + "/" + request->workspace(), *kept.mutable_spec());
+  return context.command(call, &kept, Context::Work::adds, std::move(body), std::move(fill));
+}
 
 }  // namespace trainyard::controller

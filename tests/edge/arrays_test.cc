@@ -1,0 +1,118 @@
+// Job arrays through the API.
+#include <catch2/catch.hpp>
+
+#include "tests/edge/harness.h"
+
+using namespace trainyard;
+using namespace trainyard::test;
+
+namespace {
+
+v1::CreateJobArrayRequest array_request(const std::string& name, std::uint32_t tasks) {
+  const v1::CreateJobRequest job = User::job_request(name, 1);
+  v1::CreateJobArrayRequest request;
+  request.set_resource_group("g");
+  request.set_workspace("w");
+  request.set_experiment("e");
+  request.set_name(name);
+  *request.mutable_spec() = job.spec();
+  request.set_tasks(tasks);
+  return request;
+}
+
+grpc::Status create(User& user, const v1::CreateJobArrayRequest& request, v1::JobArray& made) {
+  return User::call(user.jobs, &v1::Jobs::Stub::CreateJobArray, request, made);
+}
+
+v1::ListJobsResponse tasks_of(User& user, const std::string& array, const std::string& token = "") {
+  v1::ListJobsRequest list;
+  list.set_resource_group("g");
+  list.set_workspace("w");
+  list.set_experiment("e");
+  list.set_array(array);
+  list.set_max_results(2);
+  list.set_page_token(token);
+  v1::ListJobsResponse jobs;
+  CHECK(User::call(user.jobs, &v1::Jobs::Stub::ListJobs, list, jobs).ok());
+  return jobs;
+}
+
+}  // namespace
+
+TEST_CASE("an array is made once, changed, listed, and its tasks are jobs in pages") {
+  Controller controller;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  v1::Cluster cluster;
+  REQUIRE(user.make_cluster(1, cluster).ok());
+  auto request = array_request("sweep", 10);
+  request.set_request_id("id-1");
+  request.set_parallel(2);
+  auto& secret = *request.mutable_spec()->add_secrets();
+  secret.set_name("TOKEN");
+  secret.set_value("s3cret");
+  v1::JobArray first, second;
+  REQUIRE(create(user, request, first).ok());
+  REQUIRE(create(user, request, second).ok());
+  CHECK(first.number() == second.number());
+  CHECK(first.spec().secrets(0).value().empty());
+  request.set_tasks(11);
+  CHECK(create(user, request, second).error_code() == grpc::StatusCode::ABORTED);
+
+  v1::Job job;
+  REQUIRE(user.submit(User::job_request("sweep_x", 1), job).ok());  // in the list's range, and no task
+  v1::UpdateJobArrayRequest update;
+  *update.mutable_array() = User::job_name("sweep");
+  update.set_parallel(3);
+  v1::JobArray changed;
+  REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::UpdateJobArray, update, changed).ok());
+  CHECK(changed.task_counts().queued() == 3);
+  CHECK(changed.task_counts().waiting() == 7);
+  const auto page = tasks_of(user, "sweep");
+  REQUIRE(page.jobs_size() == 2);
+  CHECK(page.jobs(1).array_name() == "sweep");
+  CHECK(page.jobs(1).task_index() == 1);
+  const auto rest = tasks_of(user, "SWEEP", page.next_page_token());
+  REQUIRE(rest.jobs_size() == 1);
+  CHECK(rest.jobs(0).name() == "sweep_2");
+  CHECK(rest.next_page_token().empty());
+
+  v1::ListJobArraysRequest list;
+  list.set_resource_group("g");
+  list.set_workspace("w");
+  list.set_experiment("e");
+  v1::ListJobArraysResponse arrays;
+  REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::ListJobArrays, list, arrays).ok());
+  REQUIRE(arrays.job_arrays_size() == 1);
+  v1::TerminateJobArrayRequest terminate;
+  *terminate.mutable_array() = User::job_name("sweep");
+  REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::TerminateJobArray, terminate, changed).ok());
+  CHECK(changed.execution_state() == "terminated");
+  v1::DeleteJobArrayRequest remove;
+  *remove.mutable_array() = User::job_name("sweep");
+  v1::DeleteJobArrayResponse removed;
+  REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::DeleteJobArray, remove, removed).ok());
+  const auto gone = User::call(user.jobs, &v1::Jobs::Stub::GetJobArray, User::job_name("sweep"), changed);
+  CHECK(gone.error_code() == grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_CASE("100,000 rows of a list are one request") {
+  Controller controller;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  v1::Cluster cluster;
+  REQUIRE(user.make_cluster(1, cluster).ok());
+  auto request = array_request("sweep", 0);
+  auto& rows = *request.mutable_parameters()->mutable_list();
+  rows.add_names("lr");
+  for (int i = 0; i < 100'000; ++i) rows.add_rows()->add_values(std::to_string(i));
+  v1::JobArray made;
+  REQUIRE(create(user, request, made).ok());
+  CHECK(made.tasks() == 100'000);
+  CHECK(made.parameters().list().rows_size() == 100);
+  CHECK(made.task_counts().waiting() + made.task_counts().queued() == 100'000);
+  CHECK(made.task_counts().queued() == 64);
+  rows.mutable_rows(7)->add_values("one more");
+  const auto refused = create(user, request, made);
+  CHECK(refused.error_message().find("parameters.list.rows[7]: has 2 values") != std::string::npos);
+}
