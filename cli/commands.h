@@ -11,6 +11,7 @@ void add_experiment_commands(CLI::App& app, Program& program);
 void add_cluster_commands(CLI::App& app, Program& program);
 void add_cluster_file_commands(CLI::App& cluster, Program& program);  // cluster file list | stream
 void add_job_commands(CLI::App& app, Program& program);
+void add_job_array_commands(CLI::App& job, Program& program);  // job array create | show | list | ...
 void add_job_file_commands(CLI::App& job, Program& program);   // job file list | stream | download
 void add_job_node_commands(CLI::App& jobs, Program& program);  // job node list | exec
 void add_cluster_node_commands(CLI::App& clusters, Program& program);
@@ -50,6 +51,12 @@ inline CLI::Option* add_workspace_flag(CLI::App& command, std::string& workspace
 inline CLI::Option* add_experiment_flag(CLI::App& command, std::string& experiment) {
   CLI::Option* option = command.add_option("-e,--experiment", experiment, "Experiment");
   return option->required(!use_setting(*option, "experiment", experiment));
+}
+
+inline void add_experiment_flags(CLI::App& command, Place& place) {
+  add_group_flag(command, place.group);
+  add_workspace_flag(command, place.workspace);
+  add_experiment_flag(command, place.experiment);
 }
 
 // The account of a share; storage_account (cli/share_files.h) finds it when the flag is not given.

@@ -1,13 +1,10 @@
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <string>
 #include <vector>
 
-#include "batchai/job_file.h"
-#include "batchai/json_fields.h"
-#include "batchai/mount_fields.h"
 #include "cli/commands.h"
+#include "cli/job_request.h"
 #include "cli/progress.h"
 #include "cli/show.h"
 #include "trainyard/v1/jobs.grpc.pb.h"
@@ -15,42 +12,12 @@
 namespace trainyard::cli {
 namespace {
 
-const std::vector<std::string> kPriorities{"low", "normal", "high"};
-
-using namespace batchai;
 using Stub = v1::Jobs::Stub;
 
-struct Options {
-  Place place;
-  std::string cluster, config_file, new_name, storage_account_name, storage_account_key, location;
-  MountFlags mounts;
+struct Options : JobFlags {
+  std::string new_name, why;
   double interval_s = 15;
-  std::string priority, why;
-  bool hold = false;
-  std::vector<std::string> after_ok, after_any, after_not_ok;
 };
-
-v1::JobName name_of(const Place& place) {
-  v1::JobName name;
-  name.set_resource_group(place.group);
-  name.set_workspace(place.workspace);
-  name.set_experiment(place.experiment);
-  name.set_name(place.name);
-  return name;
-}
-
-std::string first_set(std::initializer_list<const char*> variables) {
-  for (const char* variable : variables) {
-    const char* value = std::getenv(variable);
-    if (value != nullptr && *value != '\0') return value;
-  }
-  return "";
-}
-
-// One of kPriorities, as the command line has checked.
-v1::Priority priority_of(const std::string& name) {
-  return name == "high" ? v1::PRIORITY_HIGH : name == "low" ? v1::PRIORITY_LOW : v1::PRIORITY_NORMAL;
-}
 
 bool has_ended(const v1::Job& job) {
   return job.execution_state() == "succeeded" || job.execution_state() == "failed";
@@ -65,55 +32,10 @@ std::string progress_of(const v1::Job& job) {
   return line;
 }
 
-void add_dependencies(const std::vector<std::string>& jobs, v1::Dependency::Condition condition, v1::JobSpec& spec) {
-  for (const std::string& job : jobs) {
-    auto& out = *spec.add_dependencies();
-    out.set_job(job);
-    out.set_condition(condition);
-  }
-}
-
-// What the flags say of its place in the queue.
-void add_order(const Options& options, v1::CreateJobRequest& request) {
-  v1::JobSpec& spec = *request.mutable_spec();
-  if (!options.priority.empty()) spec.set_scheduling_priority(priority_of(options.priority));
-  add_dependencies(options.after_ok, v1::Dependency::CONDITION_AFTER_OK, spec);
-  add_dependencies(options.after_any, v1::Dependency::CONDITION_AFTER_ANY, spec);
-  add_dependencies(options.after_not_ok, v1::Dependency::CONDITION_AFTER_NOT_OK, spec);
-  request.set_hold(options.hold);
-}
-
 int create(Program& program, const Options& options) {
-  auto text = read_text_file(options.config_file, kLargestFileBytes);
-  if (!text) return program.fail(text.error());
-  JobFileOptions file{options.config_file, options.cluster, options.storage_account_name, options.storage_account_key};
-  if (file.storage_account_name.empty()) {
-    file.storage_account_name = first_set({"AZURE_BATCHAI_STORAGE_ACCOUNT", "TRAINYARD_STORAGE_ACCOUNT"});
-  }
-  if (file.storage_account_key.empty()) file.storage_account_key = first_set({"AZURE_BATCHAI_STORAGE_KEY"});
-  std::vector<std::string> warnings;
-  auto spec = read_job_file(*text, file, warnings);
-  if (!options.location.empty()) warnings.push_back("--location has no effect: only a workspace has one");
-  for (const std::string& warning : warnings) {
-    fmt::print(stderr, "trainyard: warning: {}: {}\n", options.config_file, warning);
-  }
-  if (!spec) return program.fail(Error{spec.error().code, spec.error().message});
-  if (const auto wrong =
-          add_mounts(options.mounts, {file.storage_account_name, file.storage_account_key}, mounts_of(*spec))) {
-    return program.fail(*wrong);
-  }
-  v1::CreateJobRequest request;
-  request.set_request_id(new_request_id());
-  request.set_resource_group(options.place.group);
-  request.set_workspace(options.place.workspace);
-  request.set_experiment(options.place.experiment);
-  request.set_name(options.place.name);
-  *request.mutable_spec() = *spec;
-  add_order(options, request);
-  if (request.ByteSizeLong() > kLargestFileBytes - 1024) {
-    return program.fail(Error{Code::invalid_argument, options.config_file + ": more than 4 MB; keep data on a share"});
-  }
-  const auto job = program.ask(&Stub::CreateJob, request);
+  const auto request = job_request<v1::CreateJobRequest>(program, options);
+  if (!request) return program.exit_code();
+  const auto job = program.ask(&Stub::CreateJob, *request);
   if (!job) return program.exit_code();
   for (const std::string& warning : job->warnings()) fmt::print(stderr, "trainyard: warning: {}\n", warning);
   return program.print(show_one(*job));
@@ -267,9 +189,7 @@ int why(Program& program, const Options& options) {
 }
 
 void add_place(CLI::App& command, const std::shared_ptr<Options>& options) {
-  add_group_flag(command, options->place.group);
-  add_workspace_flag(command, options->place.workspace);
-  add_experiment_flag(command, options->place.experiment);
+  add_experiment_flags(command, options->place);
   command.add_option("-n,--name,-j,--job", options->place.name, "Name of the job")->required();
 }
 
@@ -280,38 +200,7 @@ void add_create(CLI::App& jobs, Program& program, const std::shared_ptr<Options>
                       "--storage-account-name mystorageaccount",
                       [=, &program] { return create(program, *options); });
   add_place(command, options);
-  command
-      .add_option("-f,--config-file,--config", options->config_file,
-                  "The job: JSON with properties as in Batch AI, of any of its API versions; unknown keys are ignored "
-                  "with a warning. examples/jobs has one per toolkit")
-      ->required();
-  command.add_option("-c,--cluster,-r,--cluster-name", options->cluster,
-                     "Cluster to run on: a name in the workspace, GROUP/WORKSPACE/NAME, or an id");
-  command.add_option("--storage-account-name", options->storage_account_name,
-                     "Replaces <AZURE_BATCHAI_STORAGE_ACCOUNT> [$AZURE_BATCHAI_STORAGE_ACCOUNT]");
-  command.add_option("--afs-name", options->mounts.afs_name,
-                     "Share of that account to mount on the job's nodes, under $AZ_BATCHAI_JOB_MOUNT_ROOT");
-  command.add_option("--afs-mount-path", options->mounts.afs_mount_path, "Where below it [afs]");
-  command.add_option("--bfs-name", options->mounts.bfs_name, "Container to mount: a share of the account, too");
-  command.add_option("--bfs-mount-path", options->mounts.bfs_mount_path, "Where below it [bfs]");
-  command.add_option("-l,--location", options->location, "Accepted without effect: only a workspace has one");
-  command.add_option("--storage-account-key", options->storage_account_key,
-                     "Key of that account, kept encrypted and given to the nodes that mount it; without one the "
-                     "operator's storage table gives access [$AZURE_BATCHAI_STORAGE_KEY]");
-  command.add_option("--nfs", options->mounts.nfs, "File server of the workspace to mount: name or id");
-  command.add_option("--nfs-mount-path", options->mounts.nfs_mount_path,
-                     "Where below $AZ_BATCHAI_JOB_MOUNT_ROOT [nfs]");
-  add_order_flags(command, options);
-}
-
-void add_order_flags(CLI::App& command, const std::shared_ptr<Options>& options) {
-  command.add_option("--priority,--scheduling-priority", options->priority, "Instead of the file's schedulingPriority")
-      ->transform(CLI::IsMember(kPriorities, CLI::ignore_case));
-  command.add_option("--after-ok", options->after_ok,
-                     "Start only when this job has succeeded: NAME, or EXPERIMENT/NAME; may be given again");
-  command.add_option("--after-any", options->after_any, "Start only when this job has ended, however");
-  command.add_option("--after-not-ok", options->after_not_ok, "Start only when this job has failed");
-  command.add_flag("--hold", options->hold, "Do not start it until `job release`");
+  add_job_flags(command, options);
 }
 
 void add_queue_commands(CLI::App& jobs, Program& program, const std::shared_ptr<Options>& options) {
@@ -349,9 +238,7 @@ void add_job_commands(CLI::App& app, Program& program) {
   CLI::App& listing = program.command(jobs, "list", "List an experiment's jobs",
                                       "trainyard job list -g mygroup -w batchaidev -e cifar -o table",
                                       [=, &program] { return list(program, *options); });
-  add_group_flag(listing, options->place.group);
-  add_workspace_flag(listing, options->place.workspace);
-  add_experiment_flag(listing, options->place.experiment);
+  add_experiment_flags(listing, options->place);
   CLI::App& deleting = program.command(jobs, "delete", "End a job if needed and remove it; its files stay",
                                        "trainyard job delete -g mygroup -w batchaidev -e cifar -n cifar_1 -y",
                                        [=, &program] { return remove(program, *options); });
@@ -384,6 +271,7 @@ void add_job_commands(CLI::App& app, Program& program) {
                             "trainyard job timeline -g mygroup -w batchaidev -e cifar -n cifar_1 -o table",
                             [=, &program] { return timeline(program, *options); }),
             options);
+  add_job_array_commands(jobs, program);
   add_job_file_commands(jobs, program);
   add_job_node_commands(jobs, program);
 }

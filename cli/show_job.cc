@@ -117,6 +117,8 @@ Json receipts_of(const v1::Job& job) {
   return out;
 }
 
+}  // namespace
+
 void add_spec(const v1::Job& job, Json& out) {
   const v1::JobSpec& spec = job.spec();
   constexpr long long kDefaultLimitSeconds = 7LL * 24 * 3600;
@@ -160,13 +162,17 @@ void add_spec(const v1::Job& job, Json& out) {
   batchai::add_toolkits(spec, out);
 }
 
-}  // namespace
+Json hold_of(bool held, const v1::Hold& hold) {
+  if (!held) return nullptr;
+  return {{"since", when(hold.has_since(), hold.since())}, {"who", hold.who()}, {"why", or_null(hold.why())}};
+}
 
 std::vector<std::string> Kind<v1::Job>::columns() {
   return {"Name", "Cluster", "Cluster RG", "Cluster Workspace", "Tool", "Nodes", "State", "Exit code"};
 }
 Json Kind<v1::Job>::json(const v1::Job& item) {
   Json out;
+  out["arrayName"] = or_null(item.array_name());
   out["attempt"] = item.attempt();
   out["cleanupReceipts"] = receipts_of(item);
   out["creationTime"] = when(item.has_creation_time(), item.creation_time());
@@ -175,11 +181,7 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["executionStateTransitionTime"] =
       when(item.has_execution_state_transition_time(), item.execution_state_transition_time());
   out["experimentName"] = item.experiment();
-  out["hold"] = nullptr;
-  if (item.has_hold()) {
-    const auto& hold = item.hold();
-    out["hold"] = {{"since", when(hold.has_since(), hold.since())}, {"who", hold.who()}, {"why", or_null(hold.why())}};
-  }
+  out["hold"] = hold_of(item.has_hold(), item.hold());
   out["id"] = item.id().empty() ? arm_id(item.resource_group(), item.workspace()) + "/experiments/" +
                                       item.experiment() + "/jobs/" + item.name()
                                 : item.id();
@@ -204,6 +206,7 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["runAs"] = or_null(item.run_as());
   out["resourceGroup"] = item.resource_group();
   out["submittedBy"] = or_null(item.submitted_by());
+  out["taskIndex"] = item.array_name().empty() ? Json(nullptr) : Json(item.task_index());
   out["toolType"] = item.tool_type();
   out["type"] = "Microsoft.BatchAI/workspaces/experiments/jobs";
   out["warnings"] = Json(std::vector<std::string>(item.warnings().begin(), item.warnings().end()));

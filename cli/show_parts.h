@@ -25,6 +25,9 @@ template <class Message>
 Json provisioned_at(const Message& item) {
   return when(item.has_creation_time() && item.provisioning_state() == "succeeded", item.creation_time());
 }
+// Fields of a job's spec; names in it are of the job's workspace.
+void add_spec(const v1::Job& job, Json& out);
+Json hold_of(bool held, const v1::Hold& hold);                                    // null: nobody holds it
 std::string state_of(const std::string& provisioning, const std::string& state);  // "deleting" wins
 
 }  // namespace trainyard::cli
