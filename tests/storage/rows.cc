@@ -187,6 +187,45 @@ core::Node full_node() {
 
 }  // namespace
 
+namespace {
+
+std::vector<core::Reservation> full_reservations() {
+  return {{{11},
+           "disks",
+           {{5}, {6}},
+           1'700'000'000'030,
+           1'700'000'000'040,
+           WorkspaceId{2},
+           "new disks",
+           "bob",
+           1'700'000'000'025},
+          {{12}, "power", {{5}}, 1, 2, std::nullopt, "", "bob", 0}};
+}
+
+std::vector<core::FileServer> full_file_servers() {
+  return {{{9},
+           {2},
+           "nfs",
+           {"Standard_DS2", 10, 2, "Premium_LRS", "readonly", "demo", "ssh-rsa AAAA"},
+           "10.0.0.5",
+           "/srv/nfs",
+           20},
+          {{10},
+           {2},
+           "made",
+           {"Standard_DS2", 10, 2, "Standard_LRS", "none", "", ""},
+           "10.0.0.6",
+           "/srv/10/data",
+           21,
+           "storage1",
+           core::Provisioning::deleting,
+           22,
+           2050,
+           "its disk is not mounted"}};
+}
+
+}  // namespace
+
 core::Changes full_changes(std::uint64_t n) {
   core::Changes c;
   c.meta = {"generation", 100 + n, 200 + n, 1'700'000'000'000};
@@ -216,41 +255,14 @@ core::Changes full_changes(std::uint64_t n) {
   holding.stopped_ms = 91;
   holding.work = core::Work::requeued;
   c.holdings = {holding};
-  c.reservations = {{{11},
-                     "disks",
-                     {{5}, {6}},
-                     1'700'000'000'030,
-                     1'700'000'000'040,
-                     WorkspaceId{2},
-                     "new disks",
-                     "bob",
-                     1'700'000'000'025},
-                    {{12}, "power", {{5}}, 1, 2, std::nullopt, "", "bob", 0}};
+  c.reservations = full_reservations();
   c.arrays = {full_array(13), full_array(14)};
   c.arrays[1].body =
       std::make_shared<const core::ArrayBody>(swept({.grid = {{"lr", {"0.1", "ä"}}, {"bs", {"32"}}}}, 2));
   c.spent = {{{{2}, "alice"}, 1'234'567'890'123, 1'700'000'000'020}};
   c.accounts = {{{7}, {1}, "account", "eastus", "Standard_LRS", "/srv/a", 18}};
   c.shares = {{{8}, {7}, "logs", 19, true}};
-  c.file_servers = {{{9},
-                     {2},
-                     "nfs",
-                     {"Standard_DS2", 10, 2, "Premium_LRS", "readonly", "demo", "ssh-rsa AAAA"},
-                     "10.0.0.5",
-                     "/srv/nfs",
-                     20},
-                    {{10},
-                     {2},
-                     "made",
-                     {"Standard_DS2", 10, 2, "Standard_LRS", "none", "", ""},
-                     "10.0.0.6",
-                     "/srv/10/data",
-                     21,
-                     "storage1",
-                     core::Provisioning::deleting,
-                     22,
-                     2050,
-                     "its disk is not mounted"}};
+  c.file_servers = full_file_servers();
   c.requests = {{"6f1c", "finger", 20, 5, "no such thing", "job:6"}};
   c.timeline = {{n, 21, "user", "job:6 g/w/e/job_6", "queued -> preparing", "4 nodes were idle"}};
   c.usage = {{{{6}, 1},
