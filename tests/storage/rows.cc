@@ -236,25 +236,7 @@ core::Changes full_changes(std::uint64_t n) {
   c.spent = {{{{2}, "alice"}, 1'234'567'890'123, 1'700'000'000'020}};
   c.accounts = {{{7}, {1}, "account", "eastus", "Standard_LRS", "/srv/a", 18}};
   c.shares = {{{8}, {7}, "logs", 19, true}};
-  c.file_servers = {{{9},
-                     {2},
-                     "nfs",
-                     {"Standard_DS2", 10, 2, "Premium_LRS", "readonly", "demo", "ssh-rsa AAAA"},
-                     "10.0.0.5",
-                     "/srv/nfs",
-                     20},
-                    {{10},
-                     {2},
-                     "made",
-                     {"Standard_DS2", 10, 2, "Standard_LRS", "none", "", ""},
-                     "10.0.0.6",
-                     "/srv/10/data",
-                     21,
-                     "storage1",
-                     core::Provisioning::deleting,
-                     22,
-                     2050,
-                     "its disk is not mounted"}};
+  c.file_servers = full_file_servers();
   c.requests = {{"6f1c", "finger", 20, 5, "no such thing", "job:6"}};
   c.timeline = {{n, 21, "user", "job:6 g/w/e/job_6", "queued -> preparing", "4 nodes were idle"}};
   c.usage = {{{{6}, 1},
