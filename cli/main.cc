@@ -1,5 +1,6 @@
-// trainyard: the command line. Speaks to the controller by gRPC and to nothing else.
+// trainyard: the command line. Speaks to the controller by gRPC and to nothing else; `simulate` needs not even that.
 #include "cli/commands.h"
+#include "cli/simulate_commands.h"
 
 namespace {
 
@@ -39,6 +40,7 @@ int main(int argc, char** argv) {
   add_node_commands(app, program);
   add_file_server_commands(app, program);
   add_usage_commands(app, program);
+  add_simulate_commands(app, program);
   add_configure_command(app, program);
   add_completion_command(app, program);
   return program.run(argc, argv, app);
