@@ -18,7 +18,7 @@ std::size_t count_of(const std::string& text, const std::string& part) {
 std::vector<Outcome> outcomes(const std::string& lines) {
   const Trace trace = trace_of(lines);
   std::vector<Outcome> all;
-  for (const Policy& policy : policies()) all.push_back(run(trace, scenario_of(policy.name, 4)));
+  for (const char* policy : {"conservative", "easy", "fifo"}) all.push_back(run(trace, scenario_of(policy, 4)));
   all.back().scenario.label = "fifo <&>";
   return all;
 }
