@@ -3,7 +3,7 @@
 from e2e import SHARE, Lab, World, check, main, wait_for_go, wait_until
 
 # Writes a checkpoint when it is told that its time is up, and goes on from it the next time.
-CHECKPOINTS = f"""import os, signal, sys, time
+CHECKPOINTS = """import os, signal, sys, time
 share = os.environ["AZ_BATCHAI_JOB_MOUNT_ROOT"] + "/s/"
 def told(*_):
     open(share + "checkpoint.new", "w").write("step 41")
