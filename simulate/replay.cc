@@ -136,7 +136,8 @@ class Player {
     wanted.spec = std::make_shared<const JobSpec>(spec);
     wanted.experiment = *core::find_experiment(x_core.state(), {kGroup, job.workspace, kExperiment});
     const std::uint32_t each = job.gpus_per_node > 0 ? job.gpus_per_node : x_scenario.cluster.most_gpus();
-    if (!plan::possible(x_core.state(), x_supply, wanted)) return x_recorder.impossible(index, job.nodes * each, since_start());
+    if (!plan::possible(x_core.state(), x_supply, wanted))
+      return x_recorder.impossible(index, job.nodes * each, since_start());
     const SubmitJob body{{kGroup, job.workspace, kExperiment, "job" + std::to_string(index + 1)},
                          {kGroup, x_home, kCluster},
                          spec,

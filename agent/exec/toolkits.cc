@@ -32,7 +32,9 @@ bool starts_with(const std::string& text, const char* prefix) {
 }
 
 // Ours: a job that changed them could not be launched, or could speak for another one.
+// The two of a job array's tasks come with the job.
 bool is_reserved(const std::string& name) {
+  if (name == "TRAINYARD_TASK_INDEX" || name == "TRAINYARD_TASK_COUNT") return false;
   return starts_with(name, "TRAINYARD_") || starts_with(name, "OMPI_MCA_plm") ||
          starts_with(name, "OMPI_MCA_orte_tmpdir_base") || name.empty() || name.find('=') != std::string::npos;
 }

@@ -90,8 +90,9 @@ void Order::put(WorkspaceId workspace, Space& space) {
   if (space.turns.empty()) return;
   space.rank = space.turns.begin()->first;
   const bool aged = std::get<0>(space.rank) == 0;
-  if (x_settings.fair_share && !aged) {
-    space.rank = {1, x_shares.entitled(workspace) ? 0 : 1, x_shares.weighted_use_of(workspace)};
+  if (!aged) {
+    const std::uint64_t use = x_settings.fair_share ? x_shares.weighted_use_of(workspace) : std::get<2>(space.rank);
+    space.rank = {1, x_shares.entitled(workspace) ? 0 : 1, use};
   }
   x_turns.insert({space.rank, workspace});
 }

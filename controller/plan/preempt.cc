@@ -43,14 +43,16 @@ class Room {
     }
     return false;
   }
-  // REQUIRES: it fits
+  // The nodes that the plan would take: the fullest ones that do. REQUIRES: it fits
   void take(Shape shape) {
-    std::uint32_t left = shape.nodes;
-    for (auto place = x_places.begin(); left > 0; ++place) {
-      const std::uint32_t wanted = wanted_of(place->first, place->second, shape);
-      if (wanted > place->second.free) continue;
-      place->second.free -= wanted;
-      --left;
+    std::vector<std::pair<std::uint32_t, NodeId>> fitting;
+    for (const auto& [id, place] : x_places) {
+      if (wanted_of(id, place, shape) <= place.free) fitting.push_back({place.free, id});
+    }
+    std::sort(fitting.begin(), fitting.end());
+    for (std::uint32_t i = 0; i < shape.nodes; ++i) {
+      Place& place = x_places.at(fitting[i].second);
+      place.free -= wanted_of(fitting[i].second, place, shape);
     }
   }
   void take(const core::Placement& placement, Shape shape) {
@@ -129,17 +131,21 @@ class Preempter {
 
   Room& room() { return x_room; }
 
-  void help(const Job& job, std::uint32_t gpus, std::vector<core::Preemption>& preemptions) {
+  // False: it waits on.
+  bool help(const Job& job, std::uint32_t gpus, std::vector<core::Preemption>& preemptions) {
     const Shape shape = shape_of(x_state, job);
     const core::Payer payer = core::payer_of(x_state, job);
-    if (x_room.fits(shape)) return take(shape, payer, gpus);
+    if (x_room.fits(shape)) {
+      take(shape, payer, gpus);
+      return true;
+    }
     const core::Quota& quota = x_shares.quota_of(payer.workspace);
     const bool reclaims =
         x_settings.preemption != Preemption::off && x_shares.gpus_of(payer.workspace) + gpus <= quota.guaranteed;
     std::vector<Candidate> chosen = choose(job, payer.workspace, reclaims);
     if (!x_room.fits(shape)) {
       for (const Candidate& one : chosen) x_room.remove(*one.job);
-      return;
+      return false;
     }
     spare(shape, chosen);
     take(shape, payer, gpus);
@@ -150,6 +156,7 @@ class Preempter {
                              core::priority_of(job) > core::priority_of(*one.job) ? core::PreemptionCause::higher_class
                                                                                   : core::PreemptionCause::guaranteed});
     }
+    return true;
   }
 
  private:
@@ -253,7 +260,7 @@ std::vector<core::Preemption> preempt(const State& state, const core::Cluster& c
     const WorkspaceId workspace = core::payer_of(state, *job).workspace;
     if (placed.contains(job->id) || !possible(state, supply, *job) || !shares.allows(workspace, gpus)) continue;
     ++waiting;
-    preempter.help(*job, gpus, preemptions);
+    if (!preempter.help(*job, gpus, preemptions)) break;
   }
   return preemptions;
 }

@@ -5,6 +5,7 @@
 //   as
 //     long as those keep what they are guaranteed;
 //   - as a job of a higher class, from jobs of a lower one, where the operator has switched that on.
+// The first that cannot be helped ends it: what it was promised is nobody's who comes after it.
 // Who has run less than `min_run_ms` is spared. Jobs of the lowest class give way first, and of those the one that
 // loses least: what it ran for since the checkpoint that it tells, or since its beginning. No more give way than are
 // needed, and none if even all would not do. What is being stopped already counts as free.

@@ -31,7 +31,7 @@ TEST_CASE("a job is placed only where its limit ends before the reservation") {
 
 TEST_CASE("jobs of the workspace that it is for go on as ever") {
   const std::string text = "nodes 2\nreserved 2 from 0 until 600 in w2\n";
-  CHECK(starts(text + "queued a 1 limit 5\nqueued b 2 in w2") == "b");
+  CHECK(starts(text + "queued a 1 limit 5\nqueued b 2 limit 60 in w2") == "b");
   CHECK(starts(text + "queued a 1 limit 5") == "");
 }
 

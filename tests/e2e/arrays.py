@@ -37,7 +37,7 @@ def grid_over_restarts():
     """Four combinations on two nodes, two at once: each has its values, also after kill -9 of the controller in the middle."""
     with Lab(nodes=2) as lab:
         world = World(lab)
-        made = _create(world, "sweep", "--grid", "lr=0.1,0.01", "--grid", "bs=32,64", "--parallel", 2).ok().json()
+        made = _create(world, "sweep", "--grid", "lr=0.1,0.01", "--grid", "bs=32,64", "--parallel", 2).json()
         check(made["tasks"] == 4 and made["parallel"] == 2, f"as asked for: {made}")
         _wait_running(world, "sweep", [0, 1])
         check(len(_tasks(world, "sweep")) == 2, "two tasks to be jobs, and no more")
@@ -55,7 +55,7 @@ def grid_over_restarts():
         check(said == ["0.1 32 0/4", "0.1 64 1/4", "0.01 32 2/4", "0.01 64 3/4"], f"their values: {said}")
         listed = lab.cli("job", "list", "-g", "g", "-w", "w", "-e", "x", "-o", "json").json()
         check([(job["name"], job["arrayName"], job["taskIndex"]) for job in listed] == [(f"sweep_{i}", "sweep", i) for i in range(4)], f"jobs: {listed}")
-        table = lab.cli("job", "array", "list", "-g", "g", "-w", "w", "-e", "x", "-o", "table").ok().out
+        table = lab.cli("job", "array", "list", "-g", "g", "-w", "w", "-e", "x", "-o", "table").ok()
         check("succeeded" in table and table.split("\n")[2].split()[3:] == ["4", "2", "0", "0", "0", "4", "0"], f"the table:\n{table}")
         lab.cli("job", "array", "delete", *world.at("sweep"), "-y").ok()
         gone = lab.cli("job", "array", "show", *world.at("sweep"))
@@ -68,7 +68,7 @@ def terminate_and_failures():
         world = World(lab)
         _create(world, "ends", "--tasks", 50, "--parallel", 2).ok()
         _wait_running(world, "ends", [0])
-        ended = lab.cli("job", "array", "terminate", *world.at("ends"), "-y", "-o", "json").ok().json()
+        ended = lab.cli("job", "array", "terminate", *world.at("ends"), "-y", "-o", "json").json()
         check(ended["executionState"] == "terminated" and ended["taskCounts"]["failed"] == 2, f"its end: {ended}")
         check(ended["taskCounts"]["waiting"] == 48, f"no more came: {ended}")
         check("job array ends: terminated by" in str(world.job("ends_0")["executionInfo"]), f"the task's end: {world.job('ends_0')}")

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Quotas of workspaces and jobs that give way: limits, guaranteed numbers, notice before the end."""
+import os
+
 from e2e import SHARE, Lab, World, check, main, wait_for_go, wait_until
 
 # Writes a checkpoint when it is told that its time is up, and goes on from it the next time.
-CHECKPOINTS = f"""import os, signal, sys, time
+CHECKPOINTS = """import os, signal, sys, time
 share = os.environ["AZ_BATCHAI_JOB_MOUNT_ROOT"] + "/s/"
 def told(*_):
     open(share + "checkpoint.new", "w").write("step 41")
@@ -79,6 +81,7 @@ def taken_back_with_notice():
         lab.cli("workspace", "set-quota", "-g", "g", "-n", "w", "--guaranteed", 1).ok()
         _workspace(lab, "v")
         other = _Other(world, "v")
+        os.makedirs(world.share, exist_ok=True)
         with open(f"{world.share}/train.py", "w") as script:
             script.write(CHECKPOINTS)
         other.submit("borrows", command=f"python3 {SHARE}/train.py", recovery={"notice": "PT20S", "maxRequeues": 0})

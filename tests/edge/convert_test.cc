@@ -327,7 +327,7 @@ TEST_CASE("reports and orders survive the wire") {
   auto launch = std::make_shared<Launch>();
   launch->job_name = "j";
   launch->members = {{"node1", "10.0.0.1"}};
-  Orders orders{"g", "boot-1", 8, "g/w/c", {{{JobId{5}, 2}, HoldingPhase::run, 0, {"GPU-1"}, 1000, 0, launch}}};
+  Orders orders{"g", "boot-1", 8, "g/w/c", {{{JobId{5}, 2}, HoldingPhase::run, 0, {"GPU-1"}, 1000, 0, 0, launch}}};
   const ClusterSetup setup{"g/w/c", "suffix", {{"install", {{"A", "b"}}, "p", 5}, {}, {}}, {{{}, "/srv", "afs"}}};
   orders.setup = SetupOrder{40, std::make_shared<const ClusterSetup>(setup)};
   orders.file_servers = {{8, "g/w/nfs", 20ULL << 30, false}, {9, "g/w/old", 1, true}};

@@ -45,8 +45,9 @@ class ControllerHost {
   const core::State& state() const { return x_core->state(); }
   void step_wall_clock(DurationMs by_ms) { x_wall_offset_ms += by_ms; }
 
+  TimeMs controller_now() const;  // by its own clock
+
  private:
-  TimeMs controller_now() const;
   void later(DurationMs delay_ms, std::function<void()> what);  // not after a crash
   void wake();
   void batch();
