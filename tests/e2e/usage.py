@@ -143,7 +143,7 @@ def what_was_lost():
 def idle_gpus():
     """Counters say how busy GPUs were: those of a sleeping job are idle."""
     gpus = {"node1": [("GPU-a", "T", 1024, 0, 0, 0, 0), ("GPU-b", "T", 1024, 0, 0, 0, 0)]}
-    with Lab(nodes=1, gpus=0, nvml_gpus=gpus, agent={"counters_every_ms": 500}) as lab:
+    with Lab(nodes=1, gpus=0, nvml_gpus=gpus, agent={"counters_every_ms": 1000}) as lab:
         world = World(lab)
         world.submit("sleepy", command=wait_for_go())
         world.wait_file("started.0")
