@@ -19,7 +19,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
   if (row.spec) {
     to_proto(*row.spec, row.cluster_path, *message.mutable_spec());
     message.set_tool_type(name_of(row.spec->toolkit));
-    message.mutable_spec()->set_scheduling_priority(to_proto(core::priority_of(row)));
+    message.mutable_spec()->set_scheduling_priority(to_proto(row.new_priority.value_or(row.spec->priority)));
   }
   for (const core::Dependency& dependency : row.dependencies) {
     to_proto(dependency, *message.mutable_spec()->add_dependencies());

@@ -185,6 +185,28 @@ core::Node full_node() {
   return node;
 }
 
+std::vector<core::FileServer> full_file_servers() {
+  return {{{9},
+           {2},
+           "nfs",
+           {"Standard_DS2", 10, 2, "Premium_LRS", "readonly", "demo", "ssh-rsa AAAA"},
+           "10.0.0.5",
+           "/srv/nfs",
+           20},
+          {{10},
+           {2},
+           "made",
+           {"Standard_DS2", 10, 2, "Standard_LRS", "none", "", ""},
+           "10.0.0.6",
+           "/srv/10/data",
+           21,
+           "storage1",
+           core::Provisioning::deleting,
+           22,
+           2050,
+           "its disk is not mounted"}};
+}
+
 core::Holding full_holding() {
   core::Holding holding;
   holding.id = {{6}, 2};
