@@ -35,8 +35,8 @@ class RowWriter {
   std::int64_t x_next_request_row = 1;
   std::set<JobArrayId> x_arrays;  // whose specs are known to be written
   Statement x_meta, x_group, x_workspace, x_experiment, x_cluster, x_node, x_job_insert, x_job_update, x_spec,
-      x_holding, x_spent, x_reservation, x_account, x_share, x_file_server, x_request, x_line, x_usage,
-      x_array, x_array_spec;
+      x_holding, x_spent, x_reservation, x_account, x_share, x_file_server, x_request, x_line, x_usage, x_array,
+      x_array_spec;
   Statement x_erase_group, x_erase_workspace, x_erase_experiment, x_erase_cluster, x_erase_node, x_erase_job,
       x_erase_spec, x_erase_holding, x_erase_spent, x_erase_reservation, x_erase_account, x_erase_share,
       x_erase_file_server, x_erase_request, x_erase_array, x_erase_array_spec;

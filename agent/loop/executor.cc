@@ -331,13 +331,8 @@ std::string Executor::launch_ended(const std::string& key, const ShimExit& exit)
   return last_lines(tail_of(x_place.log(key + ".err"), kFailureTail), kLastLines);
 }
 
-bool Executor::is_at(const std::string& host) const {
-  return x_member < x_launch->members.size() && x_launch->members[x_member].address == host;
-}
-
 void Executor::run() {
-  if (std::exchange(x_run, true) || x_stopping) return;
-  if (path_exists(x_place.marker("directories"))) begin_logs();
+  if (!std::exchange(x_run, true) && !x_stopping && path_exists(x_place.marker("directories"))) begin_logs();
 }
 
 void Executor::start_head() {
@@ -361,10 +356,8 @@ void Executor::start_head() {
 }
 
 void Executor::watch_head() {
-  x_progress = std::make_shared<ProgressWatch>(x_context.io, progress_file(x_paths));
-  x_progress->start([weak = weak_from_this()](const Progress& progress) {
-    const auto self = weak.lock();
-    if (self && !self->x_stopping) self->x_events.progress_told({self->x_id, progress});
+  x_progress = watch_progress(x_context.io, progress_file(x_paths), [weak = weak_from_this()](const Progress& told) {
+    if (const auto self = weak.lock(); self && !self->x_stopping) self->x_events.progress_told({self->x_id, told});
   });
   x_head_watch =
       std::make_unique<ShimWatch>(x_context.io, x_place.spool + "/head",

@@ -59,7 +59,10 @@ class Executor : public std::enable_shared_from_this<Executor> {
   Result<ShimSpec> task(std::uint32_t number, const std::string& from_node, const std::string& key) const;
   // A process that was launched here has ended: says so, and answers a failed task's last lines.
   std::string launch_ended(const std::string& key, const ShimExit& exit) const;
-  bool is_at(const std::string& host) const;  // this node, as the attempt's nodes are named
+  // This node, as the attempt's nodes are named.
+  bool is_at(const std::string& host) const {
+    return x_member < x_launch->members.size() && x_launch->members[x_member].address == host;
+  }
   // A line in the job's execution log, and in the agent's.
   void say(const std::string& line) const;
 

@@ -28,4 +28,12 @@ class ProgressWatch : public std::enable_shared_from_this<ProgressWatch> {
   std::optional<Progress> x_last;
 };
 
+// One that has started.
+inline std::shared_ptr<ProgressWatch> watch_progress(boost::asio::io_context& io, std::string file,
+                                                     std::function<void(const Progress&)> told) {
+  auto watch = std::make_shared<ProgressWatch>(io, std::move(file));
+  watch->start(std::move(told));
+  return watch;
+}
+
 }  // namespace trainyard::agent

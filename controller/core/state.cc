@@ -27,11 +27,11 @@ std::string path_key(std::initializer_list<std::string_view> names) {
 bool Changes::empty() const {
   return groups.empty() && workspaces.empty() && experiments.empty() && clusters.empty() && nodes.empty() &&
          jobs.empty() && holdings.empty() && accounts.empty() && shares.empty() && file_servers.empty() &&
-         requests.empty() && spent.empty() && erased_spent.empty() && reservations.empty() && arrays.empty() && erased_arrays.empty() &&
-         erased_reservations.empty() && timeline.empty() && usage.empty() && erased_groups.empty() &&
-         erased_workspaces.empty() && erased_experiments.empty() && erased_clusters.empty() && erased_nodes.empty() &&
-         erased_jobs.empty() && erased_holdings.empty() && erased_accounts.empty() && erased_shares.empty() &&
-         erased_file_servers.empty() && erased_requests.empty();
+         requests.empty() && spent.empty() && erased_spent.empty() && reservations.empty() && arrays.empty() &&
+         erased_arrays.empty() && erased_reservations.empty() && timeline.empty() && usage.empty() &&
+         erased_groups.empty() && erased_workspaces.empty() && erased_experiments.empty() && erased_clusters.empty() &&
+         erased_nodes.empty() && erased_jobs.empty() && erased_holdings.empty() && erased_accounts.empty() &&
+         erased_shares.empty() && erased_file_servers.empty() && erased_requests.empty();
 }
 
 bool active(JobState state) {

@@ -46,9 +46,13 @@ class DeadMount:
     def end_server(self):
         """With it the connection ends."""
         for pid in self.host.pids():
-            with open(f"/proc/{pid}/cmdline") as file:
-                if f"silent_fuse.py\0{self.place}\0" in file.read() and program(pid).startswith("python"):
-                    os.kill(pid, signal.SIGKILL)
+            try:
+                with open(f"/proc/{pid}/cmdline") as file:
+                    line = file.read()
+            except FileNotFoundError:
+                continue  # it has ended meanwhile
+            if f"silent_fuse.py\0{self.place}\0" in line and program(pid).startswith("python"):
+                os.kill(pid, signal.SIGKILL)
         self.server.wait()
 
     def end(self):

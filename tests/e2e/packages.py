@@ -12,7 +12,7 @@ from e2e import CHECKOUT, SKIPPED, build_directory, check, main
 
 IN_THE_ROOT = r"""
 set -e
-mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /dev/shm 2>/dev/null || true
+mount -t proc proc /proc; umount -l /.old; rmdir /.old; mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /dev/shm 2>/dev/null || true
 mkdir -p /tmp/cgroup; mount -t cgroup2 cgroup2 /tmp/cgroup
 trainyard-controller --listen 127.0.0.1:7470 --state-dir /var/lib/trainyard/controller --config /etc/trainyard/controller.json 2>/tmp/controller.log &
 controller=$!
@@ -74,7 +74,7 @@ def installed_on_a_bare_machine():
             config.write('{"storage": [{"account": "*", "local": "/srv/shares"}]}')
         with open(os.path.join(root, "run.sh"), "w") as script:
             script.write(IN_THE_ROOT)
-        out = _run("a job by the packages", ["unshare", "--mount", "--pid", "--fork", "--net", "--ipc", "--kill-child=SIGKILL", "sh", "-c", "ip link set lo up; mount --bind $0 $0; exec chroot $0 bash /run.sh", root],
+        out = _run("a job by the packages", ["unshare", "--mount", "--pid", "--fork", "--net", "--ipc", "--kill-child=SIGKILL", "sh", "-c", "ip link set lo up; mount --bind $0 $0; cd $0; mkdir .old; pivot_root . .old; exec chroot . bash /run.sh", root],
                    env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, timeout=120)
         check("trained on bare" in out, f"a job to run: {out}")
         check("ok       health checks" in out and "memoryGBps" in out, f"the node to be measured: {out}")
