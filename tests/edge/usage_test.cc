@@ -223,8 +223,11 @@ TEST_CASE("usage: a job counts from its placement until it is gone, and then for
   v1::GpuCounters& gpu = *idle.add_gpus();
   gpu.set_uuid("GPU-one");
   gpu.set_utilization_percent(1);
-  one.count(idle);
-  REQUIRE(eventually([&] { return report(v1::USAGE_GROUP_BY_NODE).total().idle_ms() > 0; }));
+  // Until one comes that is younger than the head's start.
+  REQUIRE(eventually([&] {
+    one.count(idle);
+    return report(v1::USAGE_GROUP_BY_NODE).total().idle_ms() > 0;
+  }));
   one.let_heads_exit(0);
   two.let_heads_exit(0);
   REQUIRE(eventually([&] { return user.job("j").execution_state() == "succeeded"; }));
