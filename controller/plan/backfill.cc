@@ -215,21 +215,22 @@ bool starts(const State& state, const Cluster& cluster, TimeMs now_ms, const Set
 }
 
 Supply supply_of(const State& state, const Cluster& cluster) {
-  std::uint32_t drained = 0, faulty = 0;
+  // One walk for all of it: it is most of a plan that has little to place.
+  std::uint32_t drained = 0, faulty = 0, no_containers = 0;
+  std::optional<std::uint32_t> most_gpus;
   if (const auto nodes = state.cluster_nodes.find(cluster.id); nodes != state.cluster_nodes.end()) {
+    most_gpus = 0;
     for (const NodeId id : nodes->second) {
       const core::Node& node = state.nodes.at(id);
-      if (node.drain) {
-        ++drained;
-      } else if (!core::in_service(node)) {
-        ++faulty;
-      }
+      drained += node.drain ? 1 : 0;
+      faulty += !node.drain && !core::in_service(node) ? 1 : 0;
+      no_containers += node.inventory.runs_containers() ? 0 : 1;
+      most_gpus = std::max(*most_gpus, core::count_to_give(node.inventory));
     }
   }
   const auto without = [](std::uint32_t all, std::uint32_t some) { return all - std::min(all, some); };
   const std::uint32_t capacity = core::capacity_of(cluster.spec);
-  return {without(capacity, drained + faulty), without(capacity, drained), core::container_capacity(state, cluster),
-          core::most_gpus(state, cluster.id)};
+  return {without(capacity, drained + faulty), without(capacity, drained), without(capacity, no_containers), most_gpus};
 }
 
 bool possible(const State& state, const Supply& supply, const Job& job) {
