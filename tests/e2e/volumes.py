@@ -92,8 +92,11 @@ def _nothing_left(lab):
     for node in lab.nodes:
         wait_until(lambda: not _mounts(lab, node), 20, f"no mount is left on {node}: {_mounts(lab, node)}")
         cgroup = os.path.join(lab.network.hosts[node].cgroup, "trainyard", "volumes")
-        left = os.listdir(cgroup) if os.path.isdir(cgroup) else []
-        check(not [name for name in left if os.path.isdir(os.path.join(cgroup, name))], f"no mount's cgroup on {node}: {left}")
+        def left(folder=cgroup):
+            names = os.listdir(folder) if os.path.isdir(folder) else []
+            return [name for name in names if os.path.isdir(os.path.join(folder, name))]
+
+        wait_until(lambda: not left(), 20, f"no mount's cgroup is left on {node}")  # it goes after its mount
 
 
 def _error(world, name):
