@@ -160,11 +160,7 @@ void to_proto(const core::ArrayView& view, v1::JobArray& message) {
   counts.set_succeeded(row.succeeded);
   counts.set_failed(row.failed);
   message.set_submitted_by(body.owner);
-  if (row.hold) {
-    message.mutable_hold()->set_why(row.hold->why);
-    message.mutable_hold()->set_who(row.hold->who);
-    set_time(row.hold->since_ms, *message.mutable_hold()->mutable_since());
-  }
+  if (row.hold) to_proto(*row.hold, *message.mutable_hold());
   for (const std::string& warning : body.warnings) message.add_warnings(warning);
 }
 

@@ -17,6 +17,7 @@ struct JobSubmission {
 Result<Priority> priority_from_proto(v1::Priority priority);  // unspecified: normal
 v1::Priority to_proto(Priority priority);
 void to_proto(const core::Dependency& dependency, v1::Dependency& message);
+void to_proto(const core::Hold& hold, v1::Hold& message);
 // Checks and converts; `home` is the job's own workspace, in which a plain cluster name is looked up.
 Result<JobSubmission> from_proto(const v1::JobSpec& message, const core::WorkspaceRef& home);
 

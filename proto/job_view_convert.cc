@@ -26,11 +26,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
   }
   message.set_submitted_by(row.owner);
   if (view.progress) to_proto(*view.progress, *message.mutable_progress());
-  if (row.hold) {
-    message.mutable_hold()->set_why(row.hold->why);
-    message.mutable_hold()->set_who(row.hold->who);
-    set_time(row.hold->since_ms, *message.mutable_hold()->mutable_since());
-  }
+  if (row.hold) to_proto(*row.hold, *message.mutable_hold());
   message.set_job_output_directory_path_segment(row.segment);
   message.set_execution_state(view.execution_state);
   message.set_phase(view.phase);
@@ -68,6 +64,12 @@ void to_proto(const core::JobView& view, v1::Job& message) {
   message.set_task_index(row.task);
   message.set_image_digest(row.image_digest);
   if (row.run_as.uid != 0) message.set_run_as(fmt::format("{}:{}", row.run_as.uid, row.run_as.gid));
+}
+
+void to_proto(const core::Hold& hold, v1::Hold& message) {
+  message.set_why(hold.why);
+  message.set_who(hold.who);
+  set_time(hold.since_ms, *message.mutable_since());
 }
 
 void to_proto(const core::Dependency& dependency, v1::Dependency& message) {

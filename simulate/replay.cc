@@ -4,7 +4,6 @@
 #include <set>
 
 #include "common/check.h"
-#include "controller/core/lookup.h"
 #include "simulate/agents.h"
 
 namespace trainyard::simulate {
@@ -134,10 +133,8 @@ class Player {
     spec.recovery.lease_ms = kForever;
     if (job.limit_s > 0) spec.max_wall_clock_ms = job.limit_s * 1000;
     wanted.spec = std::make_shared<const JobSpec>(spec);
-    wanted.experiment = *core::find_experiment(x_core.state(), {kGroup, job.workspace, kExperiment});
     const std::uint32_t each = job.gpus_per_node > 0 ? job.gpus_per_node : x_scenario.cluster.most_gpus();
-    if (!plan::possible(x_core.state(), x_supply, wanted))
-      return x_recorder.impossible(index, job.nodes * each, since_start());
+    if (!plan::possible(x_supply, wanted)) return x_recorder.impossible(index, job.nodes * each, since_start());
     const SubmitJob body{{kGroup, job.workspace, kExperiment, "job" + std::to_string(index + 1)},
                          {kGroup, x_home, kCluster},
                          spec,

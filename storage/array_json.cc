@@ -1,8 +1,7 @@
 #include "storage/array_json.h"
 
-#include <iterator>
-
 #include "common/model_json.h"
+#include "storage/json_parts.h"
 #include "storage/row_json.h"
 
 namespace trainyard::storage {
@@ -10,27 +9,6 @@ namespace trainyard::storage {
 namespace {
 
 using nlohmann::json;
-
-constexpr const char* kStates[] = {"running", "succeeded", "failed", "terminated"};
-
-std::string dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-template <class Read>
-Status parse(const std::string& text, Read read) {
-  try {
-    read(json::parse(text));
-    return {};
-  } catch (const json::exception& error) {
-    return Error{Code::data_loss, error.what()};
-  }
-}
-
-template <class T>
-void read(const json& from, const char* key, T& into) {
-  if (auto found = from.find(key); found != from.end()) found->get_to(into);
-}
 
 json sweep_json(const core::Sweep& sweep) {
   json out = json::object();
@@ -72,19 +50,6 @@ void read_sweep(const json& body, core::Sweep& sweep) {
 
 }  // namespace
 
-const char* stored_name(core::ArrayState state) {
-  return kStates[static_cast<std::size_t>(state)];
-}
-
-bool read_name(std::string_view name, core::ArrayState& into) {
-  for (std::size_t index = 0; index < std::size(kStates); ++index) {
-    if (name != kStates[index]) continue;
-    into = static_cast<core::ArrayState>(index);
-    return true;
-  }
-  return false;
-}
-
 std::string array_spec_text(const core::JobArray& array) {
   const core::ArrayBody& body = *array.body;
   return dump({{"clusterPath", body.cluster_path},
@@ -124,9 +89,7 @@ std::string array_body_text(const core::JobArray& array) {
     body["cause"] = {{"code", array.cause.code}, {"message", array.cause.message}};
     if (array.cause.infrastructure) body["cause"]["infrastructure"] = true;
   }
-  if (const auto& hold = array.hold) {
-    body["hold"] = {{"why", hold->why}, {"who", hold->who}, {"sinceMs", hold->since_ms}};
-  }
+  if (array.hold) body["hold"] = hold_json(*array.hold);
   if (!array.dependencies.empty()) body["dependencies"] = dependencies_json(array.dependencies);
   return dump(body);
 }
@@ -138,12 +101,7 @@ Status read_array_body(const std::string& text, core::JobArray& into) {
       read(*cause, "message", into.cause.message);
       read(*cause, "infrastructure", into.cause.infrastructure);
     }
-    if (const auto hold = body.find("hold"); hold != body.end()) {
-      core::Hold& out = into.hold.emplace();
-      read(*hold, "why", out.why);
-      read(*hold, "who", out.who);
-      read(*hold, "sinceMs", out.since_ms);
-    }
+    into.hold = hold_from(body);
     into.dependencies = dependencies_from(body);
   });
 }

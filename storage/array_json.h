@@ -9,9 +9,6 @@
 
 namespace trainyard::storage {
 
-const char* stored_name(core::ArrayState state);
-bool read_name(std::string_view name, core::ArrayState& into);
-
 std::string array_spec_text(const core::JobArray& array);
 Status read_array_spec(const std::string& text, core::JobArray& into);
 

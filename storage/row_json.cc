@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/model_json.h"
+#include "storage/json_parts.h"
 
 namespace trainyard::storage {
 
@@ -44,6 +45,10 @@ struct Names<core::Provisioning> {
   static constexpr std::array all{"creating", "succeeded", "failed", "deleting"};
 };
 template <>
+struct Names<core::ArrayState> {
+  static constexpr std::array all{"running", "succeeded", "failed", "terminated"};
+};
+template <>
 struct Names<core::Work> {
   static constexpr std::array all{"kept", "lost", "requeued"};
 };
@@ -64,11 +69,6 @@ bool value_of(std::string_view name, T& into) {
     }
   }
   return false;
-}
-
-// A node's message may hold any bytes; what is not UTF-8 must not stop a commit.
-std::string dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 // One JSON object, written straight to text. A submit spends most of its time in the store; building a json value of
@@ -154,21 +154,6 @@ std::string job_spec_json(const JobSpec& spec) {
   return out.take();
 }
 
-template <class Read>
-Status parse(const std::string& text, Read read) {
-  try {
-    read(json::parse(text));
-    return {};
-  } catch (const json::exception& error) {
-    return Error{Code::data_loss, error.what()};
-  }
-}
-
-template <class T>
-void read(const json& from, const char* key, T& into) {
-  if (auto found = from.find(key); found != from.end()) found->get_to(into);
-}
-
 }  // namespace
 
 const char* stored_name(core::JobState state) {
@@ -188,6 +173,9 @@ const char* stored_name(core::DeallocationOption option) {
 }
 const char* stored_name(core::Work work) {
   return name_in(work);
+}
+const char* stored_name(core::ArrayState state) {
+  return name_in(state);
 }
 const char* stored_name(core::Provisioning state) {
   return name_in(state);
@@ -211,6 +199,9 @@ bool read_name(std::string_view name, core::Provisioning& into) {
   return value_of(name, into);
 }
 bool read_name(std::string_view name, core::Work& into) {
+  return value_of(name, into);
+}
+bool read_name(std::string_view name, core::ArrayState& into) {
   return value_of(name, into);
 }
 
@@ -399,6 +390,20 @@ Status read_job_spec(const std::string& text, core::Job& into) {
   });
 }
 
+json hold_json(const core::Hold& hold) {
+  return {{"why", hold.why}, {"who", hold.who}, {"sinceMs", hold.since_ms}};
+}
+
+std::optional<core::Hold> hold_from(const json& body) {
+  const auto found = body.find("hold");
+  if (found == body.end()) return std::nullopt;
+  core::Hold hold;
+  read(*found, "why", hold.why);
+  read(*found, "who", hold.who);
+  read(*found, "sinceMs", hold.since_ms);
+  return hold;
+}
+
 json dependencies_json(const std::vector<core::Dependency>& dependencies) {
   json list = json::array();
   for (const core::Dependency& one : dependencies) {
@@ -429,7 +434,7 @@ std::string job_body_text(const core::Job& job) {
   if (!job.image_digest.empty()) body["imageDigest"] = job.image_digest;
   if (job.first_port != 0) body["firstPort"] = job.first_port;
   if (job.new_priority) body["priority"] = name_of(*job.new_priority);
-  if (const auto& hold = job.hold) body["hold"] = {{"why", hold->why}, {"who", hold->who}, {"sinceMs", hold->since_ms}};
+  if (job.hold) body["hold"] = hold_json(*job.hold);
   if (!job.dependencies.empty()) body["dependencies"] = dependencies_json(job.dependencies);
   if (job.array) body["array"] = job.array.value, body["task"] = job.task;
   return dump(body);
@@ -445,12 +450,7 @@ Status read_job_body(const std::string& text, core::Job& into) {
     if (const auto priority = body.find("priority"); priority != body.end()) {
       into.new_priority = trainyard::priority_named(priority->get<std::string>());
     }
-    if (const auto hold = body.find("hold"); hold != body.end()) {
-      core::Hold& out = into.hold.emplace();
-      read(*hold, "why", out.why);
-      read(*hold, "who", out.who);
-      read(*hold, "sinceMs", out.since_ms);
-    }
+    into.hold = hold_from(body);
     into.dependencies = dependencies_from(body);
     read(body, "array", into.array.value);
     read(body, "task", into.task);

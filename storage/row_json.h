@@ -21,6 +21,7 @@ const char* stored_name(core::VmPriority priority);
 const char* stored_name(core::DeallocationOption option);
 const char* stored_name(core::Provisioning state);
 const char* stored_name(core::Work work);
+const char* stored_name(core::ArrayState state);
 bool read_name(std::string_view name, core::JobState& into);
 bool read_name(std::string_view name, core::Verdict& into);
 bool read_name(std::string_view name, core::NodeState& into);
@@ -28,6 +29,7 @@ bool read_name(std::string_view name, core::VmPriority& into);
 bool read_name(std::string_view name, core::DeallocationOption& into);
 bool read_name(std::string_view name, core::Provisioning& into);
 bool read_name(std::string_view name, core::Work& into);
+bool read_name(std::string_view name, core::ArrayState& into);
 
 std::string tags_text(const core::Tags& tags);
 Result<core::Tags> read_tags(const std::string& text);
@@ -41,7 +43,6 @@ std::string inventory_text(const Inventory& inventory);
 std::string cluster_body_text(const core::Cluster& cluster);
 Status read_cluster_body(const std::string& text, core::Cluster& into);
 
-// Of a node: what became of its cluster's set-up; "{}" when there is none.
 // Ids as an array of numbers.
 template <class IdType>
 std::string ids_text(const std::vector<IdType>& ids) {
@@ -58,8 +59,12 @@ Result<std::vector<IdType>> read_ids(const std::string& text) {
   for (const std::uint64_t number : *numbers) ids.push_back({number});
   return ids;
 }
+
+// Of a workspace: its quota; "{}" when it has none.
 std::string workspace_body_text(const core::Workspace& workspace);
 Status read_workspace_body(const std::string& text, core::Workspace& into);
+
+// Of a node: what became of its cluster's set-up; "{}" when there is none.
 std::string node_body_text(const core::Node& node);
 Status read_node_body(const std::string& text, core::Node& into);
 
@@ -71,7 +76,9 @@ Status read_file_server_body(const std::string& text, core::FileServer& into);
 std::string job_spec_text(const core::Job& job);
 Status read_job_spec(const std::string& text, core::Job& into);
 
-// Of a job or an array; from its body's member "dependencies", throws what from_json throws.
+// Of a job or an array; from its body's members "hold" and "dependencies", throws what from_json throws.
+nlohmann::json hold_json(const core::Hold& hold);
+std::optional<core::Hold> hold_from(const nlohmann::json& body);
 nlohmann::json dependencies_json(const std::vector<core::Dependency>& dependencies);
 std::vector<core::Dependency> dependencies_from(const nlohmann::json& body);
 

@@ -7,12 +7,8 @@ namespace trainyard::core {
 namespace {
 
 std::string reason_of(const State& state, const JobArray& array) {
-  if (array.state != ArrayState::running || !array.cause.code.empty()) return array.cause.message;
-  std::string text;
-  if (array.hold) {
-    text = "held by " + array.hold->who + " since " + clock_time(array.hold->since_ms) +
-           (array.hold->why.empty() ? "" : ": " + array.hold->why) + ", until `trainyard job array release`";
-  }
+  if (!goes_on(array)) return array.cause.message;
+  std::string text = array.hold ? held_text(*array.hold, "job array") : "";
   if (const std::string others = waits_for(state, array.dependencies); !others.empty()) {
     text += (text.empty() ? "" : "; ") + others;
   }
@@ -32,11 +28,7 @@ std::string reason_of(const State& state, const JobArray& array) {
 ArrayView view(const State& state, const JobArray& array) {
   ArrayView out;
   out.row = array;
-  const Experiment& experiment = state.experiments.at(array.experiment);
-  const Workspace& workspace = state.workspaces.at(experiment.workspace);
-  out.experiment = experiment.name;
-  out.workspace = workspace.name;
-  out.group = state.groups.at(workspace.group).name;
+  name_home(state, array.experiment, out);
   const bool closing = array.state == ArrayState::running && !array.cause.code.empty();
   out.execution_state = closing ? "terminating" : name_of(array.state);
   out.reason = reason_of(state, array);

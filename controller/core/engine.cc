@@ -92,9 +92,7 @@ Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
 void Engine::add_holding(Holding holding) {
   const HoldingKey key = key_of(holding);
   state.job_holdings[holding.id.job].insert(key);
-  Held& held = state.held[holding.payer];
-  held.gpus += gpus_of(holding);
-  held.gpus_times_since += gpus_of(holding) * static_cast<std::uint64_t>(holding.since_ms);
+  state.held[holding.payer].add(holding);
   TY_CHECK(state.holdings.emplace(key, std::move(holding)).second);
   edit(key);
 }
@@ -111,15 +109,13 @@ void Engine::erase_holding(const HoldingKey& key) {
 }
 
 void Engine::spend(const Holding& holding) {
-  const std::uint64_t gpus = gpus_of(holding);
   const auto held = state.held.find(holding.payer);
-  held->second.gpus -= gpus_of(holding);
-  held->second.gpus_times_since -= gpus * static_cast<std::uint64_t>(holding.since_ms);
+  held->second.remove(holding);
   if (held->second.gpus == 0) state.held.erase(held);
   if (!state.workspaces.contains(holding.payer.workspace)) return;
   Spent& sum = state.spent.try_emplace(holding.payer, Spent{holding.payer, 0, now}).first->second;
   sum.gpu_ms = decayed(sum.gpu_ms, now - sum.at_ms, state.usage_half_life_ms) +
-               gpus * static_cast<std::uint64_t>(now - holding.since_ms);
+               static_cast<std::uint64_t>(allocated_ms(holding, now));
   sum.at_ms = now;
   spent.change(holding.payer);
 }

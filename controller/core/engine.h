@@ -216,15 +216,14 @@ void mend_arrays(Engine&);
 const JobArray* array_of_task(const State&, const JobRef&);
 
 // on_queue.cc
-void enter_queue(Engine&, const Job&);  // if it may start
+void enter_queue(Engine&, const Job&);  // or among those that are held back
 void leave_queue(Engine&, const Job&);  // REQUIRES: nothing that its place depends on has changed yet
 // Jobs that wait for the end of this one: they may start, or never can and end, too.
 void consider_dependents(Engine&, JobId ended, bool succeeded);
 // By names; an error where it is missing, or has ended otherwise than waited for.
 Result<std::vector<Dependency>> resolve_dependencies(const Engine&, const SubmitJob&);
-bool satisfies(After, bool succeeded);
-// For people: that what waits for `dependency` can never start, now that it has ended.
-EndCause never_met(const Dependency&, bool succeeded);
+// Those on the job that has ended become met; the cause, where one of them never can be any more.
+std::optional<EndCause> settle_dependencies(std::vector<Dependency>&, JobId ended, bool succeeded);
 
 void preempt(Engine&, const Preemption&);
 

@@ -327,12 +327,13 @@ std::string waits_for(const State& state, const std::vector<Dependency>& depende
   return names.empty() ? "" : "waits for " + names_of(names);
 }
 
+std::string held_text(const Hold& hold, const std::string& noun) {
+  return "held by " + hold.who + " since " + clock_time(hold.since_ms) + (hold.why.empty() ? "" : ": " + hold.why) +
+         ", until `trainyard " + noun + " release`";
+}
+
 std::string why_not_in_queue(const State& state, const Job& job) {
-  std::string text;
-  if (job.hold) {
-    text = "held by " + job.hold->who + " since " + clock_time(job.hold->since_ms) +
-           (job.hold->why.empty() ? "" : ": " + job.hold->why) + ", until `trainyard job release`";
-  }
+  std::string text = job.hold ? held_text(*job.hold, "job") : "";
   append(text, "; ", waits_for(state, job.dependencies));
   return text;
 }
@@ -392,11 +393,7 @@ ClusterView view(const State& state, const Cluster& cluster) {
 JobView view(const State& state, const Job& job) {
   JobView out;
   out.row = job;
-  const Experiment& experiment = state.experiments.at(job.experiment);
-  const Workspace& workspace = state.workspaces.at(experiment.workspace);
-  out.experiment = experiment.name;
-  out.workspace = workspace.name;
-  out.group = state.groups.at(workspace.group).name;
+  name_home(state, job.experiment, out);
   out.phase = name_of(job.state);
   if (job.state == JobState::stopping) {
     out.execution_state = job.verdict == Verdict::cancel ? "terminating" : "running";

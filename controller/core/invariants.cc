@@ -180,14 +180,14 @@ void check_array(const State& state, const JobArray& array) {
        "an array has no more tasks at once than its limit", about);
   must(array.state == ArrayState::running || counts.live == 0, "no task of an array that has ended goes on", about);
   must(!wants_task(state, array), "a task that may come has come", about);
-  const bool goes_on = array.state == ArrayState::running && array.cause.code.empty();
-  must(!goes_on || array.deleting || !cluster_is_going(state, array.cluster), "an array ends with its cluster", about);
-  must(!goes_on || array.deleting || counts.live > 0 || array.next < array.body->tasks, "an array ends with its tasks",
+  const bool more = goes_on(array);
+  must(!more || array.deleting || !cluster_is_going(state, array.cluster), "an array ends with its cluster", about);
+  must(!more || array.deleting || counts.live > 0 || array.next < array.body->tasks, "an array ends with its tasks",
        about);
   for (const Dependency& dependency : array.dependencies) {
     const auto waiting = state.waiting_arrays.find(dependency.id);
     const bool listed = waiting != state.waiting_arrays.end() && waiting->second.contains(array.id);
-    must(listed == (goes_on && !dependency.met), "waiting_arrays", about);
+    must(listed == (more && !dependency.met), "waiting_arrays", about);
   }
 }
 
@@ -265,9 +265,7 @@ void check_invariants(const State& state) {
   must(total(state.job_holdings) == state.holdings.size(), "job_holdings has holdings only", "");
   std::map<Payer, Held> held;
   for (const auto& [key, holding] : state.holdings) {
-    Held& sum = held[holding.payer];
-    sum.gpus += gpus_of(holding);
-    sum.gpus_times_since += gpus_of(holding) * static_cast<std::uint64_t>(holding.since_ms);
+    held[holding.payer].add(holding);
   }
   for (const auto& [attempt, progress] : state.progress) {
     must(state.job_holdings.contains(attempt.job), "only what holds something tells its progress", "");

@@ -112,7 +112,7 @@ void erase(Engine& e, JobArrayId id) {
   const JobArray& array = e.state.arrays.at(id);
   const ExperimentId experiment = array.experiment;
   e.note(subject_of(e.state, array), "deleted", "its tasks are gone");
-  if (array.state == ArrayState::running && array.cause.code.empty()) forget_dependencies(e, array);
+  if (goes_on(array)) forget_dependencies(e, array);
   e.state.array_by_path.erase(lower(path_of(e.state, array)));
   e.state.task_counts.erase(id);
   e.state.arrays.erase(id);
@@ -136,9 +136,14 @@ const char* name_of(ArrayState state) {
   return "?";
 }
 
+bool goes_on(const JobArray& array) {
+  return array.state == ArrayState::running && array.cause.code.empty();
+}
+
 bool wants_task(const State& state, const JobArray& array) {
-  const bool goes_on = array.state == ArrayState::running && array.cause.code.empty() && !array.deleting;
-  if (!goes_on || array.hold || !all_met(array.dependencies) || array.next == array.body->tasks) return false;
+  if (!goes_on(array) || array.deleting || array.hold || !all_met(array.dependencies) ||
+      array.next == array.body->tasks)
+    return false;
   const TaskCounts& counts = state.task_counts.at(array.id);
   return counts.queued < kMostQueued && (array.parallel == 0 || counts.live < array.parallel);
 }
@@ -180,7 +185,7 @@ void consider(Engine& e, JobArrayId id) {
     return;
   }
   if (array.state != ArrayState::running) return;
-  if (array.cause.code.empty() && cluster_is_going(e.state, array.cluster)) {
+  if (goes_on(array) && cluster_is_going(e.state, array.cluster)) {
     close(e, id, {"ClusterDeleted", "its cluster " + array.body->cluster_path + " was deleted"});
   }
   while (wants_task(e.state, array)) make_task(e, id);
@@ -194,12 +199,7 @@ void consider_waiting_arrays(Engine& e, JobId ended, bool succeeded) {
   const std::set<JobArrayId> waiting = found->second;
   e.state.waiting_arrays.erase(found);
   for (const JobArrayId id : waiting) {
-    std::optional<EndCause> broken;
-    for (Dependency& dependency : e.edit(id).dependencies) {
-      if (dependency.id != ended || dependency.met) continue;
-      dependency.met = satisfies(dependency.after, succeeded);
-      if (!dependency.met) broken = never_met(dependency, succeeded);
-    }
+    auto broken = settle_dependencies(e.edit(id).dependencies, ended, succeeded);
     if (broken) close(e, id, std::move(*broken));
     e.stirred.insert(id);
   }
@@ -341,7 +341,7 @@ Result<Subject> apply(Engine& e, const UpdateJobArray& c) {
   const auto id = find_array(e.state, c.ref);
   if (!id.ok()) return id.error();
   const JobArray& array = e.state.arrays.at(*id);
-  if (array.state != ArrayState::running || !array.cause.code.empty() || array.deleting) {
+  if (!goes_on(array) || array.deleting) {
     return Error{Code::failed_precondition,
                  "job array " + array.name + " makes no more tasks: there is nothing to change"};
   }
@@ -367,7 +367,7 @@ Result<Subject> apply(Engine& e, const TerminateJobArray& c) {
   const auto id = find_array(e.state, c.ref);
   if (!id.ok()) return id.error();
   const JobArray& array = e.state.arrays.at(*id);
-  if (array.state == ArrayState::running && array.cause.code.empty() && !array.deleting) {
+  if (goes_on(array) && !array.deleting) {
     close(e, *id, {kTerminated, "terminated by " + e.who});
   }
   return Subject{Subject::Kind::job_array, id->value};

@@ -6,33 +6,47 @@
 
 namespace trainyard::core {
 
+namespace {
+
 bool satisfies(After after, bool succeeded) {
   return after == After::any || succeeded == (after == After::ok);
 }
-
-namespace {
 
 const char* name_of(After after) {
   return after == After::ok ? "afterOk" : after == After::any ? "afterAny" : "afterNotOk";
 }
 
-}  // namespace
-
+// For people: that what waits for `dependency` can never start, now that it has ended.
 EndCause never_met(const Dependency& dependency, bool succeeded) {
   return {"DependencyNeverMet", "it waited for " + dependency.job + " (" + name_of(dependency.after) + "), which has " +
                                     (succeeded ? "succeeded" : "failed") + ": it can never start"};
 }
 
+// Changes what the job's place in the queue depends on, wherever it is.
+template <class Change>
+Job& reorder(Engine& e, JobId id, Change change) {
+  Job& job = e.edit(id);
+  if (job.state == JobState::queued) leave_queue(e, job);
+  change(job);
+  if (job.state == JobState::queued) enter_queue(e, job);
+  return job;
+}
+
+}  // namespace
+
+std::optional<EndCause> settle_dependencies(std::vector<Dependency>& dependencies, JobId ended, bool succeeded) {
+  std::optional<EndCause> broken;
+  for (Dependency& dependency : dependencies) {
+    if (dependency.id != ended || dependency.met) continue;
+    dependency.met = satisfies(dependency.after, succeeded);
+    if (!dependency.met) broken = never_met(dependency, succeeded);
+  }
+  return broken;
+}
+
 void enter_queue(Engine& e, const Job& job) {
-  for (const Dependency& dependency : job.dependencies) {
-    if (!dependency.met) e.state.dependents[dependency.id].insert(job.id);
-  }
-  if (may_start(job)) {
-    e.state.queues[job.cluster][queue_group(e.state, job)].insert(job.id);
-    e.wake_plan = true;
-  } else {
-    e.state.held_back[job.cluster].insert(job.id);
-  }
+  index_queued(e.state, job);
+  if (may_start(job)) e.wake_plan = true;
 }
 
 void leave_queue(Engine& e, const Job& job) {
@@ -54,15 +68,9 @@ void consider_dependents(Engine& e, JobId ended, bool succeeded) {
   if (found == e.state.dependents.end()) return;
   const std::set<JobId> waiting = found->second;
   for (const JobId id : waiting) {
-    Job& job = e.edit(id);
     std::optional<EndCause> broken;
-    leave_queue(e, job);
-    for (Dependency& dependency : job.dependencies) {
-      if (dependency.id != ended || dependency.met) continue;
-      dependency.met = satisfies(dependency.after, succeeded);
-      if (!dependency.met) broken = never_met(dependency, succeeded);
-    }
-    enter_queue(e, job);
+    const Job& job =
+        reorder(e, id, [&](Job& waits) { broken = settle_dependencies(waits.dependencies, ended, succeeded); });
     if (broken) {
       end(e, id, Verdict::cancel, std::move(*broken));
     } else if (may_start(job)) {
@@ -116,9 +124,7 @@ Result<Subject> apply(Engine& e, const HoldJob& c) {
                                                 ": only a queued job can be held" +
                                                 (terminal(job.state) ? "" : "; terminate it to stop it")};
   }
-  if (job.state == JobState::queued) leave_queue(e, job);
-  e.edit(*id).hold = Hold{c.why, e.who, e.now};
-  if (job.state == JobState::queued) enter_queue(e, job);
+  reorder(e, *id, [&](Job& held) { held.hold = Hold{c.why, e.who, e.now}; });
   e.note(subject_of(e.state, job), "held", c.why);
   return Subject{Subject::Kind::job, id->value};
 }
@@ -129,9 +135,7 @@ Result<Subject> apply(Engine& e, const ReleaseJob& c) {
   Job& job = e.state.jobs.at(*id);
   const Subject subject{Subject::Kind::job, id->value};
   if (!job.hold) return subject;
-  if (job.state == JobState::queued) leave_queue(e, job);
-  e.edit(*id).hold.reset();
-  if (job.state == JobState::queued) enter_queue(e, job);
+  reorder(e, *id, [](Job& held) { held.hold.reset(); });
   e.note(subject_of(e.state, job), "released", "");
   return subject;
 }
@@ -146,9 +150,7 @@ Result<Subject> apply(Engine& e, const PrioritizeJob& c) {
   const Subject subject{Subject::Kind::job, id->value};
   const Priority before = priority_of(job);
   if (before == c.priority) return subject;
-  if (job.state == JobState::queued) leave_queue(e, job);
-  e.edit(*id).new_priority = c.priority;
-  if (job.state == JobState::queued) enter_queue(e, job);
+  reorder(e, *id, [&](Job& waiting) { waiting.new_priority = c.priority; });
   e.note(subject_of(e.state, job), "priority " + std::string(trainyard::name_of(c.priority)),
          "was " + std::string(trainyard::name_of(before)));
   return subject;

@@ -232,8 +232,7 @@ void index_arrays(State& s) {
   for (const auto& [id, array] : s.arrays) {
     s.task_counts[id] = {};
     for (const Dependency& dependency : array.dependencies) {
-      const bool waits = array.state == ArrayState::running && array.cause.code.empty() && !dependency.met;
-      if (waits) s.waiting_arrays[dependency.id].insert(id);
+      if (goes_on(array) && !dependency.met) s.waiting_arrays[dependency.id].insert(id);
     }
   }
   for (const auto& [id, job] : s.jobs) {
@@ -265,9 +264,7 @@ void rebuild_indexes(State& s) {
   }
   for (const auto& [key, holding] : s.holdings) {
     s.job_holdings[holding.id.job].insert(key);
-    Held& held = s.held[holding.payer];
-    held.gpus += gpus_of(holding);
-    held.gpus_times_since += gpus_of(holding) * static_cast<std::uint64_t>(holding.since_ms);
+    s.held[holding.payer].add(holding);
   }
   for (const auto& [id, node] : s.nodes) {
     if (node.cluster) {
@@ -281,16 +278,7 @@ void rebuild_indexes(State& s) {
     }
   }
   for (const auto& [id, job] : s.jobs) {
-    if (job.state == JobState::queued) {
-      if (may_start(job)) {
-        s.queues[job.cluster][queue_group(s, job)].insert(id);
-      } else {
-        s.held_back[job.cluster].insert(id);
-      }
-      for (const Dependency& dependency : job.dependencies) {
-        if (!dependency.met) s.dependents[dependency.id].insert(id);
-      }
-    }
+    if (job.state == JobState::queued) index_queued(s, job);
     if (active(job.state)) {
       s.active_jobs[job.cluster].insert(id);
       s.launches[id] = launch_of(s, job);
@@ -315,6 +303,17 @@ bool all_met(const std::vector<Dependency>& dependencies) {
 
 bool may_start(const Job& job) {
   return !job.hold && all_met(job.dependencies);
+}
+
+void index_queued(State& state, const Job& job) {
+  for (const Dependency& dependency : job.dependencies) {
+    if (!dependency.met) state.dependents[dependency.id].insert(job.id);
+  }
+  if (may_start(job)) {
+    state.queues[job.cluster][queue_group(state, job)].insert(job.id);
+  } else {
+    state.held_back[job.cluster].insert(job.id);
+  }
 }
 
 Payer payer_of(const State& state, const Job& job) {

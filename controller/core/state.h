@@ -29,6 +29,14 @@ using Queue = std::map<QueueGroup, std::set<JobId>>;  // each oldest first
 struct Held {
   std::uint32_t gpus = 0;
   std::uint64_t gpus_times_since = 0;  // sum of gpus * since_ms
+  void add(const Holding& holding) {
+    gpus += gpus_of(holding);
+    gpus_times_since += gpus_of(holding) * static_cast<std::uint64_t>(holding.since_ms);
+  }
+  void remove(const Holding& holding) {
+    gpus -= gpus_of(holding);
+    gpus_times_since -= gpus_of(holding) * static_cast<std::uint64_t>(holding.since_ms);
+  }
   friend bool operator==(const Held&, const Held&) = default;
 };
 
@@ -126,6 +134,8 @@ std::uint32_t gpus_wanted(const State& state, const Job& job);  // by its cluste
 // Nothing but nodes is missing: nobody holds it, and what it waits for has ended as it should. REQUIRES: it is queued
 bool may_start(const Job& job);
 bool all_met(const std::vector<Dependency>& dependencies);
+// Enters a queued job into `queues` or `held_back`, and into `dependents`.
+void index_queued(State& state, const Job& job);
 // What all nodes of the job's newest attempt are told; built once, when the attempt is placed.
 std::shared_ptr<const Launch> launch_of(const State& state, const Job& job);
 
@@ -178,6 +188,8 @@ std::string path_of(const State& state, const Cluster& cluster);
 std::string path_of(const State& state, const Job& job);
 std::string path_of(const State& state, const FileServer& file_server);
 std::string path_of(const State& state, const JobArray& array);
+// More tasks may come, and those that are there are not being ended.
+bool goes_on(const JobArray& array);
 // Its next task may become a job now: as many as `parallel` allows have not ended, and few wait in the queue.
 bool wants_task(const State& state, const JobArray& array);
 

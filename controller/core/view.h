@@ -53,12 +53,24 @@ struct FileServerView {
   std::string reason;  // what it waits for, why it failed; empty when it serves
 };
 
+// Names of an experiment, its workspace and its group into a view.
+template <class View>
+void name_home(const State& state, ExperimentId id, View& view) {
+  const Experiment& experiment = state.experiments.at(id);
+  const Workspace& workspace = state.workspaces.at(experiment.workspace);
+  view.experiment = experiment.name;
+  view.workspace = workspace.name;
+  view.group = state.groups.at(workspace.group).name;
+}
+
 ClusterView view(const State&, const Cluster&);
 JobView view(const State&, const Job&);
 ArrayView view(const State&, const JobArray&);
 NodeView view(const State&, const Node&, TimeMs now_ms);
 FileServerView view(const State&, const FileServer&);
 
+// "held by ada since 14:02:09: new data, until `trainyard job release`"; `noun`: the commands that release it.
+std::string held_text(const Hold&, const std::string& noun);
 // "waits for prep/unpack (running) to succeed"; empty when all are met.
 std::string waits_for(const State&, const std::vector<Dependency>&);
 // Who holds it, and the jobs that it waits for; empty when it may start. REQUIRES: job.state == queued

@@ -133,7 +133,7 @@ class Starts {
   const TimeMs x_now_ms;
   const Belief x_belief;
   const std::set<NodeId>* x_withdrawn;
-  const std::map<NodeId, std::vector<Closed>> x_closed;
+  const ClosedNodes x_closed;
   Future x_future;
   bool x_looks_ahead = false;
 };
@@ -153,8 +153,8 @@ Shape shape_of(const State& state, const Job& job) {
           core::payer_of(state, job).workspace, job.spec->max_wall_clock_ms};
 }
 
-std::map<NodeId, std::vector<Closed>> closed_nodes(const State& state) {
-  std::map<NodeId, std::vector<Closed>> closed;
+ClosedNodes closed_nodes(const State& state) {
+  ClosedNodes closed;
   for (const auto& [id, reservation] : state.reservations) {
     for (const NodeId node : reservation.nodes) {
       closed[node].push_back(
@@ -176,7 +176,7 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   std::uint32_t promised = 0, looked_at = 0, passed_over = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
     if (!starts.future().anything_free() || (promised > 0 && looked_at == settings.depth)) break;
-    if (!possible(state, supply, *job)) continue;  // not before a resize: passed over
+    if (!possible(supply, *job)) continue;  // not before a resize: passed over
     const core::Payer payer = core::payer_of(state, *job);
     const std::uint32_t gpus = core::gpus_wanted(*job, per_whole_node);
     if (!shares.allows(payer.workspace, gpus)) {
@@ -233,11 +233,11 @@ Supply supply_of(const State& state, const Cluster& cluster) {
   return {without(capacity, drained + faulty), without(capacity, drained), without(capacity, no_containers), most_gpus};
 }
 
-bool possible(const State& state, const Supply& supply, const Job& job) {
-  const Shape shape = shape_of(state, job);
-  return shape.nodes <= (shape.units == 0 ? supply.whole : supply.shared) &&
-         (!shape.in_container || shape.nodes <= supply.containers) &&
-         supply.most_gpus.value_or(shape.units) >= shape.units;
+bool possible(const Supply& supply, const Job& job) {
+  const JobSpec& spec = *job.spec;
+  return spec.node_count <= (spec.gpus_per_node == 0 ? supply.whole : supply.shared) &&
+         (job.mapping.container_image.empty() || spec.node_count <= supply.containers) &&
+         supply.most_gpus.value_or(spec.gpus_per_node) >= spec.gpus_per_node;
 }
 
 Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief, const Settings& settings) {
@@ -251,7 +251,6 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
   Starts starts(state, cluster->second, now_ms, belief, none);
   Shares shares(state, now_ms);
   Order order(state, job.cluster, shares, now_ms, settings.order);
-  std::vector<TimeMs> others;
   for (std::uint32_t turn = 1; turn <= kLookedThrough; ++turn) {
     const Job* next = order.next();
     if (next == nullptr) break;
@@ -259,16 +258,17 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
     if (is_it) result.turn = turn;
     const core::Payer payer = core::payer_of(state, *next);
     const std::uint32_t gpus = core::gpus_wanted(*next, per_whole_node);
-    const bool waits = possible(state, supply, *next) && shares.allows(payer.workspace, gpus);
+    const bool waits = possible(supply, *next) && shares.allows(payer.workspace, gpus);
     const TimeMs start_ms = waits ? starts.promise(*next).start_ms : Future::kNever;
     if (is_it) result.start_ms = start_ms;
     if (is_it || (waits && start_ms == Future::kNever)) break;
     if (!waits) continue;
     start_ms == now_ms ? shares.give(payer, gpus) : shares.promise(payer, gpus);
-    others.push_back(start_ms);
+    result.turns_before.push_back(start_ms);
   }
-  result.before = static_cast<std::uint32_t>(
-      std::count_if(others.begin(), others.end(), [&](TimeMs start_ms) { return start_ms < result.start_ms; }));
+  result.before =
+      static_cast<std::uint32_t>(std::count_if(result.turns_before.begin(), result.turns_before.end(),
+                                               [&](TimeMs start_ms) { return start_ms < result.start_ms; }));
   result.firm = result.start_ms < starts.future().firm_until_ms();
   return result;
 }

@@ -10,7 +10,6 @@
 // nor deadlocks (a job gets all its nodes in one placement, or none).
 #pragma once
 
-#include <map>
 #include <optional>
 #include <set>
 #include <vector>
@@ -50,7 +49,7 @@ Expected expected_duration(const core::State& state, const core::Job& job, Belie
 // What it needs of the nodes.
 Shape shape_of(const core::State& state, const core::Job& job);
 // Reservations, by node.
-std::map<NodeId, std::vector<Closed>> closed_nodes(const core::State& state);
+ClosedNodes closed_nodes(const core::State& state);
 
 // What the cluster could have at most, however long one waits.
 struct Supply {
@@ -60,7 +59,7 @@ struct Supply {
 };
 Supply supply_of(const core::State& state, const core::Cluster& cluster);
 // Whether the job can start before the cluster is resized, or a node is put back into service.
-bool possible(const core::State& state, const Supply& supply, const core::Job& job);
+bool possible(const Supply& supply, const core::Job& job);
 
 // The placements of one cluster's queue, on its nodes but those that it gives back. `shares` learns what they get.
 std::vector<core::Placement> fill(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,
@@ -75,9 +74,10 @@ struct Forecast {
   // kNever: it waits for something that has no time (its workspace's limit, too), or behind more jobs than are looked
   // through.
   TimeMs start_ms = Future::kNever;
-  bool firm = true;          // false: rests on a limit that nobody chose
-  std::uint32_t before = 0;  // jobs that start before it
-  std::uint32_t turn = 0;    // 1: it is the first of the queue that has its turn; 0: not among those looked through
+  bool firm = true;                  // false: rests on a limit that nobody chose
+  std::uint32_t before = 0;          // jobs that start before it
+  std::vector<TimeMs> turns_before;  // when those start that have their turn before it
+  std::uint32_t turn = 0;  // 1: it is the first of the queue that has its turn; 0: not among those looked through
 };
 Forecast forecast(const core::State& state, const core::Job& job, TimeMs now_ms, Belief belief = Belief::plan,
                   const Settings& settings = {});

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <set>
 #include <utility>
 #include <vector>
@@ -39,6 +40,14 @@ struct Closed {
     return start_ms < until_ms && (start_ms >= from_ms || shape.limit_ms > from_ms - start_ms);
   }
 };
+
+// By node. Whether a job that starts on the node then would run into what is closed there.
+using ClosedNodes = std::map<NodeId, std::vector<Closed>>;
+inline bool keeps_out(const ClosedNodes& closed, NodeId node, Shape shape, TimeMs start_ms) {
+  const auto found = closed.find(node);
+  return found != closed.end() && std::any_of(found->second.begin(), found->second.end(),
+                                              [&](const Closed& one) { return one.keeps_out(shape, start_ms); });
+}
 
 struct Slot {
   TimeMs start_ms = 0;

@@ -2,8 +2,8 @@
 //
 // Classes go one after the other (high, normal, low). Within a class: jobs that have waited longer than `age_limit_ms`,
 // oldest first; then workspaces that have fewer GPUs than they are guaranteed; then the workspace that had least, by
-// its weight; within a workspace the owner who had least; and of an owner the oldest job. Without fair share: the
-// oldest job of the class. Ties go to the smaller id or name, so that the order is defined.
+// its weight; within a workspace the owner who had least; and of an owner the oldest job. Without fair share
+// the oldest job counts instead of what was had. Ties go to the smaller id or name, so that the order is defined.
 #pragma once
 
 #include <map>

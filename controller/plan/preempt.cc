@@ -68,11 +68,7 @@ class Room {
     bool in_service = true, containers = true;
   };
   std::uint32_t wanted_of(NodeId node, const Place& place, Shape shape) const {
-    const auto closed = x_closed.find(node);
-    const auto keeps_out = [&](const Closed& one) { return one.keeps_out(shape, x_now_ms); };
-    if (closed != x_closed.end() && std::any_of(closed->second.begin(), closed->second.end(), keeps_out)) {
-      return place.whole + 1;
-    }
+    if (keeps_out(x_closed, node, shape, x_now_ms)) return place.whole + 1;
     const bool able = (shape.units > 0 || place.in_service) && (!shape.in_container || place.containers);
     if (!able) return place.whole + 1;
     return shape.units == 0 ? place.whole : shape.units;
@@ -91,7 +87,7 @@ class Room {
 
   const State& x_state;
   const TimeMs x_now_ms;
-  const std::map<NodeId, std::vector<Closed>> x_closed;
+  const ClosedNodes x_closed;
   std::map<NodeId, Place> x_places;
 };
 
@@ -258,7 +254,7 @@ std::vector<core::Preemption> preempt(const State& state, const core::Cluster& c
     if (++looked_at > settings.depth) break;
     const std::uint32_t gpus = core::gpus_wanted(*job, per_whole_node);
     const WorkspaceId workspace = core::payer_of(state, *job).workspace;
-    if (placed.contains(job->id) || !possible(state, supply, *job) || !shares.allows(workspace, gpus)) continue;
+    if (placed.contains(job->id) || !possible(supply, *job) || !shares.allows(workspace, gpus)) continue;
     ++waiting;
     if (!preempter.help(*job, gpus, preemptions)) break;
   }

@@ -41,10 +41,7 @@ RoomNow nodes_with_room(const State& state, const Cluster& cluster, Shape shape,
   const auto count = [&](NodeId id, bool enough) {
     const Inventory& inventory = state.nodes.at(id).inventory;
     if (!enough || (shape.in_container && !inventory.runs_containers())) return;
-    const auto found = closed.find(id);
-    const auto keeps_out = [&](const Closed& one) { return one.keeps_out(shape, now_ms); };
-    const bool kept = found != closed.end() && std::any_of(found->second.begin(), found->second.end(), keeps_out);
-    ++(kept ? room.reserved : room.nodes);
+    ++(keeps_out(closed, id, shape, now_ms) ? room.reserved : room.nodes);
   };
   if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
     for (const NodeId node : free->second) {
@@ -213,12 +210,9 @@ void try_shorter_limit(const State& state, const Cluster& cluster, const Job& jo
                        const Settings& settings, Why& why) {
   // Starts of those that are promised something before it: where one of them ends, it must have ended.
   std::set<DurationMs> limits;
-  Shares shares(state, now_ms);
-  Order order(state, cluster.id, shares, now_ms, settings.order);
-  for (const Job* other = order.next(); other != nullptr && other->id != job.id; other = order.next()) {
+  for (const TimeMs start_ms : forecast(state, job, now_ms, Belief::plan, settings).turns_before) {
     if (limits.size() >= settings.reservations) break;
-    const Forecast start = forecast(state, *other, now_ms, Belief::plan, settings);
-    if (start.start_ms != Future::kNever && start.start_ms > now_ms) limits.insert(start.start_ms - now_ms);
+    if (start_ms > now_ms) limits.insert(start_ms - now_ms);
   }
   for (const auto& [id, reservation] : state.reservations) {
     if (reservation.from_ms > now_ms) limits.insert(reservation.from_ms - now_ms);
@@ -344,7 +338,7 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
   add_quota(state, job, result);
   const auto nodes = obstacles_of(state, cluster, now_ms);
   result.obstacles.insert(result.obstacles.end(), nodes.begin(), nodes.end());
-  result.possible = possible(state, supply_of(state, cluster), job) && quota_allows_ever(state, job);
+  result.possible = possible(supply_of(state, cluster), job) && quota_allows_ever(state, job);
   if (const std::uint32_t capacity = core::capacity_of(cluster.spec); result.needs > capacity) {
     Relaxation larger;
     larger.kind = Relaxation::Kind::larger_cluster;

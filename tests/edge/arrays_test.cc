@@ -10,10 +10,7 @@ namespace {
 
 v1::CreateJobArrayRequest array_request(const std::string& name, std::uint32_t tasks) {
   const v1::CreateJobRequest job = User::job_request(name, 1);
-  v1::CreateJobArrayRequest request;
-  request.set_resource_group("g");
-  request.set_workspace("w");
-  request.set_experiment("e");
+  auto request = User::in_experiment<v1::CreateJobArrayRequest>();
   request.set_name(name);
   *request.mutable_spec() = job.spec();
   request.set_tasks(tasks);
@@ -25,10 +22,7 @@ grpc::Status create(User& user, const v1::CreateJobArrayRequest& request, v1::Jo
 }
 
 v1::ListJobsResponse tasks_of(User& user, const std::string& array, const std::string& token = "") {
-  v1::ListJobsRequest list;
-  list.set_resource_group("g");
-  list.set_workspace("w");
-  list.set_experiment("e");
+  auto list = User::in_experiment<v1::ListJobsRequest>();
   list.set_array(array);
   list.set_max_results(2);
   list.set_page_token(token);
@@ -77,10 +71,7 @@ TEST_CASE("an array is made once, changed, listed, and its tasks are jobs in pag
   CHECK(rest.jobs(0).name() == "sweep_2");
   CHECK(rest.next_page_token().empty());
 
-  v1::ListJobArraysRequest list;
-  list.set_resource_group("g");
-  list.set_workspace("w");
-  list.set_experiment("e");
+  auto list = User::in_experiment<v1::ListJobArraysRequest>();
   v1::ListJobArraysResponse arrays;
   REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::ListJobArrays, list, arrays).ok());
   REQUIRE(arrays.job_arrays_size() == 1);

@@ -26,10 +26,7 @@ TEST_CASE("a chain of resources is made and read back") {
   CHECK(job.execution_state() == "queued");
   CHECK_FALSE(job.reason().empty());
   CHECK(job.number() > 0);
-  v1::ListJobsRequest list;
-  list.set_resource_group("g");
-  list.set_workspace("w");
-  list.set_experiment("e");
+  auto list = User::in_experiment<v1::ListJobsRequest>();
   v1::ListJobsResponse jobs;
   REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::ListJobs, list, jobs).ok());
   CHECK(jobs.jobs_size() == 1);

@@ -111,6 +111,16 @@ struct User {
     return ((*stub).*method)(&context, request, &response);
   }
 
+  // A request about experiment e.
+  template <class Request>
+  static Request in_experiment() {
+    Request request;
+    request.set_resource_group("g");
+    request.set_workspace("w");
+    request.set_experiment("e");
+    return request;
+  }
+
   // Group g, workspace w, experiment e, account a with share s.
   bool make_home() {
     v1::CreateGroupRequest group;
@@ -149,10 +159,7 @@ struct User {
     return call(clusters, &v1::Clusters::Stub::CreateCluster, request, made);
   }
   static v1::CreateJobRequest job_request(const std::string& name, int nodes) {
-    v1::CreateJobRequest request;
-    request.set_resource_group("g");
-    request.set_workspace("w");
-    request.set_experiment("e");
+    auto request = in_experiment<v1::CreateJobRequest>();
     request.set_name(name);
     auto& spec = *request.mutable_spec();
     spec.set_cluster("c");
@@ -169,10 +176,7 @@ struct User {
     return call(jobs, &v1::Jobs::Stub::CreateJob, request, made);
   }
   static v1::JobName job_name(const std::string& name) {
-    v1::JobName out;
-    out.set_resource_group("g");
-    out.set_workspace("w");
-    out.set_experiment("e");
+    auto out = in_experiment<v1::JobName>();
     out.set_name(name);
     return out;
   }
