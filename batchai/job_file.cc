@@ -90,7 +90,7 @@ void read_container(Fields& properties, v1::JobSpec& spec) {
 }
 
 // nodeCount whole nodes, or `resources`: {nodes, gpusPerNode}, or {gpus, maxPerNode}, which is spread evenly over as
-// few nodes as can be.
+// few nodes as can be; with minNodes beside nodeCount or nodes it starts on fewer, too.
 void read_resources(Fields& properties, v1::JobSpec& spec) {
   const bool given = properties.has("resources");
   const auto count = properties.whole("nodeCount", 1, given ? Need::optional : Need::required);
@@ -98,9 +98,13 @@ void read_resources(Fields& properties, v1::JobSpec& spec) {
   Fields resources = properties.object("resources");
   const auto nodes = resources.whole("nodes", 1), each = resources.whole("gpusPerNode", 1);
   const auto gpus = resources.whole("gpus", 1), most = resources.whole("maxPerNode", 1);
+  const auto least = resources.whole("minNodes", 1);
   resources.finish();
   if (!given) return;
+  if (least) spec.set_min_node_count(*least);
+  if (least && count && !nodes && !each && !gpus && !most) return;
   const bool spread = gpus || most;
+  if (spread && least) return properties.fail("resources", "has minNodes, which goes with nodes and gpusPerNode");
   if (spread ? nodes || each || !gpus || !most : !nodes || !each) {
     return properties.fail("resources", "must have nodes and gpusPerNode, or gpus and maxPerNode");
   }
@@ -135,6 +139,17 @@ void read_priority(Fields& properties, v1::JobSpec& spec) {
                                                         : "normal"));
 }
 
+void read_topology(Fields& properties, v1::JobSpec& spec) {
+  if (!properties.has("topology")) return;
+  Fields topology = properties.object("topology");
+  v1::Topology& out = *spec.mutable_topology();
+  out.set_level(topology.text("level"));
+  out.set_required(topology.flag("required"));
+  out.set_block_size(topology.whole("blockSize", 1).value_or(0));
+  for (std::string& domain : topology.texts("within")) out.add_within(std::move(domain));
+  topology.finish();
+}
+
 void read_dependencies(Fields& properties, v1::JobSpec& spec) {
   properties.each("dependencies", [&](Fields& item) {
     v1::Dependency& out = *spec.add_dependencies();
@@ -157,6 +172,9 @@ void read_single_fields(Fields& properties, const JobFileOptions& options, v1::J
   Fields constraints = properties.object("constraints");
   if (const auto limit = constraints.duration("maxWallClockTime")) {
     set_duration(spec.mutable_max_wall_clock_time(), *limit);
+  }
+  if (const auto least = constraints.duration("minWallClockTime")) {
+    set_duration(spec.mutable_min_wall_clock_time(), *least);
   }
   constraints.finish();
   Fields cluster = properties.object("cluster");
@@ -191,6 +209,7 @@ Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions&
 
   v1::JobSpec spec;
   read_resources(properties, spec);
+  read_topology(properties, spec);
   read_toolkit(properties, spec);
   spec.set_std_out_err_path_prefix(properties.text("stdOutErrPathPrefix", Need::required));
   read_mounts(properties.object("mountVolumes"), {options.storage_account_name, options.storage_account_key},

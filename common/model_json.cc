@@ -216,6 +216,18 @@ void from_json(const json& in, Recovery& out) {
   read(in, "noticeMs", out.notice_ms);
 }
 
+void to_json(json& out, const Topology& in) {
+  out = {{"level", in.level}, {"required", in.required}};
+  if (in.block_size != 0) out["blockSize"] = in.block_size;
+  write_some(out, "within", in.within);
+}
+void from_json(const json& in, Topology& out) {
+  read(in, "level", out.level);
+  read(in, "required", out.required);
+  read(in, "blockSize", out.block_size);
+  read(in, "within", out.within);
+}
+
 void to_json(json& out, const JobSpec& in) {
   out = {{"nodeCount", in.node_count},
          {"toolkit", name_of(in.toolkit)},
@@ -243,7 +255,10 @@ void to_json(json& out, const JobSpec& in) {
          {"priority", name_of(in.priority)},
          {"recovery", in.recovery}};
   if (!in.secrets.empty()) out["secrets"] = in.secrets;
+  if (in.min_node_count != 0) out["minNodeCount"] = in.min_node_count;
   if (in.gpus_per_node != 0) out["gpusPerNode"] = in.gpus_per_node;
+  if (in.min_wall_clock_ms != 0) out["minWallClockMs"] = in.min_wall_clock_ms;
+  if (!in.topology.none()) out["topology"] = in.topology;
   write_some(out, "credentials", in.credentials);
   write_some(out, "fileServerMounts", in.file_server_mounts);
   write_some(out, "unmanagedMounts", in.unmanaged_mounts);
@@ -252,7 +267,10 @@ void to_json(json& out, const JobSpec& in) {
 }
 void from_json(const json& in, JobSpec& out) {
   read(in, "nodeCount", out.node_count);
+  read(in, "minNodeCount", out.min_node_count);
   read(in, "gpusPerNode", out.gpus_per_node);
+  read(in, "minWallClockMs", out.min_wall_clock_ms);
+  read(in, "topology", out.topology);
   read_enum(in, "toolkit", kToolkits, out.toolkit);
   read(in, "commandLine", out.command_line);
   read(in, "pythonScriptFilePath", out.python_script_file_path);

@@ -32,7 +32,7 @@ void check_reservations(const State& state, const Holding& holding) {
     const bool concerns = std::binary_search(reservation.nodes.begin(), reservation.nodes.end(), holding.node) &&
                           reservation.workspace != holding.payer.workspace &&
                           holding.since_ms > reservation.created_ms && holding.since_ms < reservation.until_ms;
-    must(!concerns || holding.since_ms + job->second.spec->max_wall_clock_ms <= reservation.from_ms,
+    must(!concerns || holding.since_ms + limit_of(job->second) <= reservation.from_ms,
          "nothing is placed across a reservation", text_of(holding));
   }
 }
@@ -112,7 +112,7 @@ void check_job(const State& state, const Job& job) {
   }
   const bool running =
       job.state == JobState::preparing || job.state == JobState::starting || job.state == JobState::running;
-  must(!running || held == job.spec->node_count, "an attempt holds all its nodes until it is stopping", about);
+  must(!running || held == job.last_nodes.size(), "an attempt holds all its nodes until it is stopping", about);
   must(!running || job.verdict == Verdict::none, "a running attempt has no verdict yet", about);
   must(job.state != JobState::stopping || job.verdict != Verdict::none, "a stopping attempt has a verdict", about);
   const bool left_orphans = job.spec->recovery.rerun_after == RerunAfter::gang_broken;

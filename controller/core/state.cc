@@ -164,9 +164,9 @@ Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most)
   for (const auto& [group, jobs] : queue->second) {
     for (const JobId id : jobs) {
       if (demand.nodes >= most) return demand;
-      const std::uint32_t need = state.jobs.at(id).spec->node_count;
-      if (need > capacity) continue;
-      demand.nodes += std::min(need, most - demand.nodes);
+      const JobSpec& spec = *state.jobs.at(id).spec;
+      if (least_nodes(spec) > capacity) continue;
+      demand.nodes += std::min(spec.node_count, most - demand.nodes);
       ++demand.jobs;
     }
   }
@@ -342,6 +342,10 @@ std::uint64_t decayed(std::uint64_t gpu_ms, DurationMs elapsed_ms, DurationMs ha
   return gpu_ms - gpu_ms / kSteps * steps;
 }
 
+DurationMs limit_of(const Job& job) {
+  return job.limit_ms != 0 ? job.limit_ms : job.spec->max_wall_clock_ms;
+}
+
 std::uint32_t gpus_held(const State& state, WorkspaceId workspace) {
   std::uint32_t gpus = 0;
   for (auto held = state.held.lower_bound({workspace, ""});
@@ -355,8 +359,12 @@ std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster) {
   return std::max(1U, most_gpus(state, cluster).value_or(1));
 }
 
+std::uint32_t least_nodes(const JobSpec& spec) {
+  return spec.min_node_count != 0 ? spec.min_node_count : spec.node_count;
+}
+
 std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node) {
-  return job.spec->node_count * (job.spec->gpus_per_node > 0 ? job.spec->gpus_per_node : per_whole_node);
+  return least_nodes(*job.spec) * (job.spec->gpus_per_node > 0 ? job.spec->gpus_per_node : per_whole_node);
 }
 
 std::uint32_t gpus_wanted(const State& state, const Job& job) {

@@ -122,13 +122,15 @@ Payer payer_of(const State& state, const Job& job);
 QueueGroup queue_group(const State& state, const Job& job);
 std::size_t size_of(const Queue& queue);
 Priority priority_of(const Job& job);
+DurationMs limit_of(const Job& job);  // of its newest attempt, or of the next one if it never had one
 // What of it still counts after so long: half after each half-life. Integers only: linear within one.
 std::uint64_t decayed(std::uint64_t gpu_ms, DurationMs elapsed_ms, DurationMs half_life_ms);
 // GPUs that the workspace's jobs have now.
 std::uint32_t gpus_held(const State& state, WorkspaceId workspace);
 // GPUs of one of the cluster's nodes that jobs of whole nodes get, at most; at least 1.
 std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster);
-// GPUs that the job takes where a whole node has so many.
+// The fewest nodes that it starts on, and the GPUs that these are where a whole node has so many.
+std::uint32_t least_nodes(const JobSpec& spec);
 std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node);
 std::uint32_t gpus_wanted(const State& state, const Job& job);  // by its cluster's largest node
 // Nothing but nodes is missing: nobody holds it, and what it waits for has ended as it should. REQUIRES: it is queued
@@ -169,6 +171,7 @@ bool placeable(const State& state, const Node& node);
 // do without it then; those of parts get its other GPUs). Empty: it is in service.
 std::string out_of_service(const Node& node);
 bool in_service(const Node& node);
+const char* verb_of(const Drain& drain);  // drained | cordoned
 std::vector<std::string> gpus_to_give(const Inventory& inventory);  // uuids
 std::uint32_t count_to_give(const Inventory& inventory);            // of them
 // What can be given away of a node: its GPUs that are to give, or 1 when there are none.

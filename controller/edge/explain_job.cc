@@ -24,6 +24,8 @@ const char* name_of(Kind kind) {
       return "largerCluster";
     case Kind::larger_quota:
       return "largerQuota";
+    case Kind::any_topology:
+      return "anyTopology";
     case Kind::release:
       return "release";
   }
