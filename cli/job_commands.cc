@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/counter_commands.h"
 #include "cli/job_request.h"
 #include "cli/progress.h"
 #include "cli/show.h"
@@ -272,6 +273,7 @@ void add_job_commands(CLI::App& app, Program& program) {
                             [=, &program] { return timeline(program, *options); }),
             options);
   add_job_array_commands(jobs, program);
+  add_job_counters_command(jobs, program);
   add_job_file_commands(jobs, program);
   add_job_node_commands(jobs, program);
 }
