@@ -121,11 +121,9 @@ void read_resources(Fields& properties, v1::JobSpec& spec) {
   spec.set_gpus_per_node(spread ? *gpus / on : *each);
 }
 
-// low, normal or high; in older files a number from -1000 to 1000.
+// low, normal, high or a class of the operator's; in older files a number from -1000 to 1000.
 void read_priority(Fields& properties, v1::JobSpec& spec) {
-  spec.set_scheduling_priority(properties.one_of(
-      "schedulingPriority", {{"low", v1::PRIORITY_LOW}, {"normal", v1::PRIORITY_NORMAL}, {"high", v1::PRIORITY_HIGH}},
-      v1::PRIORITY_UNSPECIFIED));
+  set_priority(properties.text("schedulingPriority"), spec);
   const auto number = properties.whole("priority", -1000);
   if (!number) return;
   if (*number > 1000) return properties.fail("priority", fmt::format("must be at most 1000, got {}", *number));
@@ -190,6 +188,20 @@ bool is_old_file(const Fields& top, const Fields& properties, const std::string&
 }
 
 }  // namespace
+
+std::optional<v1::Priority> priority_of(const std::string& name) {
+  for (const auto& [known, priority] :
+       {std::pair{"low", v1::PRIORITY_LOW}, {"normal", v1::PRIORITY_NORMAL}, {"high", v1::PRIORITY_HIGH}}) {
+    if (Fields::same_word(known, name)) return priority;
+  }
+  return std::nullopt;
+}
+
+void set_priority(const std::string& name, v1::JobSpec& spec) {
+  const auto known = priority_of(name);
+  spec.set_scheduling_priority(known.value_or(v1::PRIORITY_UNSPECIFIED));
+  spec.set_priority_class(known ? "" : name);
+}
 
 Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions& options,
                                   std::vector<std::string>& warnings) {

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "batchai/job_file.h"
 #include "cli/commands.h"
 #include "cli/counter_commands.h"
 #include "cli/job_request.h"
@@ -118,7 +119,9 @@ int hold(Program& program, const Options& options) {
 
 int update(Program& program, const Options& options) {
   v1::PrioritizeJobRequest request;
-  request.set_scheduling_priority(priority_of(options.priority));
+  const auto known = batchai::priority_of(options.priority);
+  request.set_scheduling_priority(known.value_or(v1::PRIORITY_UNSPECIFIED));
+  if (!known) request.set_priority_class(options.priority);
   return change(program, options, &Stub::PrioritizeJob, std::move(request));
 }
 
@@ -221,9 +224,9 @@ void add_queue_commands(CLI::App& jobs, Program& program, const std::shared_ptr<
                       "trainyard job update -g mygroup -w batchaidev -e cifar -n cifar_1 --priority high",
                       [=, &program] { return update(program, *options); });
   add_place(updating, options);
-  updating.add_option("--priority,--scheduling-priority", options->priority, "low, normal or high")
-      ->required()
-      ->transform(CLI::IsMember(kPriorities, CLI::ignore_case));
+  updating.add_option("--priority,--scheduling-priority", options->priority,
+                      "low, normal, high or a class of the operator's")
+      ->required();
 }
 
 }  // namespace

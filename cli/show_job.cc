@@ -160,7 +160,8 @@ void add_spec(const v1::Job& job, Json& out) {
   if (spec.min_node_count() > 0) out["resources"]["minNodes"] = spec.min_node_count();
   out["outputDirectories"] = directories_out(spec);
   out["recovery"] = recovery_of(spec.recovery());
-  out["schedulingPriority"] = priority_name(spec.scheduling_priority());
+  const std::string& of_operator = spec.priority_class();
+  out["schedulingPriority"] = of_operator.empty() ? priority_name(spec.scheduling_priority()) : of_operator;
   out["secrets"] = null_if_empty(secret_names(spec.secrets()));
   out["stdOutErrPathPrefix"] = spec.std_out_err_path_prefix();
   out["topology"] = nullptr;

@@ -20,7 +20,9 @@ namespace trainyard {
 enum class Toolkit { custom, custom_mpi, horovod, chainer, cntk, caffe, caffe2, py_torch, tensor_flow, torchrun, jax };
 // pyTorchSettings.communicationBackend. All but mpi: processes started by the agents, without mpirun.
 enum class CommunicationBackend { tcp, gloo, nccl, mpi };
-enum class Priority { low, normal, high };
+// Any other value is of a class that the operator defined (PriorityClasses); the greater goes first.
+enum class Priority : std::int32_t { low = -100, normal = 0, high = 100 };
+using PriorityClasses = std::map<std::string, Priority>;  // the operator's, by name
 enum class OnNodeLoss { requeue, fail };
 // When a requeued job may start its next attempt: when nothing of the old one can be alive (fenced), or already when
 // its gang was stopped on the reachable nodes (its owner accepts that a cut-off rank may still write).

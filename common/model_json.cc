@@ -1,6 +1,7 @@
 #include "common/model_json.h"
 
 #include <array>
+#include <charconv>
 #include <utility>
 
 #include "common/json_parts.h"
@@ -74,11 +75,20 @@ const char* name_of(Toolkit toolkit) {
 const char* name_of(CommunicationBackend backend) {
   return name_in(kBackends, backend);
 }
-const char* name_of(Priority priority) {
-  return name_in(kPriorities, priority);
+std::string name_of(Priority priority) {
+  for (const auto& [value, name] : kPriorities) {
+    if (value == priority) return name;
+  }
+  return std::to_string(static_cast<std::int32_t>(priority));
 }
 std::optional<Priority> priority_named(const std::string& name) {
-  return named_in(kPriorities, name);
+  if (const auto known = named_in(kPriorities, name)) return known;
+  std::int32_t value = 0;
+  const char* const end = name.data() + name.size();
+  if (const auto read = std::from_chars(name.data(), end, value); read.ec != std::errc() || read.ptr != end) {
+    return std::nullopt;
+  }
+  return static_cast<Priority>(value);
 }
 const char* name_of(Volume::Kind kind) {
   return name_in(kVolumeKinds, kind);
@@ -295,7 +305,9 @@ void from_json(const json& in, JobSpec& out) {
   read(in, "outputDirectories", out.output_directories);
   read(in, "environment", out.environment);
   read(in, "maxWallClockMs", out.max_wall_clock_ms);
-  read_enum(in, "priority", kPriorities, out.priority);
+  if (const auto found = in.find("priority"); found != in.end()) {
+    out.priority = priority_named(found->get<std::string>()).value_or(out.priority);
+  }
   read(in, "recovery", out.recovery);
   read(in, "secrets", out.secrets);
   read(in, "credentials", out.credentials);

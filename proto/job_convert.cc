@@ -478,8 +478,8 @@ Result<Priority> priority_from_proto(v1::Priority priority) {
 }
 
 v1::Priority to_proto(Priority priority) {
-  return priority == Priority::low    ? v1::PRIORITY_LOW
-         : priority == Priority::high ? v1::PRIORITY_HIGH
+  return priority < Priority::normal  ? v1::PRIORITY_LOW
+         : priority >= Priority::high ? v1::PRIORITY_HIGH
                                       : v1::PRIORITY_NORMAL;
 }
 

@@ -20,6 +20,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     to_proto(*row.spec, row.cluster_path, *message.mutable_spec());
     message.set_tool_type(name_of(row.spec->toolkit));
     message.mutable_spec()->set_scheduling_priority(to_proto(row.new_priority.value_or(row.spec->priority)));
+    message.mutable_spec()->set_priority_class(view.priority_class);
   }
   for (const core::Dependency& dependency : row.dependencies) {
     to_proto(dependency, *message.mutable_spec()->add_dependencies());

@@ -164,6 +164,7 @@ struct Engine {
     NodeState state = NodeState::unassigned;
     bool unreachable = false, free = false;
     std::uint32_t shared_units = 0;
+    NodeOffer offer;      // in a cluster
     std::string flavour;  // lower-cased, only while free in no cluster
     friend bool operator==(const Facts&, const Facts&) = default;
   };

@@ -410,6 +410,7 @@ JobView view(const State& state, const Job& job) {
   if (const auto told = state.progress.find({job.id, job.attempt}); told != state.progress.end()) {
     out.progress = told->second;
   }
+  out.priority_class = class_of(state, priority_of(job));
   if (const auto array = state.arrays.find(job.array); array != state.arrays.end()) out.array = array->second.name;
   return out;
 }

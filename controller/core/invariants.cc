@@ -275,15 +275,18 @@ void check_invariants(const State& state) {
            state.node_by_name.size() == state.nodes.size(),
        "names and rows are one to one", "");
   std::map<ClusterId, NodeCounts> counts;
+  std::map<ClusterId, Offers> offers;
   std::size_t in_clusters = 0, free = 0;
   for (const auto& [id, node] : state.nodes) {
     if (node.cluster) {
       tally(counts[*node.cluster], node.state, !node.live.reachable, +1);
+      tally(offers[*node.cluster], offer_of(node), +1);
       ++in_clusters;
       free += placeable(state, node) ? 1 : 0;
     }
   }
   must(counts == state.counts, "counts", "");
+  must(offers == state.offers, "offers", "");
   must(total(state.cluster_nodes) == in_clusters, "cluster_nodes has nodes of clusters only", "");
   must(total(state.free_nodes) == free, "free_nodes has placeable nodes only", "");
   must(total(state.free_flavours) == state.free_inventory.size(), "free_flavours is free_inventory by flavour", "");

@@ -212,6 +212,23 @@ void tally(NodeCounts& counts, NodeState state, bool unreachable, int delta) {
   if (state == NodeState::preparing) add(counts.preparing);
 }
 
+NodeOffer offer_of(const Node& node) {
+  return {node.drain.has_value(), !node.drain && !in_service(node), node.inventory.runs_containers(),
+          count_to_give(node.inventory)};
+}
+
+void tally(Offers& offers, const NodeOffer& node, int delta) {
+  const auto add = [delta](std::uint32_t& count, bool counts) {
+    if (counts) count = static_cast<std::uint32_t>(static_cast<int>(count) + delta);
+  };
+  add(offers.drained, node.drained);
+  add(offers.faulty, node.faulty);
+  add(offers.no_containers, !node.containers);
+  const auto same = offers.by_gpus.try_emplace(node.gpus, 0).first;
+  add(same->second, true);
+  if (same->second == 0) offers.by_gpus.erase(same);
+}
+
 namespace {
 
 void index_names(State& s) {
@@ -252,7 +269,7 @@ void rebuild_indexes(State& s) {
   s.reservation_by_name = {};
   s.array_by_path = {}, s.array_tasks = {}, s.task_counts = {}, s.waiting_arrays = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
-  s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
+  s.free_flavours = {}, s.counts = {}, s.offers = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
   s.run_times = {}, s.shared_nodes = {}, s.dependents = {}, s.held_back = {}, s.held = {};
   index_names(s);
   index_arrays(s);
@@ -270,6 +287,7 @@ void rebuild_indexes(State& s) {
     if (node.cluster) {
       s.cluster_nodes[*node.cluster].insert(id);
       tally(s.counts[*node.cluster], node.state, !node.live.reachable, +1);
+      tally(s.offers[*node.cluster], offer_of(node), +1);
       if (placeable(s, node)) s.free_nodes[*node.cluster].insert(id);
       if (const std::uint32_t units = shared_units(s, node); units > 0) s.shared_nodes[*node.cluster][id] = units;
     } else if (placeable(s, node)) {
@@ -294,6 +312,13 @@ void rebuild_indexes(State& s) {
 
 Priority priority_of(const Job& job) {
   return job.new_priority.value_or(job.spec->priority);
+}
+
+std::string class_of(const State& state, Priority priority) {
+  for (const auto& [name, value] : state.classes) {
+    if (value == priority) return name;
+  }
+  return "";
 }
 
 bool all_met(const std::vector<Dependency>& dependencies) {
@@ -321,8 +346,7 @@ Payer payer_of(const State& state, const Job& job) {
 }
 
 QueueGroup queue_group(const State& state, const Job& job) {
-  const Priority priority = priority_of(job);
-  return {priority == Priority::high ? 0 : priority == Priority::normal ? 1 : 2, payer_of(state, job)};
+  return {-static_cast<int>(priority_of(job)), payer_of(state, job)};
 }
 
 std::size_t size_of(const Queue& queue) {

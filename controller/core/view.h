@@ -27,7 +27,8 @@ struct JobView {
   std::string reason;
   std::vector<std::string> nodes;  // names of the newest attempt's nodes, rank order
   std::optional<Progress> progress;
-  std::string array;  // of whose tasks it is one; empty: of none
+  std::string array;           // of whose tasks it is one; empty: of none
+  std::string priority_class;  // see class_of
 };
 
 struct ArrayView {

@@ -5,24 +5,16 @@
 namespace trainyard::plan {
 
 Supply::Supply(const core::State& state, const core::Cluster& cluster) : x_state(&state), x_cluster(cluster.id) {
-  // One walk for all of it: it is most of a plan that has little to place.
-  std::uint32_t drained = 0, faulty = 0, no_containers = 0;
   const std::uint32_t capacity = core::capacity_of(cluster.spec);
-  if (const auto nodes = state.cluster_nodes.find(cluster.id); nodes != state.cluster_nodes.end()) {
-    x_most_gpus = 0;
-    x_complete = nodes->second.size() >= capacity;
-    for (const NodeId id : nodes->second) {
-      const core::Node& node = state.nodes.at(id);
-      drained += node.drain ? 1 : 0;
-      faulty += !node.drain && !core::in_service(node) ? 1 : 0;
-      no_containers += node.inventory.runs_containers() ? 0 : 1;
-      x_most_gpus = std::max(*x_most_gpus, core::count_to_give(node.inventory));
-    }
-  }
   const auto without = [&](std::uint32_t some) { return capacity - std::min(capacity, some); };
-  x_whole = without(drained + faulty);
-  x_shared = without(drained);
-  x_containers = without(no_containers);
+  x_whole = x_shared = x_containers = capacity;
+  const auto offers = state.offers.find(cluster.id);
+  if (offers == state.offers.end()) return;
+  x_complete = state.cluster_nodes.at(cluster.id).size() >= capacity;
+  x_whole = without(offers->second.drained + offers->second.faulty);
+  x_shared = without(offers->second.drained);
+  x_containers = without(offers->second.no_containers);
+  x_most_gpus = core::most_gpus(state, cluster.id);
 }
 
 bool Supply::possible(const core::Job& job) const {

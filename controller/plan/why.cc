@@ -252,7 +252,9 @@ void try_shorter_limit(const State& state, const Cluster& cluster, const Job& jo
 
 void try_higher_priority(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,
                          const Settings& settings, Why& why) {
-  for (const Priority priority : {Priority::normal, Priority::high}) {
+  std::set<Priority> higher_ones{Priority::normal, Priority::high};
+  for (const auto& [name, priority] : state.classes) higher_ones.insert(priority);
+  for (const Priority priority : higher_ones) {
     if (priority <= core::priority_of(job)) continue;
     Job higher = job;
     higher.new_priority = priority;
@@ -260,8 +262,9 @@ void try_higher_priority(const State& state, const Cluster& cluster, const Job& 
     Relaxation found;
     found.kind = Relaxation::Kind::higher_priority;
     found.priority = priority;
-    found.text =
-        std::string("with priority ") + (priority == Priority::high ? "high" : "normal") + " it would start now";
+    found.priority_class = core::class_of(state, priority);
+    found.text = "with priority " + (found.priority_class.empty() ? name_of(priority) : found.priority_class) +
+                 " it would start now";
     why.relaxations.push_back(std::move(found));
     return;
   }

@@ -35,6 +35,7 @@ struct Relaxation {
   DurationMs limit_ms = 0;               // shorter_limit
   std::uint32_t gpus = 0;                // larger_quota: of the workspace; 0: no limit
   Priority priority = Priority::normal;  // higher_priority
+  std::string priority_class = {};       // its name if it is one of the operator's
   std::string text;
 };
 
