@@ -37,6 +37,7 @@ struct ArrayView {
   std::string execution_state;  // running | terminating | succeeded | failed | terminated
   std::string reason;           // how far it is, or why it makes no more tasks
   TaskCounts counts;
+  std::string priority_class;  // see class_of
 };
 
 struct NodeView {

@@ -67,7 +67,27 @@ std::uint32_t Together::nodes() const {
   return nodes < x_size.least ? 0 : nodes;
 }
 
+namespace {
+
+// Where it does not matter which are together: most jobs.
+std::vector<NodeId> fullest(std::vector<Fit>& fits, GangSize size) {
+  if (fits.size() < size.least) return {};
+  const auto fuller = [](const Fit& a, const Fit& b) { return std::tie(a.free, a.node) < std::tie(b.free, b.node); };
+  const auto end = fits.begin() + std::min<std::ptrdiff_t>(size.most, std::ssize(fits));
+  std::nth_element(fits.begin(), end - 1, fits.end(), fuller);
+  std::sort(fits.begin(), end, fuller);
+  std::vector<NodeId> nodes;
+  nodes.reserve(static_cast<std::size_t>(end - fits.begin()));
+  for (auto fit = fits.begin(); fit != end; ++fit) nodes.push_back(fit->node);
+  return nodes;
+}
+
+}  // namespace
+
 std::vector<NodeId> choose(std::vector<Fit> fits, GangSize size) {
+  const bool one_domain = std::all_of(fits.begin(), fits.end(),
+                                      [&](const Fit& fit) { return fit.domain == fits.front().domain; });
+  if (one_domain && size.block <= 1) return fullest(fits, size);
   Together together(size);
   for (const Fit& fit : fits) together.add(fit.domain);
   std::uint32_t left = together.nodes();

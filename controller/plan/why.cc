@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "common/model_json.h"
 #include "common/time.h"
 #include "common/topology.h"
 #include "controller/core/view.h"

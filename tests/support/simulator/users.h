@@ -54,6 +54,7 @@ class Users {
   void many_at_once();
   void reorder();
   void something_impossible();
+  void leave_open(JobSpec& spec);
   void drain_or_undrain();
   void something_again();
   core::JobRef some_job();
