@@ -427,7 +427,8 @@ std::vector<core::Dependency> dependencies_from(const json& body) {
 
 std::string job_body_text(const core::Job& job) {
   if (job.errors.empty() && job.receipts.empty() && job.last_nodes.empty() && job.image_digest.empty() &&
-      job.first_port == 0 && !job.new_priority && !job.hold && job.dependencies.empty() && !job.array) {
+      job.first_port == 0 && !job.new_priority && !job.hold && job.dependencies.empty() && !job.array &&
+      !job.schedule) {
     return "{}";
   }
   json body{{"nodes", job.last_nodes}, {"errors", job.errors}, {"receipts", job.receipts}};
@@ -437,6 +438,7 @@ std::string job_body_text(const core::Job& job) {
   if (job.hold) body["hold"] = hold_json(*job.hold);
   if (!job.dependencies.empty()) body["dependencies"] = dependencies_json(job.dependencies);
   if (job.array) body["array"] = job.array.value, body["task"] = job.task;
+  if (job.schedule) body["schedule"] = job.schedule.value, body["dueMs"] = job.due_ms;
   return dump(body);
 }
 
@@ -454,6 +456,8 @@ Status read_job_body(const std::string& text, core::Job& into) {
     into.dependencies = dependencies_from(body);
     read(body, "array", into.array.value);
     read(body, "task", into.task);
+    read(body, "schedule", into.schedule.value);
+    read(body, "dueMs", into.due_ms);
   });
 }
 

@@ -408,6 +408,7 @@ JobView view(const State& state, const Job& job) {
     out.progress = told->second;
   }
   if (const auto array = state.arrays.find(job.array); array != state.arrays.end()) out.array = array->second.name;
+  if (const auto by = state.schedules.find(job.schedule); by != state.schedules.end()) out.schedule = by->second.name;
   return out;
 }
 

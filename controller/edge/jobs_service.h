@@ -46,6 +46,16 @@ class JobsService final : public v1::Jobs::CallbackService {
                                               v1::JobArray*) override;
   grpc::ServerUnaryReactor* DeleteJobArray(grpc::CallbackServerContext*, const v1::DeleteJobArrayRequest*,
                                            v1::DeleteJobArrayResponse*) override;
+  // job_schedules.cc
+  grpc::ServerUnaryReactor* CreateJobSchedule(grpc::CallbackServerContext*, const v1::CreateJobScheduleRequest*,
+                                              v1::JobSchedule*) override;
+  grpc::ServerUnaryReactor* GetJobSchedule(grpc::CallbackServerContext*, const v1::JobName*, v1::JobSchedule*) override;
+  grpc::ServerUnaryReactor* ListJobSchedules(grpc::CallbackServerContext*, const v1::ListJobSchedulesRequest*,
+                                             v1::ListJobSchedulesResponse*) override;
+  grpc::ServerUnaryReactor* UpdateJobSchedule(grpc::CallbackServerContext*, const v1::UpdateJobScheduleRequest*,
+                                              v1::JobSchedule*) override;
+  grpc::ServerUnaryReactor* DeleteJobSchedule(grpc::CallbackServerContext*, const v1::DeleteJobScheduleRequest*,
+                                              v1::DeleteJobScheduleResponse*) override;
 
  private:
   Context& x_context;
@@ -59,7 +69,8 @@ inline core::JobRef job_of(const v1::JobName& name) {
   return {name.resource_group(), name.workspace(), name.experiment(), name.name()};
 }
 
-// The checked submission of a job or of an array's tasks: both requests have the same fields for it.
+// The checked submission of a job, of an array's tasks or of a schedule's jobs: the requests have the same fields for
+// it.
 template <class Request>
 Result<core::SubmitJob> submission_of(const Request& request, const Context& context) {
   const core::WorkspaceRef home{request.resource_group(), request.workspace()};
@@ -84,7 +95,8 @@ Result<core::SubmitJob> submission_of(const Request& request, const Context& con
   submit.unique = random_uuid();
   submit.run_as = user_of(context.config, home.group, home.workspace);
   submit.dependencies = std::move(job->dependencies);
-  if (request.hold()) {
+  if constexpr (requires { request.hold(); }) {
+    if (!request.hold()) return submit;
     if (const Status ok = check_why("holdWhy", request.hold_why()); !ok) return ok.error();
     submit.hold = request.hold_why();
   }
