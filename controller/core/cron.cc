@@ -132,7 +132,7 @@ Result<std::uint64_t> part_of(const Field& field, std::string_view part) {
     if (!low.ok()) return low.error();
     if (dash == std::string_view::npos && slash != std::string_view::npos) {
       return wrong(field, quoted + ": a step goes with * or a range, as in " + std::to_string(*low) + "-" +
-                              std::to_string(field.most) + part.substr(slash).data());
+                              std::to_string(field.most) + std::string(part.substr(slash)));
     }
     first = last = *low;
     if (dash != std::string_view::npos) {
