@@ -11,9 +11,10 @@ void add_experiment_commands(CLI::App& app, Program& program);
 void add_cluster_commands(CLI::App& app, Program& program);
 void add_cluster_file_commands(CLI::App& cluster, Program& program);  // cluster file list | stream
 void add_job_commands(CLI::App& app, Program& program);
-void add_job_array_commands(CLI::App& job, Program& program);  // job array create | show | list | ...
-void add_job_file_commands(CLI::App& job, Program& program);   // job file list | stream | download
-void add_job_node_commands(CLI::App& jobs, Program& program);  // job node list | exec
+void add_job_array_commands(CLI::App& job, Program& program);     // job array create | show | list | ...
+void add_job_schedule_commands(CLI::App& job, Program& program);  // job schedule create | show | list | ...
+void add_job_file_commands(CLI::App& job, Program& program);      // job file list | stream | download
+void add_job_node_commands(CLI::App& jobs, Program& program);     // job node list | exec
 void add_cluster_node_commands(CLI::App& clusters, Program& program);
 void add_storage_commands(CLI::App& app, Program& program);
 void add_share_commands(CLI::App& storage, Program& program);  // storage directory | file

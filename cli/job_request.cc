@@ -36,8 +36,10 @@ void add_order(const JobFlags& flags, v1::JobSpec& spec) {
   add_dependencies(flags.after_not_ok, v1::Dependency::CONDITION_AFTER_NOT_OK, spec);
 }
 
-void add_order_flags(CLI::App& command, JobFlags& flags) {
-  command.add_option("--priority,--scheduling-priority", flags.priority, "Instead of the file's schedulingPriority: low, normal, high or a class of the operator's");
+void add_order_flags(CLI::App& command, JobFlags& flags, bool waits) {
+  command.add_option("--priority,--scheduling-priority", flags.priority,
+                     "Instead of the file's schedulingPriority: low, normal, high or a class of the operator's");
+  if (!waits) return;
   command.add_option("--after-ok", flags.after_ok,
                      "Start only when this job has succeeded: NAME, or EXPERIMENT/NAME; may be given again");
   command.add_option("--after-any", flags.after_any, "Start only when this job has ended, however");
@@ -89,7 +91,7 @@ bool small_enough(Program& program, const JobFlags& flags, std::size_t bytes) {
   return false;
 }
 
-void add_job_flags(CLI::App& command, const std::shared_ptr<JobFlags>& flags) {
+void add_job_flags(CLI::App& command, const std::shared_ptr<JobFlags>& flags, bool waits) {
   command
       .add_option("-f,--config-file,--config", flags->config_file,
                   "The job: JSON with properties as in Batch AI, of any of its API versions; unknown keys are ignored "
@@ -110,7 +112,7 @@ void add_job_flags(CLI::App& command, const std::shared_ptr<JobFlags>& flags) {
                      "operator's storage table gives access [$AZURE_BATCHAI_STORAGE_KEY]");
   command.add_option("--nfs", flags->mounts.nfs, "File server of the workspace to mount: name or id");
   command.add_option("--nfs-mount-path", flags->mounts.nfs_mount_path, "Where below $AZ_BATCHAI_JOB_MOUNT_ROOT [nfs]");
-  add_order_flags(command, *flags);
+  add_order_flags(command, *flags, waits);
 }
 
 }  // namespace trainyard::cli

@@ -1,4 +1,5 @@
-// What `job create` and `job array create` have in common: their flags, and the request made of a job file and them.
+// What `job create`, `job array create` and `job schedule create` have in common: their flags, and the request made of
+// a job file and them.
 #pragma once
 
 #include <memory>
@@ -21,8 +22,8 @@ struct JobFlags {
   std::vector<std::string> after_ok, after_any, after_not_ok;
 };
 
-// All but those of the place. `flags` must live as long as the command.
-void add_job_flags(CLI::App& command, const std::shared_ptr<JobFlags>& flags);
+// All but those of the place. `flags` must live as long as the command. `waits`: also what it waits for, and --hold.
+void add_job_flags(CLI::App& command, const std::shared_ptr<JobFlags>& flags, bool waits = true);
 
 v1::JobName name_of(const Place& place);
 
@@ -43,7 +44,7 @@ std::optional<Request> job_request(Program& program, const JobFlags& flags) {
   request.set_experiment(flags.place.experiment);
   request.set_name(flags.place.name);
   *request.mutable_spec() = std::move(*spec);
-  request.set_hold(flags.hold);
+  if constexpr (requires { request.hold(); }) request.set_hold(flags.hold);
   if (!small_enough(program, flags, request.ByteSizeLong())) return std::nullopt;
   return request;
 }

@@ -25,6 +25,7 @@ using ShareId = Id<struct ShareTag>;
 using FileServerId = Id<struct FileServerTag>;
 using ReservationId = Id<struct ReservationTag>;
 using JobArrayId = Id<struct JobArrayTag>;
+using JobScheduleId = Id<struct JobScheduleTag>;
 
 // The unit of ownership and fencing on one node: one attempt of one job. The node is implied by who holds it.
 struct AttemptId {

@@ -12,6 +12,7 @@
 #include "proto/cluster_convert.h"
 #include "proto/job_convert.h"
 #include "proto/names.h"
+#include "proto/schedule_convert.h"
 #include "trainyard/v1/experiments.pb.h"
 #include "trainyard/v1/file_servers.pb.h"
 #include "trainyard/v1/groups.pb.h"

@@ -63,6 +63,8 @@ void to_proto(const core::JobView& view, v1::Job& message) {
   message.set_rerun_of(row.rerun_of);
   message.set_array_name(view.array);
   message.set_task_index(row.task);
+  message.set_schedule_name(view.schedule);
+  if (row.schedule) set_time(row.due_ms, *message.mutable_schedule_time());
   message.set_image_digest(row.image_digest);
   if (row.limit_ms != 0) set_duration(row.limit_ms, *message.mutable_time_limit());
   if (row.run_as.uid != 0) message.set_run_as(fmt::format("{}:{}", row.run_as.uid, row.run_as.gid));

@@ -102,6 +102,10 @@ std::string arm_id(const core::JobRef& ref) {
 std::string array_arm_id(const core::JobRef& ref) {
   return fmt::format("{}/jobArrays/{}", arm_id(core::ExperimentRef{ref.group, ref.workspace, ref.experiment}), ref.job);
 }
+std::string schedule_arm_id(const core::JobRef& ref) {
+  return fmt::format("{}/jobSchedules/{}", arm_id(core::ExperimentRef{ref.group, ref.workspace, ref.experiment}),
+                     ref.job);
+}
 
 std::string arm_id(const core::FileServerRef& ref) {
   return fmt::format("{}/fileservers/{}", arm_id(core::WorkspaceRef{ref.group, ref.workspace}), ref.file_server);

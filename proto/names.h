@@ -28,7 +28,8 @@ std::string arm_id(const core::ExperimentRef& ref);
 std::string arm_id(const core::ClusterRef& ref);
 std::string arm_id(const core::JobRef& ref);
 std::string arm_id(const core::FileServerRef& ref);
-std::string array_arm_id(const core::JobRef& ref);  // of a job array
+std::string array_arm_id(const core::JobRef& ref);     // of a job array
+std::string schedule_arm_id(const core::JobRef& ref);  // of a job schedule
 
 // A plain name (in `home`), "group/workspace/cluster", or an ARM id of a cluster.
 Result<core::ClusterRef> parse_cluster(std::string_view field, const std::string& text, const core::WorkspaceRef& home);

@@ -1,8 +1,8 @@
 #include "storage/array_json.h"
 
-#include "common/model_json.h"
 #include "storage/json_parts.h"
 #include "storage/row_json.h"
+#include "storage/template_json.h"
 
 namespace trainyard::storage {
 
@@ -52,30 +52,17 @@ void read_sweep(const json& body, core::Sweep& sweep) {
 
 std::string array_spec_text(const core::JobArray& array) {
   const core::ArrayBody& body = *array.body;
-  return dump({{"clusterPath", body.cluster_path},
-               {"spec", body.spec},
-               {"mapping", body.mapping},
-               {"volumes", body.volumes},
-               {"unique", body.unique},
-               {"runAs", body.run_as},
-               {"owner", body.owner},
-               {"warnings", body.warnings},
-               {"tasks", body.tasks},
-               {"sweep", sweep_json(body.sweep)}});
+  json stored = template_json(body);
+  stored["tasks"] = body.tasks;
+  stored["sweep"] = sweep_json(body.sweep);
+  return dump(stored);
 }
 
 Status read_array_spec(const std::string& text, core::JobArray& into) {
   return parse(text, [&](const json& stored) {
     core::ArrayBody body;
-    body.spec = stored.at("spec").get<JobSpec>();
+    read_template(stored, body);
     stored.at("tasks").get_to(body.tasks);
-    read(stored, "clusterPath", body.cluster_path);
-    read(stored, "mapping", body.mapping);
-    read(stored, "volumes", body.volumes);
-    read(stored, "unique", body.unique);
-    read(stored, "runAs", body.run_as);
-    read(stored, "owner", body.owner);
-    read(stored, "warnings", body.warnings);
     read_sweep(stored.at("sweep"), body.sweep);
     const std::uint64_t made = core::tasks_of(body.sweep);
     if (made != 0 && made != body.tasks) throw json::other_error::create(501, "another number of tasks", &stored);

@@ -37,7 +37,8 @@ Result<core::Tables> MemoryStore::load() {
                       values(x_requests),
                       values(x_spent),
                       values(x_reservations),
-                      values(x_arrays)};
+                      values(x_arrays),
+                      values(x_schedules)};
   for (core::Node& node : tables.nodes) node.live = {};  // memory only: not part of the row
   return tables;
 }
@@ -70,6 +71,7 @@ void MemoryStore::apply(const core::Changes& changes) {
   merge(x_accounts, changes.accounts, changes.erased_accounts);
   merge(x_shares, changes.shares, changes.erased_shares);
   merge(x_arrays, changes.arrays, changes.erased_arrays);
+  merge(x_schedules, changes.schedules, changes.erased_schedules);
   merge(x_reservations, changes.reservations, changes.erased_reservations);
   merge(x_file_servers, changes.file_servers, changes.erased_file_servers);
   for (const core::Holding& row : changes.holdings) x_holdings.insert_or_assign(core::key_of(row), row);

@@ -52,6 +52,7 @@ class MemoryStore : public Store {
   std::map<core::Payer, core::Spent> x_spent;
   std::map<ReservationId, core::Reservation> x_reservations;
   std::map<JobArrayId, core::JobArray> x_arrays;
+  std::map<JobScheduleId, core::JobSchedule> x_schedules;
   std::map<std::uint64_t, core::TimelineLine> x_timeline;
   std::vector<core::Usage> x_usage;
 

@@ -433,7 +433,8 @@ std::vector<core::Dependency> dependencies_from(const json& body) {
 
 std::string job_body_text(const core::Job& job) {
   if (job.errors.empty() && job.receipts.empty() && job.last_nodes.empty() && job.image_digest.empty() &&
-      job.first_port == 0 && !job.new_priority && !job.hold && job.dependencies.empty() && !job.array) {
+      job.first_port == 0 && !job.new_priority && !job.hold && job.dependencies.empty() && !job.array &&
+      !job.schedule) {
     return "{}";
   }
   json body{{"nodes", job.last_nodes}, {"errors", job.errors}, {"receipts", job.receipts}};
@@ -444,6 +445,7 @@ std::string job_body_text(const core::Job& job) {
   if (!job.dependencies.empty()) body["dependencies"] = dependencies_json(job.dependencies);
   if (job.limit_ms != 0) body["limitMs"] = job.limit_ms;
   if (job.array) body["array"] = job.array.value, body["task"] = job.task;
+  if (job.schedule) body["schedule"] = job.schedule.value, body["dueMs"] = job.due_ms;
   return dump(body);
 }
 
@@ -462,6 +464,8 @@ Status read_job_body(const std::string& text, core::Job& into) {
     read(body, "limitMs", into.limit_ms);
     read(body, "array", into.array.value);
     read(body, "task", into.task);
+    read(body, "schedule", into.schedule.value);
+    read(body, "dueMs", into.due_ms);
   });
 }
 

@@ -7,6 +7,7 @@
 #include "storage/array_json.h"
 #include "storage/row_json.h"
 #include "storage/row_sql.h"
+#include "storage/schedule_json.h"
 
 namespace trainyard::storage {
 
@@ -280,6 +281,39 @@ void read_arrays(Reader& reader, core::Tables& tables, Known& known) {
               });
 }
 
+void read_schedules(Reader& reader, core::Tables& tables, const Known& known) {
+  reader.rows("job_schedules",
+              "id,experiment,name,cron,utc_offset,overlap,keep,next_ms,made,skipped,refused,missed,created_ms,"
+              "changed_ms,spec,body",
+              "id", [&](const Statement& row) -> Refusal {
+                core::JobSchedule schedule;
+                schedule.id = {row.number(0)};
+                schedule.experiment = {row.number(1)};
+                schedule.name = row.text(2);
+                auto cron = read_cron(row.text(3), row.text(4));
+                if (!cron) return cron.error().message;
+                schedule.cron = std::move(*cron);
+                if (Refusal why = read_column(row, 5, schedule.overlap, "overlap")) return why;
+                schedule.next_ms = row.integer(7);
+                for (const auto& [column, count] :
+                     {std::pair{6, &schedule.keep}, std::pair{8, &schedule.made}, std::pair{9, &schedule.skipped},
+                      std::pair{10, &schedule.refused}, std::pair{11, &schedule.missed}}) {
+                  *count = static_cast<std::uint32_t>(row.integer(column));
+                }
+                schedule.created_ms = row.integer(12);
+                schedule.changed_ms = row.integer(13);
+                if (Refusal why = missing(known.experiments, schedule.experiment, "experiment")) return why;
+                if (Status read = read_schedule_spec(row.text(14), schedule); !read) {
+                  return "spec: " + read.error().message;
+                }
+                if (Status read = read_schedule_body(row.text(15), schedule); !read) {
+                  return "body: " + read.error().message;
+                }
+                tables.schedules.push_back(std::move(schedule));
+                return std::nullopt;
+              });
+}
+
 Refusal read_job(const Statement& row, const Known& known, core::Job& job) {
   job.id = {row.number(0)};
   job.experiment = {row.number(1)};
@@ -341,6 +375,7 @@ Result<core::Tables> read_tables(Connection& connection, std::vector<BadRow>& ba
   read_spent(reader, tables, known);
   read_nodes_and_holdings(reader, tables);
   read_arrays(reader, tables, known);
+  read_schedules(reader, tables, known);
   read_jobs(reader, tables, known);
   reader.rows("requests", "id,request_id,fingerprint,at_ms,code,message,subject", "request_id",
               [&](const Statement& row) -> Refusal {

@@ -8,6 +8,7 @@
 #include "common/model_json.h"
 #include "storage/array_json.h"
 #include "storage/row_json.h"
+#include "storage/schedule_json.h"
 
 namespace trainyard::storage {
 
@@ -125,6 +126,9 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
                                                "failed", "removed", "state", "created_ms", "state_changed_ms",
                                                "parallel_changed_ms", "deleting", "body"}));
   prepare(w.x_array_spec, "INSERT OR IGNORE INTO job_array_specs (job_array,body) VALUES (?,?)");
+  prepare(w.x_schedule, upsert_sql("job_schedules", {"id", "experiment", "name", "cron", "utc_offset", "overlap",
+                                                     "keep", "next_ms", "made", "skipped", "refused", "missed",
+                                                     "created_ms", "changed_ms", "spec", "body"}));
   prepare(w.x_account, upsert_sql("accounts", {"id", "group_id", "name", "location", "sku", "place", "created_ms"}));
   prepare(w.x_share, upsert_sql("shares", {"id", "account", "name", "created_ms", "deleting"}));
   prepare(w.x_file_server,
@@ -147,6 +151,7 @@ Result<RowWriter> RowWriter::prepare(Connection& connection) {
   prepare(w.x_erase_reservation, "DELETE FROM reservations WHERE id=?");
   prepare(w.x_erase_array, "DELETE FROM job_arrays WHERE id=?");
   prepare(w.x_erase_array_spec, "DELETE FROM job_array_specs WHERE job_array=?");
+  prepare(w.x_erase_schedule, "DELETE FROM job_schedules WHERE id=?");
   prepare(w.x_erase_account, "DELETE FROM accounts WHERE id=?");
   prepare(w.x_erase_share, "DELETE FROM shares WHERE id=?");
   prepare(w.x_erase_file_server, "DELETE FROM file_servers WHERE id=?");
@@ -209,6 +214,7 @@ int RowWriter::upsert(const core::Changes& changes) {
                              row.who, row.created_ms);
   });
   code = each(code, changes.arrays, [&](const core::JobArray& row) { return put_array(row); });
+  code = each(code, changes.schedules, [&](const core::JobSchedule& row) { return put_schedule(row); });
   code = each(code, changes.spent, [&](const core::Spent& row) {
     return x_spent.run(row.payer.workspace.value, row.payer.owner, row.gpu_ms, row.at_ms);
   });
@@ -250,6 +256,12 @@ int RowWriter::put_array(const core::JobArray& row) {
   return x_array_spec.run(row.id.value, array_spec_text(row));
 }
 
+int RowWriter::put_schedule(const core::JobSchedule& row) {
+  return x_schedule.run(row.id.value, row.experiment.value, row.name, row.cron.text, core::offset_text(row.cron),
+                        stored_name(row.overlap), row.keep, row.next_ms, row.made, row.skipped, row.refused, row.missed,
+                        row.created_ms, row.changed_ms, schedule_spec_text(row), schedule_body_text(row));
+}
+
 // Both leave the index right for a transaction that is rolled back and repeated: a row keeps its place until committed.
 int RowWriter::put_request(const core::RequestRecord& row) {
   const auto [place, added] = x_request_rows.try_emplace(row.request_id, x_next_request_row);
@@ -283,6 +295,7 @@ int RowWriter::erase(const core::Changes& changes) {
   code = each(code, changes.erased_reservations, by_id(x_erase_reservation));
   code = each(code, changes.erased_arrays, by_id(x_erase_array));
   code = each(code, changes.erased_arrays, by_id(x_erase_array_spec));
+  code = each(code, changes.erased_schedules, by_id(x_erase_schedule));
   code = each(code, changes.erased_spent,
               [&](const core::Payer& payer) { return x_erase_spent.run(payer.workspace.value, payer.owner); });
   code = each(code, changes.erased_holdings, [&](const core::HoldingKey& key) {

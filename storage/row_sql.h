@@ -27,6 +27,7 @@ class RowWriter {
   int upsert(const core::Changes& changes);
   int put_job(Connection& connection, const core::Job& job);
   int put_array(const core::JobArray& row);
+  int put_schedule(const core::JobSchedule& row);
   int put_request(const core::RequestRecord& row);
   int erase_request(const std::string& request_id);
   int erase(const core::Changes& changes);
@@ -36,10 +37,10 @@ class RowWriter {
   std::set<JobArrayId> x_arrays;  // whose specs are known to be written
   Statement x_meta, x_group, x_workspace, x_experiment, x_cluster, x_node, x_job_insert, x_job_update, x_spec,
       x_holding, x_spent, x_reservation, x_account, x_share, x_file_server, x_request, x_line, x_usage, x_array,
-      x_array_spec;
+      x_array_spec, x_schedule;
   Statement x_erase_group, x_erase_workspace, x_erase_experiment, x_erase_cluster, x_erase_node, x_erase_job,
       x_erase_spec, x_erase_holding, x_erase_spent, x_erase_reservation, x_erase_account, x_erase_share,
-      x_erase_file_server, x_erase_request, x_erase_array, x_erase_array_spec;
+      x_erase_file_server, x_erase_request, x_erase_array, x_erase_array_spec, x_erase_schedule;
 };
 
 // A row that cannot be understood. It is taken out of its table so that it cannot stop a start.

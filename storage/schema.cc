@@ -112,6 +112,13 @@ CREATE TABLE job_arrays (id INTEGER PRIMARY KEY, experiment INTEGER NOT NULL, cl
   state_changed_ms INTEGER NOT NULL, parallel_changed_ms INTEGER NOT NULL, deleting INTEGER NOT NULL,
   body TEXT NOT NULL) STRICT;
 CREATE TABLE job_array_specs (job_array INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
+)sql",
+                                     // Job schedules. Of what they made, a job's body says which and for when.
+                                     R"sql(
+CREATE TABLE job_schedules (id INTEGER PRIMARY KEY, experiment INTEGER NOT NULL, name TEXT NOT NULL,
+  cron TEXT NOT NULL, utc_offset TEXT NOT NULL, overlap TEXT NOT NULL, keep INTEGER NOT NULL, next_ms INTEGER NOT NULL,
+  made INTEGER NOT NULL, skipped INTEGER NOT NULL, refused INTEGER NOT NULL, missed INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL, changed_ms INTEGER NOT NULL, spec TEXT NOT NULL, body TEXT NOT NULL) STRICT;
 )sql"};
 
 }  // namespace

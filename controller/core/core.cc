@@ -10,8 +10,8 @@ namespace trainyard::core {
 
 namespace {
 
-const char* const kKinds[] = {"none",    "group", "workspace", "experiment",  "cluster",     "job",
-                              "account", "share", "node",      "file-server", "reservation", "job-array"};
+const char* const kKinds[] = {"none",  "group", "workspace",   "experiment",  "cluster",   "job",         "account",
+                              "share", "node",  "file-server", "reservation", "job-array", "job-schedule"};
 
 std::string text_of(const Subject& subject) {
   return std::string(kKinds[static_cast<int>(subject.kind)]) + ":" + std::to_string(subject.id);
@@ -143,6 +143,7 @@ Outcome Core::take_outcome() {
   collect(e.file_servers, e.state.file_servers, changes.file_servers, changes.erased_file_servers);
   collect(e.reservations, e.state.reservations, changes.reservations, changes.erased_reservations);
   collect(e.arrays, e.state.arrays, changes.arrays, changes.erased_arrays);
+  collect(e.schedules, e.state.schedules, changes.schedules, changes.erased_schedules);
   collect(e.spent, e.state.spent, changes.spent, changes.erased_spent);
   collect(e.requests, e.state.requests, changes.requests, changes.erased_requests);
   changes.timeline = std::move(e.timeline);
@@ -162,7 +163,8 @@ TimeMs Core::next_deadline() const {
   const Engine& e = *x_engine;
   if (e.wake_plan) return e.now;
   TimeMs first = 0;
-  for (TimeMs at : {e.node_deadlines.first(), e.job_deadlines.first(), e.request_deadlines.first()}) {
+  for (TimeMs at :
+       {e.node_deadlines.first(), e.job_deadlines.first(), e.request_deadlines.first(), e.schedule_deadlines.first()}) {
     if (at != 0 && (first == 0 || at < first)) first = at;
   }
   return first;

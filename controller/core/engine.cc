@@ -33,6 +33,7 @@ State from_tables(Tables tables) {
   state.file_servers = by_id(std::move(tables.file_servers));
   state.reservations = by_id(std::move(tables.reservations));
   state.arrays = by_id(std::move(tables.arrays));
+  state.schedules = by_id(std::move(tables.schedules));
   for (Holding& row : tables.holdings) {
     const HoldingKey key = key_of(row);
     state.holdings.emplace(key, std::move(row));
@@ -72,6 +73,7 @@ Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
   }
   for (const auto& [id, cluster] : state.clusters) touched_clusters.insert(id);
   for (const auto& [id, request] : state.requests) request_deadlines.set(id, request.at_ms + settings.request_keep_ms);
+  for (const auto& [id, schedule] : state.schedules) schedule_deadlines.set(id, schedule.next_ms);
   // A verdict that waits for the nodes' reports: ask again, the old orders may never have left.
   for (const auto& [key, holding] : state.holdings) {
     if (holding.confirm_revision != 0 && current(state, holding)) edit(key).confirm_revision = bump(key.first);
@@ -207,18 +209,23 @@ void Engine::settle_cluster(ClusterId id) {
   touched_clusters.erase(id);
 }
 
-// What follows from ends of jobs: a chain of them may end one after the other, tasks of arrays come in their place.
+// What follows from ends of jobs: a chain of them may end one after the other, tasks of arrays come in their place, old
+// ones of schedules go.
 void Engine::settle_jobs() {
-  while (!ended.empty() || !stirred.empty()) {
+  while (!ended.empty() || !stirred.empty() || !crowded.empty()) {
     if (!ended.empty()) {
       const auto [id, succeeded] = ended.back();
       ended.pop_back();
       consider_dependents(*this, id, succeeded);
       consider_waiting_arrays(*this, id, succeeded);
-    } else {
+    } else if (!stirred.empty()) {
       const JobArrayId id = *stirred.begin();
       stirred.erase(id);
       consider(*this, id);
+    } else {
+      const JobScheduleId id = *crowded.begin();
+      crowded.erase(id);
+      thin_out(*this, id);
     }
   }
 }

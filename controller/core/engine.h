@@ -95,6 +95,10 @@ struct Engine {
     arrays.change(id);
     return state.arrays.at(id);
   }
+  JobSchedule& edit(JobScheduleId id) {
+    schedules.change(id);
+    return state.schedules.at(id);
+  }
   Share& edit(ShareId id) {
     shares.change(id);
     return state.shares.at(id);
@@ -139,12 +143,14 @@ struct Engine {
   Marks<Payer> spent;
   Marks<ReservationId> reservations;
   Marks<JobArrayId> arrays;
+  Marks<JobScheduleId> schedules;
   std::vector<TimelineLine> timeline;
   std::vector<Usage> usage;  // of holdings that ended
   std::vector<Action> actions;
   std::set<NodeId> orders_asked, bumped;
   std::vector<std::pair<JobId, bool>> ended;  // jobs, and whether they succeeded: for those that wait for their end
   std::set<JobArrayId> stirred;               // arrays of which something changed: more tasks may come, or its end
+  std::set<JobScheduleId> crowded;            // of which jobs ended, or fewer are to be kept: some may go
   bool fed = false;                           // a task became a job since the last plan was begun to be applied
 
   std::set<NodeId> touched_nodes;
@@ -156,6 +162,7 @@ struct Engine {
   Deadlines<NodeId> node_deadlines;
   Deadlines<JobId> job_deadlines;
   Deadlines<std::string> request_deadlines;
+  Deadlines<JobScheduleId> schedule_deadlines;
 
  private:
   // What the indexes know of a node: compared with what they should know, so an unchanged node costs nothing.
@@ -184,7 +191,8 @@ void end(Engine&, JobId, Verdict, EndCause);
 void end_infrastructure(Engine&, JobId, EndCause);  // requeue or failure, as the job's recovery says
 void check_gone(Engine&, JobId);                    // stopping, and nothing left that it waits for?
 void delete_job(Engine&, JobId, const std::string& why);
-bool cluster_is_going(const State&, ClusterId);  // or gone
+bool cluster_is_going(const State&, ClusterId);   // or gone
+ClusterRef cluster_ref(const std::string& path);  // of "group/workspace/cluster"
 void place(Engine&, const Placement&);
 void all_ready(Engine&, JobId);  // if every holding of the attempt is prepared: phase run
 void head_exited(Engine&, JobId, std::optional<std::int32_t> exit_code, const NodeError& error);
@@ -200,7 +208,11 @@ struct Submission {
   std::vector<Dependency> dependencies;
 };
 Result<Submission> resolve(Engine&, const SubmitJob&);
+// What is kept of a submission for jobs that are made later.
+JobTemplate template_of(const Engine&, const SubmitJob&, Submission);
 bool same_dependencies(const State&, ExperimentId, const std::vector<Dependency>&, const std::vector<DependsOn>&);
+// Submits a job, or says why it cannot be: to its row comes what the submission and the rows that there are say.
+Result<JobId> add_job(Engine&, const SubmitJob&, Job, const std::string& why);
 // Puts a job into its cluster's queue. Given: all that its submission says; id, path, segment and times are made here.
 JobId enqueue(Engine&, Job, const std::string& unique, const std::string& why);
 
@@ -215,6 +227,12 @@ void delete_array(Engine&, JobArrayId, const std::string& why);
 void mend_arrays(Engine&);
 // The array of which a job of that name would be a task; null: of none.
 const JobArray* array_of_task(const State&, const JobRef&);
+
+// on_schedule.cc
+void on_due(Engine&, JobScheduleId);    // its time has come
+void thin_out(Engine&, JobScheduleId);  // deletes those of its jobs that have ended and are more than it keeps
+void erase_schedule(Engine&, JobScheduleId, const std::string& why);
+void run_erased(Engine&, const Job&);  // REQUIRES: a schedule made it
 
 // on_queue.cc
 void enter_queue(Engine&, const Job&);  // or among those that are held back
@@ -310,6 +328,9 @@ Result<Subject> apply(Engine&, const CreateJobArray&);
 Result<Subject> apply(Engine&, const UpdateJobArray&);
 Result<Subject> apply(Engine&, const TerminateJobArray&);
 Result<Subject> apply(Engine&, const DeleteJobArray&);
+Result<Subject> apply(Engine&, const CreateJobSchedule&);
+Result<Subject> apply(Engine&, const UpdateJobSchedule&);
+Result<Subject> apply(Engine&, const DeleteJobSchedule&);
 Result<Subject> apply(Engine&, const CreateAccount&);
 Result<Subject> apply(Engine&, const CreateShare&);
 Result<Subject> apply(Engine&, const DeleteShare&);
@@ -332,6 +353,7 @@ Result<ExperimentId> find_experiment(const State&, const ExperimentRef&);
 Result<ClusterId> find_cluster(const State&, const ClusterRef&);
 Result<JobId> find_job(const State&, const JobRef&);
 Result<JobArrayId> find_array(const State&, const JobRef&);
+Result<JobScheduleId> find_schedule(const State&, const JobRef&);
 Result<FileServerId> find_file_server(const State&, const FileServerRef&);
 Result<ShareId> find_share(const State&, const std::string& account, const std::string& share);
 template <class Value>

@@ -147,6 +147,28 @@ struct TerminateJobArray {
 struct DeleteJobArray {
   JobRef ref;
 };
+// The same job at the times of a cron expression; `job.ref.job` is the schedule's name. It has no dependencies and no
+// hold of its own.
+struct CreateJobSchedule {
+  SubmitJob job;
+  std::string cron, utc_offset;
+  Overlap overlap = Overlap::skip;
+  std::uint32_t keep = 10;
+  std::optional<std::string> suspended = std::nullopt;  // from the beginning, and why
+};
+// What is given changes.
+struct UpdateJobSchedule {
+  JobRef ref;
+  std::optional<std::string> cron = std::nullopt, utc_offset = std::nullopt;
+  std::optional<Overlap> overlap = std::nullopt;
+  std::optional<std::uint32_t> keep = std::nullopt;
+  std::optional<bool> suspended = std::nullopt;
+  std::string why = {};  // it is suspended
+};
+// Its jobs stay.
+struct DeleteJobSchedule {
+  JobRef ref;
+};
 struct CreateAccount {
   std::string group, name, location, sku, place;
 };  // place: from the operator's table
@@ -218,7 +240,8 @@ using CommandBody =
                  CreateAccount, CreateShare, FenceNode, RepairNode, UpdateGroup, UpdateWorkspace, CreateFileServer,
                  DeleteFileServer, DeleteShare, ForgetShare, NoteExec, RerunJob, DrainNode, UndrainNode,
                  RecordNodeHealth, HoldJob, ReleaseJob, PrioritizeJob, SetQuota, CreateReservation, DeleteReservation,
-                 CreateJobArray, UpdateJobArray, TerminateJobArray, DeleteJobArray>;
+                 CreateJobArray, UpdateJobArray, TerminateJobArray, DeleteJobArray, CreateJobSchedule,
+                 UpdateJobSchedule, DeleteJobSchedule>;
 
 using Ticket = std::uint64_t;  // drawn by the edge; names who waits for the reply
 
@@ -271,7 +294,8 @@ struct Subject {
     node,
     file_server,
     reservation,
-    job_array
+    job_array,
+    job_schedule
   } kind = Kind::none;
   std::uint64_t id = 0;
   friend bool operator==(const Subject&, const Subject&) = default;

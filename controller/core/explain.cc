@@ -412,6 +412,7 @@ JobView view(const State& state, const Job& job) {
   }
   out.priority_class = class_of(state, priority_of(job));
   if (const auto array = state.arrays.find(job.array); array != state.arrays.end()) out.array = array->second.name;
+  if (const auto by = state.schedules.find(job.schedule); by != state.schedules.end()) out.schedule = by->second.name;
   return out;
 }
 

@@ -52,6 +52,14 @@ Result<JobArrayId> find_array(const State& state, const JobRef& ref) {
                    ", group " + ref.group);
 }
 
+Result<JobScheduleId> find_schedule(const State& state, const JobRef& ref) {
+  auto parent = find_experiment(state, {ref.group, ref.workspace, ref.experiment});
+  if (!parent.ok()) return parent.error();
+  return found(state.schedule_by_path, path_key({ref.group, ref.workspace, ref.experiment, ref.job}),
+               "job schedule " + ref.job + " is not in experiment " + ref.experiment + " of workspace " +
+                   ref.workspace + ", group " + ref.group);
+}
+
 Result<FileServerId> find_file_server(const State& state, const FileServerRef& ref) {
   auto parent = find_workspace(state, ref.group, ref.workspace);
   if (!parent.ok()) return parent.error();

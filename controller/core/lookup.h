@@ -13,6 +13,7 @@ Result<ExperimentId> find_experiment(const State&, const ExperimentRef&);
 Result<ClusterId> find_cluster(const State&, const ClusterRef&);
 Result<JobId> find_job(const State&, const JobRef&);
 Result<JobArrayId> find_array(const State&, const JobRef&);
+Result<JobScheduleId> find_schedule(const State&, const JobRef&);
 Result<FileServerId> find_file_server(const State&, const FileServerRef&);
 Result<NodeId> find_node(const State&, const std::string& name);
 Result<AccountId> find_account(const State&, const std::string& name);

@@ -316,12 +316,11 @@ Result<Subject> apply(Engine& e, const CreateJobArray& c) {
   array.id = id;
   array.experiment = submission->experiment;
   array.cluster = submission->cluster;
-  array.name = ref.job;
-  array.body = std::make_shared<const ArrayBody>(ArrayBody{
-      path_of(e.state, e.state.clusters.at(array.cluster)), c.job.spec, c.job.mapping, std::move(submission->volumes),
-      c.job.unique, std::move(submission->run_as), e.who, std::move(submission->warnings), *tasks, c.sweep});
-  array.parallel = c.parallel;
   array.dependencies = std::move(submission->dependencies);
+  array.name = ref.job;
+  array.body =
+      std::make_shared<const ArrayBody>(ArrayBody{template_of(e, c.job, std::move(*submission)), *tasks, c.sweep});
+  array.parallel = c.parallel;
   if (c.job.hold) array.hold = Hold{*c.job.hold, e.who, e.now};
   array.created_ms = array.state_changed_ms = e.now;
   for (const Dependency& dependency : array.dependencies) {

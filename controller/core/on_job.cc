@@ -34,6 +34,7 @@ void move(Engine& e, Job& job, JobEvent event, const std::string& why) {
     e.ended.emplace_back(job.id, *to == JobState::succeeded);
   }
   if (job.array) task_moved(e, job, from, *to);
+  if (job.schedule && terminal(*to)) e.crowded.insert(job.schedule);
   if (*to == JobState::succeeded) learn_run_time(e.state, job);
   if (from == JobState::queued || *to == JobState::queued) e.wake_plan = true;
   e.note(subject_of(e.state, job), std::string(name_of(from)) + " -> " + name_of(*to), why);
@@ -74,6 +75,11 @@ void set_verdict(Job& job, Verdict verdict, EndCause cause) {
 }
 
 }  // namespace
+
+ClusterRef cluster_ref(const std::string& path) {
+  const auto first = path.find('/'), second = path.find('/', first + 1);
+  return {path.substr(0, first), path.substr(first + 1, second - first - 1), path.substr(second + 1)};
+}
 
 bool cluster_is_going(const State& state, ClusterId id) {
   auto cluster = state.clusters.find(id);
@@ -142,6 +148,7 @@ void erase_job(Engine& e, JobId id) {
     for (const HoldingKey& key : held->second) e.touched_nodes.insert(key.first);
   }
   if (job.array) task_erased(e, job);
+  if (job.schedule) run_erased(e, job);
   e.state.jobs.erase(id);
   e.jobs.erase(id);
   e.touched_jobs.insert(id);
@@ -371,6 +378,32 @@ JobId enqueue(Engine& e, Job job, const std::string& unique, const std::string& 
   return id;
 }
 
+JobTemplate template_of(const Engine& e, const SubmitJob& c, Submission submission) {
+  return {path_of(e.state, e.state.clusters.at(submission.cluster)),
+          c.spec,
+          c.mapping,
+          std::move(submission.volumes),
+          c.unique,
+          std::move(submission.run_as),
+          e.who,
+          std::move(submission.warnings)};
+}
+
+Result<JobId> add_job(Engine& e, const SubmitJob& c, Job job, const std::string& why) {
+  auto submission = resolve(e, c);
+  if (!submission.ok()) return submission.error();
+  job.experiment = submission->experiment;
+  job.cluster = submission->cluster;
+  job.name = c.ref.job;
+  job.spec = std::make_shared<const JobSpec>(c.spec);
+  job.mapping = c.mapping;
+  job.volumes = std::move(submission->volumes);
+  job.run_as = std::move(submission->run_as);
+  job.warnings = std::move(submission->warnings);
+  job.dependencies = std::move(submission->dependencies);
+  return enqueue(e, std::move(job), c.unique, why);
+}
+
 Result<Subject> apply(Engine& e, const SubmitJob& c) {
   const State& state = e.state;
   auto experiment = find_experiment(state, {c.ref.group, c.ref.workspace, c.ref.experiment});
@@ -382,22 +415,12 @@ Result<Subject> apply(Engine& e, const SubmitJob& c) {
     return Error{Code::already_exists,
                  "job " + c.ref.job + " is the name of a task of job array " + array->name + "; choose another name"};
   }
-  auto submission = resolve(e, c);
-  if (!submission.ok()) return submission.error();
   Job job;
-  job.experiment = submission->experiment;
-  job.cluster = submission->cluster;
-  job.name = c.ref.job;
-  job.spec = std::make_shared<const JobSpec>(c.spec);
-  job.mapping = c.mapping;
-  job.volumes = std::move(submission->volumes);
-  job.run_as = std::move(submission->run_as);
-  job.warnings = std::move(submission->warnings);
   job.owner = e.who;
-  job.dependencies = std::move(submission->dependencies);
   if (c.hold) job.hold = Hold{*c.hold, e.who, e.now};
-  const JobId id = enqueue(e, std::move(job), c.unique, c.hold ? "submitted, held: " + *c.hold : "submitted");
-  return Subject{Subject::Kind::job, id.value};
+  const auto id = add_job(e, c, std::move(job), c.hold ? "submitted, held: " + *c.hold : "submitted");
+  if (!id.ok()) return id.error();
+  return Subject{Subject::Kind::job, id->value};
 }
 
 namespace {
@@ -433,9 +456,7 @@ Result<Subject> apply(Engine& e, const RerunJob& c) {
   if (e.state.job_by_path.contains(path_key({c.ref.group, c.ref.workspace, c.ref.experiment, again.ref.job}))) {
     return Error{Code::already_exists, "job " + again.ref.job + " exists already; choose another name"};
   }
-  const auto first = job.cluster_path.find('/'), second = job.cluster_path.find('/', first + 1);
-  again.cluster = {job.cluster_path.substr(0, first), job.cluster_path.substr(first + 1, second - first - 1),
-                   job.cluster_path.substr(second + 1)};
+  again.cluster = cluster_ref(job.cluster_path);
   const std::string name = job.name;  // `job` may move
   auto made = apply(e, again);
   if (made.ok()) e.edit(JobId{made->id}).rerun_of = name;

@@ -31,6 +31,9 @@ void delete_experiment(Engine& e, ExperimentId id) {
   if (row.deleting) return;
   row.deleting = true;
   e.note(subject_of(e.state, "experiment", id, row), "deleting", "deleted by " + e.who);
+  for (JobScheduleId schedule : ids_below(e.state.schedule_by_path, lower(path_of(e.state, row)))) {
+    erase_schedule(e, schedule, "its experiment was deleted by " + e.who);
+  }
   for (JobArrayId array : ids_below(e.state.array_by_path, lower(path_of(e.state, row)))) {
     delete_array(e, array, "its experiment was deleted by " + e.who);
   }

@@ -207,6 +207,9 @@ void on_tick(Engine& e) {
     e.job_deadlines.set(id, 0);
     on_job_deadline(e, id);
   }
+  while (e.schedule_deadlines.first() != 0 && e.schedule_deadlines.first() <= e.now) {
+    on_due(e, e.schedule_deadlines.first_key());
+  }
   for (int pruned = 0; pruned < 1000 && e.request_deadlines.first() != 0 && e.request_deadlines.first() <= e.now;
        ++pruned) {
     const std::string id = e.request_deadlines.first_key();

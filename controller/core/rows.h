@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/model.h"
+#include "controller/core/cron.h"
 #include "controller/core/job_state.h"
 #include "controller/core/sweep.h"
 
@@ -232,19 +233,27 @@ struct Job {
   DurationMs limit_ms = 0;                    // time limit of the newest attempt: see limit_of
   JobArrayId array = {};                      // whose task it is; 0: of none
   std::uint32_t task = 0;                     // its index there
+  JobScheduleId schedule = {};                // that made it; may point to a row that is gone. 0: none
+  TimeMs due_ms = 0;                          // which of its times it was made for
   bool deleting = false;
 };
 
-// What is given when a job array is made and never changes: one copy, however often its row is written.
-struct ArrayBody {
-  std::string cluster_path;  // as of a job, like all of these
-  JobSpec spec;              // of every task; each gets its variables beside it
+// What is given of jobs that are made later, many of the same kind: as of a job, all of it, and it never changes.
+struct JobTemplate {
+  std::string cluster_path;
+  JobSpec spec;
   ImageMapping mapping;
   std::vector<Volume> volumes;
-  std::string unique;  // last part of its tasks' path segments
+  std::string unique;  // last part of the jobs' path segments
   RunAs run_as;
   std::string owner;
   std::vector<std::string> warnings;
+  friend bool operator==(const JobTemplate&, const JobTemplate&) = default;
+};
+
+// What is given when a job array is made: one copy, however often its row is written. Each task gets its variables
+// beside those of the spec.
+struct ArrayBody : JobTemplate {
   std::uint32_t tasks = 0;  // NAME_0 to NAME_(tasks - 1)
   Sweep sweep;
   friend bool operator==(const ArrayBody&, const ArrayBody&) = default;
@@ -271,6 +280,40 @@ struct JobArray {
   TimeMs created_ms = 0, state_changed_ms = 0;
   TimeMs parallel_changed_ms = 0;  // 0: never. Tasks that were made before go on, also when it was lowered
   bool deleting = false;
+};
+
+// What a schedule does when it is time for the next job while one of its jobs has not ended.
+enum class Overlap { skip, allow };
+
+// What became of a time that was due.
+enum class DueOutcome { made, skipped, refused };
+struct DueRun {
+  TimeMs due_ms = 0;
+  DueOutcome outcome = DueOutcome::made;
+  std::string job;  // name of the job that was made; empty: none was
+  std::string why;  // none was
+  friend bool operator==(const DueRun&, const DueRun&) = default;
+};
+
+// The same job again and again, at the times of a cron expression. What it makes is submitted like a job of a user,
+// looked up by names each time: a cluster that was made anew is found. Its jobs stay when it is deleted.
+struct JobSchedule {
+  JobScheduleId id;
+  ExperimentId experiment;
+  std::string name;
+  std::shared_ptr<const JobTemplate> body;
+  Cron cron;
+  Overlap overlap = Overlap::skip;
+  std::uint32_t keep = 10;                       // of its jobs that have ended, the newest; 0: all
+  std::optional<Hold> suspended = std::nullopt;  // its times pass without anything
+  TimeMs next_ms = 0;                            // when it is due; 0: it is suspended
+  // Of the times that came: jobs made; skipped because one went on; refused as submits are; passed unseen, with a later
+  // one made up for.
+  std::uint32_t made = 0, skipped = 0, refused = 0, missed = 0;
+  std::string error = {};           // of the newest that was not skipped, when it was refused
+  std::vector<DueRun> recent = {};  // what became of the newest few, oldest first
+  TimeMs created_ms = 0;
+  TimeMs changed_ms = 0;  // when a user did so last
 };
 
 // What became of the work of an attempt, for the accounting: `lost` when infrastructure ended it (a node was lost, a
@@ -425,6 +468,7 @@ struct Changes {
   std::vector<Spent> spent;
   std::vector<Reservation> reservations;
   std::vector<JobArray> arrays;
+  std::vector<JobSchedule> schedules;
   std::vector<TimelineLine> timeline;
   std::vector<Usage> usage;  // appended
 
@@ -442,6 +486,7 @@ struct Changes {
   std::vector<Payer> erased_spent;
   std::vector<ReservationId> erased_reservations;
   std::vector<JobArrayId> erased_arrays;
+  std::vector<JobScheduleId> erased_schedules;
 
   bool empty() const;  // nothing but meta.last_now_ms would change
 };
@@ -463,6 +508,7 @@ struct Tables {
   std::vector<Spent> spent;
   std::vector<Reservation> reservations;
   std::vector<JobArray> arrays;
+  std::vector<JobSchedule> schedules;
 };
 
 }  // namespace trainyard::core

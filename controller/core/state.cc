@@ -28,10 +28,11 @@ bool Changes::empty() const {
   return groups.empty() && workspaces.empty() && experiments.empty() && clusters.empty() && nodes.empty() &&
          jobs.empty() && holdings.empty() && accounts.empty() && shares.empty() && file_servers.empty() &&
          requests.empty() && spent.empty() && erased_spent.empty() && reservations.empty() && arrays.empty() &&
-         erased_arrays.empty() && erased_reservations.empty() && timeline.empty() && usage.empty() &&
-         erased_groups.empty() && erased_workspaces.empty() && erased_experiments.empty() && erased_clusters.empty() &&
-         erased_nodes.empty() && erased_jobs.empty() && erased_holdings.empty() && erased_accounts.empty() &&
-         erased_shares.empty() && erased_file_servers.empty() && erased_requests.empty();
+         erased_arrays.empty() && schedules.empty() && erased_schedules.empty() && erased_reservations.empty() &&
+         timeline.empty() && usage.empty() && erased_groups.empty() && erased_workspaces.empty() &&
+         erased_experiments.empty() && erased_clusters.empty() && erased_nodes.empty() && erased_jobs.empty() &&
+         erased_holdings.empty() && erased_accounts.empty() && erased_shares.empty() && erased_file_servers.empty() &&
+         erased_requests.empty();
 }
 
 bool active(JobState state) {
@@ -196,6 +197,9 @@ std::string path_of(const State& state, const FileServer& file_server) {
 std::string path_of(const State& state, const JobArray& array) {
   return path_of(state, state.experiments.at(array.experiment)) + "/" + array.name;
 }
+std::string path_of(const State& state, const JobSchedule& schedule) {
+  return path_of(state, state.experiments.at(schedule.experiment)) + "/" + schedule.name;
+}
 std::string path_of(const State& state, const Job& job) {
   return path_of(state, state.experiments.at(job.experiment)) + "/" + job.name;
 }
@@ -240,12 +244,13 @@ void index_names(State& s) {
   for (const auto& [id, row] : s.nodes) s.node_by_name[row.name] = id;
   for (const auto& [id, row] : s.reservations) s.reservation_by_name[lower(row.name)] = id;
   for (const auto& [id, row] : s.arrays) s.array_by_path[lower(path_of(s, row))] = id;
+  for (const auto& [id, row] : s.schedules) s.schedule_by_path[lower(path_of(s, row))] = id;
   for (const auto& [id, row] : s.accounts) s.account_by_name[lower(row.name)] = id;
   for (const auto& [id, row] : s.file_servers) s.file_server_by_path[lower(path_of(s, row))] = id;
   for (const auto& [id, row] : s.shares) s.share_by_path[path_key({s.accounts.at(row.account).name, row.name})] = id;
 }
 
-void index_arrays(State& s) {
+void index_origins(State& s) {
   for (const auto& [id, array] : s.arrays) {
     s.task_counts[id] = {};
     for (const Dependency& dependency : array.dependencies) {
@@ -253,6 +258,7 @@ void index_arrays(State& s) {
     }
   }
   for (const auto& [id, job] : s.jobs) {
+    if (s.schedules.contains(job.schedule)) s.schedule_jobs[job.schedule][job.due_ms] = id;
     if (!job.array) continue;
     s.array_tasks[job.array][job.task] = id;
     TaskCounts& counts = s.task_counts[job.array];
@@ -268,11 +274,12 @@ void rebuild_indexes(State& s) {
   s.job_by_path = {}, s.node_by_name = {}, s.account_by_name = {}, s.share_by_path = {}, s.file_server_by_path = {};
   s.reservation_by_name = {};
   s.array_by_path = {}, s.array_tasks = {}, s.task_counts = {}, s.waiting_arrays = {};
+  s.schedule_by_path = {}, s.schedule_jobs = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
   s.free_flavours = {}, s.counts = {}, s.offers = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
   s.run_times = {}, s.shared_nodes = {}, s.dependents = {}, s.held_back = {}, s.held = {};
   index_names(s);
-  index_arrays(s);
+  index_origins(s);
   for (const auto& [id, cluster] : s.clusters) {
     if (auto setup = setup_of(s, cluster)) s.setups.emplace(id, std::move(setup));
   }

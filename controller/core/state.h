@@ -85,6 +85,7 @@ struct State {
   std::map<Payer, Spent> spent;
   std::map<ReservationId, Reservation> reservations;
   std::map<JobArrayId, JobArray> arrays;
+  std::map<JobScheduleId, JobSchedule> schedules;
   DurationMs usage_half_life_ms = 0;  // a setting
   PriorityClasses classes;            // a setting
   // What nodes cannot end of holdings that are stopping, as their newest reports say; not stored.
@@ -107,7 +108,9 @@ struct State {
   std::map<JobArrayId, std::map<std::uint32_t, JobId>> array_tasks;  // that are jobs now, by index
   std::map<JobArrayId, TaskCounts> task_counts;                      // of every array
   std::map<JobId, std::set<JobArrayId>> waiting_arrays;              // for this job's end
-  std::map<std::string, std::set<FileServerId>> node_file_servers;   // made by Trainyard, by the node's name
+  std::map<std::string, JobScheduleId> schedule_by_path;
+  std::map<JobScheduleId, std::map<TimeMs, JobId>> schedule_jobs;   // that are there, by when they were due
+  std::map<std::string, std::set<FileServerId>> node_file_servers;  // made by Trainyard, by the node's name
   std::map<ClusterId, std::set<NodeId>> cluster_nodes;
   std::map<ClusterId, std::set<NodeId>> free_nodes;  // idle, reachable, seen, holding nothing: placeable now
   // Running nodes of which jobs have parts only: units that are free of each.
@@ -211,6 +214,7 @@ std::string path_of(const State& state, const Cluster& cluster);
 std::string path_of(const State& state, const Job& job);
 std::string path_of(const State& state, const FileServer& file_server);
 std::string path_of(const State& state, const JobArray& array);
+std::string path_of(const State& state, const JobSchedule& schedule);
 // More tasks may come, and those that are there are not being ended.
 bool goes_on(const JobArray& array);
 // Its next task may become a job now: as many as `parallel` allows have not ended, and few wait in the queue.

@@ -28,6 +28,7 @@ struct JobView {
   std::vector<std::string> nodes;  // names of the newest attempt's nodes, rank order
   std::optional<Progress> progress;
   std::string array;           // of whose tasks it is one; empty: of none
+  std::string schedule;        // that made it; empty: none, or it is gone
   std::string priority_class;  // see class_of
 };
 
@@ -38,6 +39,16 @@ struct ArrayView {
   std::string reason;           // how far it is, or why it makes no more tasks
   TaskCounts counts;
   std::string priority_class;  // see class_of
+};
+
+struct ScheduleView {
+  JobSchedule row;
+  std::string group, workspace, experiment;
+  std::string utc_offset;            // "+02:00"; empty: UTC
+  std::string reason;                // why it is suspended, why its newest job was refused, or when the next one is due
+  std::vector<TimeMs> next;          // the next three times; none while it is suspended
+  std::vector<std::string> states;   // of the jobs of row.recent, as of JobView; empty: there is none (any more)
+  std::uint32_t live = 0, kept = 0;  // of its jobs: that have not ended, and that have
 };
 
 struct NodeView {
@@ -68,6 +79,7 @@ void name_home(const State& state, ExperimentId id, View& view) {
 ClusterView view(const State&, const Cluster&);
 JobView view(const State&, const Job&);
 ArrayView view(const State&, const JobArray&);
+ScheduleView view(const State&, const JobSchedule&);
 NodeView view(const State&, const Node&, TimeMs now_ms);
 FileServerView view(const State&, const FileServer&);
 

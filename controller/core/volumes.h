@@ -23,7 +23,8 @@ bool same_place(const Volume& a, const Volume& b);
 template <class Spec>  // JobSpec or NodeSetup
 Result<std::vector<Volume>> resolve_volumes(const State&, const std::string& at, const WorkspaceRef& home, const Spec&);
 
-// The jobs and arrays that have not ended and the clusters that have such a volume on their nodes, or will; for people.
+// The jobs and arrays that have not ended, the schedules and the clusters that have such a volume on their nodes, or
+// will; for people.
 template <class Wanted>
 std::vector<std::string> users_of(const State&, Wanted wanted);
 // "a, b and 3 more"
@@ -58,6 +59,9 @@ std::vector<std::string> users_of(const State& state, Wanted wanted) {
     if (array.state == ArrayState::running && mounts(array.body->volumes)) {
       users.push_back("job array " + path_of(state, array));
     }
+  }
+  for (const auto& [id, schedule] : state.schedules) {
+    if (mounts(schedule.body->volumes)) users.push_back("job schedule " + path_of(state, schedule));
   }
   for (const auto& [id, cluster] : state.clusters) {
     if (mounts(cluster.volumes)) users.push_back("cluster " + path_of(state, cluster));

@@ -58,6 +58,12 @@ bool show(const core::State& state, JobArrayId id, v1::JobArray& message) {
   return row != nullptr;
 }
 
+bool show(const core::State& state, JobScheduleId id, v1::JobSchedule& message) {
+  const auto* row = row_of(state.schedules, id);
+  if (row) to_proto(core::view(state, *row), message);
+  return row != nullptr;
+}
+
 bool show(const core::State& state, AccountId id, v1::Account& message) {
   const auto* row = row_of(state.accounts, id);
   const auto* group = row ? row_of(state.groups, row->group) : nullptr;

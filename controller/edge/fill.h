@@ -17,6 +17,7 @@ bool show(const core::State& state, ExperimentId id, v1::Experiment& message);
 bool show(const core::State& state, ClusterId id, v1::Cluster& message);
 bool show(const core::State& state, JobId id, v1::Job& message);
 bool show(const core::State& state, JobArrayId id, v1::JobArray& message);
+bool show(const core::State& state, JobScheduleId id, v1::JobSchedule& message);
 bool show(const core::State& state, AccountId id, v1::Account& message);
 bool show(const core::State& state, ShareId id, v1::Share& message);
 bool show(const core::State& state, FileServerId id, v1::FileServer& message);

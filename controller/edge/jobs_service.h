@@ -46,6 +46,16 @@ class JobsService final : public v1::Jobs::CallbackService {
                                               v1::JobArray*) override;
   grpc::ServerUnaryReactor* DeleteJobArray(grpc::CallbackServerContext*, const v1::DeleteJobArrayRequest*,
                                            v1::DeleteJobArrayResponse*) override;
+  // job_schedules.cc
+  grpc::ServerUnaryReactor* CreateJobSchedule(grpc::CallbackServerContext*, const v1::CreateJobScheduleRequest*,
+                                              v1::JobSchedule*) override;
+  grpc::ServerUnaryReactor* GetJobSchedule(grpc::CallbackServerContext*, const v1::JobName*, v1::JobSchedule*) override;
+  grpc::ServerUnaryReactor* ListJobSchedules(grpc::CallbackServerContext*, const v1::ListJobSchedulesRequest*,
+                                             v1::ListJobSchedulesResponse*) override;
+  grpc::ServerUnaryReactor* UpdateJobSchedule(grpc::CallbackServerContext*, const v1::UpdateJobScheduleRequest*,
+                                              v1::JobSchedule*) override;
+  grpc::ServerUnaryReactor* DeleteJobSchedule(grpc::CallbackServerContext*, const v1::DeleteJobScheduleRequest*,
+                                              v1::DeleteJobScheduleResponse*) override;
 
  private:
   Context& x_context;
@@ -62,7 +72,8 @@ inline core::JobRef job_of(const v1::JobName& name) {
 // The operator's class of that name into `priority`; empty: it stays as it is.
 Status read_class(const Config& config, const std::string& name, Priority& priority);
 
-// The checked submission of a job or of an array's tasks: both requests have the same fields for it.
+// The checked submission of a job, of an array's tasks or of a schedule's jobs: the requests have the same fields for
+// it.
 template <class Request>
 Result<core::SubmitJob> submission_of(const Request& request, const Context& context) {
   const core::WorkspaceRef home{request.resource_group(), request.workspace()};
@@ -90,7 +101,8 @@ Result<core::SubmitJob> submission_of(const Request& request, const Context& con
   submit.unique = random_uuid();
   submit.run_as = user_of(context.config, home.group, home.workspace);
   submit.dependencies = std::move(job->dependencies);
-  if (request.hold()) {
+  if constexpr (requires { request.hold(); }) {
+    if (!request.hold()) return submit;
     if (const Status ok = check_why("holdWhy", request.hold_why()); !ok) return ok.error();
     submit.hold = request.hold_why();
   }

@@ -326,6 +326,7 @@ void World::commit(const Changes& changes) {
   store(x_disk.file_servers, changes.file_servers, changes.erased_file_servers, id);
   store(x_disk.reservations, changes.reservations, changes.erased_reservations, id);
   store(x_disk.arrays, changes.arrays, changes.erased_arrays, id);
+  store(x_disk.schedules, changes.schedules, changes.erased_schedules, id);
   store(x_disk.holdings, changes.holdings, changes.erased_holdings, [](const Holding& row) { return key_of(row); });
   store(x_disk.requests, changes.requests, changes.erased_requests,
         [](const RequestRecord& row) { return row.request_id; });
@@ -349,7 +350,8 @@ Tables World::tables() const {
           rows_of(x_disk.requests),
           rows_of(x_disk.spent),
           rows_of(x_disk.reservations),
-          rows_of(x_disk.arrays)};
+          rows_of(x_disk.arrays),
+          rows_of(x_disk.schedules)};
 }
 
 }  // namespace trainyard::test

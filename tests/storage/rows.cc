@@ -70,6 +70,8 @@ core::Job full_job(std::uint64_t n) {
   job.dependencies = {{"e/prepare", {7}, core::After::not_ok, true}, {"f/check", {8}, core::After::any, false}};
   job.array = {13};
   job.task = 41;
+  job.schedule = {15};
+  job.due_ms = 1'700'000'000'040;
   job.first_port = 20'256;
   job.segment = "g/w/e/jobs/job/uuid";
   job.warnings = {"cluster can have 4 nodes, job needs 5"};
@@ -93,10 +95,13 @@ core::Job full_job(std::uint64_t n) {
 
 namespace {
 
-core::ArrayBody swept(core::Sweep sweep, std::uint32_t tasks) {
+core::JobTemplate full_template() {
   const core::Job job = full_job(1);
-  return {job.cluster_path, *job.spec, job.mapping,  job.volumes, "unique",
-          job.run_as,       job.owner, job.warnings, tasks,       std::move(sweep)};
+  return {job.cluster_path, *job.spec, job.mapping, job.volumes, "unique", job.run_as, job.owner, job.warnings};
+}
+
+core::ArrayBody swept(core::Sweep sweep, std::uint32_t tasks) {
+  return {full_template(), tasks, std::move(sweep)};
 }
 
 }  // namespace
@@ -120,6 +125,26 @@ core::JobArray full_array(std::uint64_t n) {
   array.parallel_changed_ms = 1'700'000'000'002;
   array.deleting = true;
   return array;
+}
+
+core::JobSchedule full_schedule(std::uint64_t n) {
+  core::JobSchedule schedule;
+  schedule.id = {n};
+  schedule.experiment = {3};
+  schedule.name = fmt::format("nightly_{}", n);
+  schedule.body = std::make_shared<const core::JobTemplate>(full_template());
+  schedule.cron = core::parse_cron("*/20 3 * * MON-FRI", "-02:30").value();
+  schedule.overlap = core::Overlap::allow;
+  schedule.keep = 7;
+  schedule.suspended = core::Hold{"new data", "bob", 1'700'000'000'010};
+  schedule.next_ms = 1'700'000'000'011;
+  schedule.made = 4, schedule.skipped = 3, schedule.refused = 2, schedule.missed = 1;
+  schedule.error = "cluster nc6cluster is not in workspace work";
+  schedule.recent = {{1'700'000'000'001, core::DueOutcome::made, "nightly-1", ""},
+                     {1'700'000'000'002, core::DueOutcome::skipped, "", "job nightly-1 has not ended"},
+                     {1'700'000'000'003, core::DueOutcome::refused, "", schedule.error}};
+  schedule.created_ms = 1'700'000'000'000, schedule.changed_ms = 1'700'000'000'004;
+  return schedule;
 }
 
 namespace {
@@ -255,6 +280,8 @@ core::Changes full_changes(std::uint64_t n) {
   c.arrays = {full_array(13), full_array(14)};
   c.arrays[1].body =
       std::make_shared<const core::ArrayBody>(swept({.grid = {{"lr", {"0.1", "ä"}}, {"bs", {"32"}}}}, 2));
+  c.schedules = {full_schedule(15), full_schedule(16)};
+  c.schedules[1].cron = core::parse_cron("@daily", "").value();
   c.spent = {{{{2}, "alice"}, 1'234'567'890'123, 1'700'000'000'020}};
   c.accounts = {{{7}, {1}, "account", "eastus", "Standard_LRS", "/srv/a", 18}};
   c.shares = {{{8}, {7}, "logs", 19, true}};
@@ -283,7 +310,7 @@ core::Changes submitted(std::uint64_t n) {
   core::Job job = full_job(n);
   job.state = core::JobState::queued;
   job.attempt = 0;
-  job.array = {}, job.task = 0;
+  job.array = {}, job.task = 0, job.schedule = {}, job.due_ms = 0;
   c.jobs = {job};
   c.requests = {{fmt::format("request-{}", n), "finger", static_cast<TimeMs>(n), 0, "", fmt::format("job:{}", n)}};
   c.timeline = {{n, static_cast<TimeMs>(n), "user", fmt::format("job:{} g/w/e/{}", n, job.name), "submitted", ""}};
@@ -296,11 +323,11 @@ bool same(const core::Job& a, const core::Job& b) {
     const auto& [id, experiment, cluster, cluster_path, name, rerun_of, spec, mapping, volumes, segment, warnings,
                  state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code, head_exited,
                  errors, receipts, last_nodes, run_as, first_port, image_digest, owner, new_priority, hold,
-                 dependencies, array, task, deleting] = job;
+                 dependencies, array, task, schedule, due, deleting] = job;
     return std::tuple(id, experiment, cluster, cluster_path, name, rerun_of, *spec, mapping, volumes, segment, warnings,
                       state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code,
                       head_exited, errors, receipts, last_nodes, run_as, first_port, image_digest, owner, new_priority,
-                      hold, dependencies, array, task, deleting);
+                      hold, dependencies, array, task, schedule, due, deleting);
   };
   return parts(a) == parts(b);
 }
@@ -311,6 +338,16 @@ bool same(const core::JobArray& a, const core::JobArray& b) {
                  dependencies, created, changed, parallel_changed, deleting] = array;
     return std::tuple(id, experiment, cluster, name, *body, parallel, next, succeeded, failed, removed, state, cause,
                       hold, dependencies, created, changed, parallel_changed, deleting);
+  };
+  return parts(a) == parts(b);
+}
+
+bool same(const core::JobSchedule& a, const core::JobSchedule& b) {
+  auto parts = [](const core::JobSchedule& schedule) {
+    const auto& [id, experiment, name, body, cron, overlap, keep, suspended, next, made, skipped, refused, missed,
+                 error, recent, created, changed] = schedule;
+    return std::tuple(id, experiment, name, *body, cron, overlap, keep, suspended, next, made, skipped, refused, missed,
+                      error, recent, created, changed);
   };
   return parts(a) == parts(b);
 }
@@ -331,6 +368,8 @@ void require_holds(const core::Tables& tables, const core::Changes& rows) {
   REQUIRE(tables.requests == rows.requests);
   REQUIRE(tables.arrays.size() == rows.arrays.size());
   for (std::size_t i = 0; i < rows.arrays.size(); ++i) REQUIRE(same(tables.arrays[i], rows.arrays[i]));
+  REQUIRE(tables.schedules.size() == rows.schedules.size());
+  for (std::size_t i = 0; i < rows.schedules.size(); ++i) REQUIRE(same(tables.schedules[i], rows.schedules[i]));
   REQUIRE(tables.jobs.size() == rows.jobs.size());
   for (std::size_t i = 0; i < rows.jobs.size(); ++i) REQUIRE(same(tables.jobs[i], rows.jobs[i]));
 }

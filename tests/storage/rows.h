@@ -11,6 +11,7 @@ namespace trainyard::storage::test {
 // One row of every kind, no field at its default. `n` makes them differ.
 core::Job full_job(std::uint64_t n);
 core::JobArray full_array(std::uint64_t n);
+core::JobSchedule full_schedule(std::uint64_t n);
 core::Changes full_changes(std::uint64_t n);
 
 // A job as a submit leaves it, with its timeline line and request record.

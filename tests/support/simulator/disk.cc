@@ -38,6 +38,8 @@ bool Disk::apply(const core::Changes& changes) {
   erase(reservations, changes.erased_reservations);
   upsert(arrays, changes.arrays, id);
   erase(arrays, changes.erased_arrays);
+  upsert(schedules, changes.schedules, id);
+  erase(schedules, changes.erased_schedules);
   upsert(requests, changes.requests, [](const core::RequestRecord& row) { return row.request_id; });
   upsert(spent, changes.spent, [](const core::Spent& row) { return row.payer; });
   erase(spent, changes.erased_spent);
@@ -72,7 +74,8 @@ core::Tables Disk::tables() const {
                       .requests = values(requests),
                       .spent = values(spent),
                       .reservations = values(reservations),
-                      .arrays = values(arrays)};
+                      .arrays = values(arrays),
+                      .schedules = values(schedules)};
   for (core::Node& node : tables.nodes) node.live = {};  // memory only
   return tables;
 }

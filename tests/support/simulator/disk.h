@@ -30,6 +30,7 @@ class Disk {
   std::map<core::Payer, core::Spent> spent;
   std::map<ReservationId, core::Reservation> reservations;
   std::map<JobArrayId, core::JobArray> arrays;
+  std::map<JobScheduleId, core::JobSchedule> schedules;
   std::uint64_t last_timeline = 0;
 };
 
