@@ -112,7 +112,8 @@ void check_job(const State& state, const Job& job) {
   }
   const bool running =
       job.state == JobState::preparing || job.state == JobState::starting || job.state == JobState::running;
-  must(!running || held == job.last_nodes.size(), "an attempt holds all its nodes until it is stopping", about);
+  must(!running || (held == job.last_nodes.size() && held >= least_nodes(*job.spec) && held <= job.spec->node_count),
+       "an attempt holds all its nodes until it is stopping", about);
   must(!running || job.verdict == Verdict::none, "a running attempt has no verdict yet", about);
   must(job.state != JobState::stopping || job.verdict != Verdict::none, "a stopping attempt has a verdict", about);
   const bool left_orphans = job.spec->recovery.rerun_after == RerunAfter::gang_broken;
