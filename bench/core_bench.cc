@@ -1,7 +1,8 @@
 // Figures of the decision core alone, without store and network: core_events_per_s (jobs going through their whole life
-// on 1,000 nodes: submit, place, prepare, run, exit, clean) and plan_ms, plan_one_end_ms, plan_blocked_ms (10,000
-// nodes, 100,000 queued jobs). Prints JSON.
+// on 1,000 nodes: submit, place, prepare, run, exit, clean); plan_ms, plan_one_end_ms, plan_blocked_ms (10,000 nodes,
+// 100,000 queued jobs) and how the second grows with nodes and queue; memory of a queued job and of a node. Prints JSON.
 #include <fmt/format.h>
+#include <malloc.h>
 #include <time.h>
 
 #include <algorithm>
@@ -50,6 +51,17 @@ class Bench {
     command(std::move(submit), fmt::format("user{}", x_jobs % 20));
   }
 
+  void submit_array(std::uint32_t tasks) {
+    core::CreateJobArray create;
+    create.job.ref = {"group", "work", "exp", "array"};
+    create.job.cluster = {"group", "work", "cluster"};
+    create.job.spec.node_count = 1;
+    create.job.spec.command_line = "true";
+    create.job.unique = "array";
+    create.tasks = tasks;
+    command(std::move(create), "user0");
+  }
+
   // Every node joins, the cluster takes them, they say that they know: idle.
   void join() {
     for (std::uint32_t node = 0; node < x_nodes; ++node) {
@@ -73,6 +85,12 @@ class Bench {
   }
   void plan_and_apply() {
     if (x_core.wants_plan()) x_core.apply_plan(plan::make_plan(x_core.state(), x_now_ms), x_now_ms);
+  }
+
+  // What is the bench's own.
+  void forget_reports() {
+    x_core.take_outcome();
+    x_reports.clear();
   }
 
   // The jobs on the first nodes run and end, all other nodes are silent.
@@ -206,13 +224,62 @@ PlanTimes plan_times() {
   return times;
 }
 
+// All nodes are taken, then four come free.
+double one_end_ms(std::uint32_t nodes, std::uint32_t jobs, std::uint32_t tasks) {
+  Bench bench(nodes);
+  for (std::uint32_t job = 0; job < jobs; ++job) bench.submit(job % 10 == 0 ? 4 : 1);
+  if (tasks > 0) bench.submit_array(tasks);
+  bench.join();
+  for (std::uint32_t filled = 0; filled < nodes; filled += 64) bench.plan_and_apply();  // an array queues few at a time
+  bench.end_jobs_on(4);
+  return median_plan_ms(bench, fmt::format("4 of {} nodes came free, {} jobs", nodes, jobs + tasks).c_str());
+}
+
+std::size_t heap_bytes() {
+  return ::mallinfo2().uordblks + ::mallinfo2().hblkhd;
+}
+
+// The heap's growth for each, all indexes included.
+struct Memory {
+  double job_bytes = 0, node_bytes = 0;
+};
+Memory memory() {
+  constexpr std::uint32_t kJobs = 50'000, kNodes = 5'000;
+  Memory memory;
+  {
+    Bench bench(10);
+    const std::size_t before = heap_bytes();
+    for (std::uint32_t job = 0; job < kJobs; ++job) bench.submit(1);
+    memory.job_bytes = static_cast<double>(heap_bytes() - before) / kJobs;
+  }
+  Bench bench(kNodes);
+  for (std::uint32_t job = 0; job < kNodes; ++job) bench.submit(1);
+  const std::size_t before = heap_bytes();
+  bench.join();
+  bench.plan_and_apply();
+  bench.forget_reports();
+  memory.node_bytes = static_cast<double>(heap_bytes() - before) / kNodes;
+  return memory;
+}
+
 }  // namespace
 
 int main() {
   const double events = events_per_second();
   const PlanTimes plan = plan_times();
+  const Memory used = memory();
+  std::string by_nodes, by_queue;
+  for (const std::uint32_t nodes : {1'000, 2'000, 5'000, 10'000}) {
+    by_nodes += fmt::format("{}\"{}\": {:.2f}", by_nodes.empty() ? "" : ", ", nodes, one_end_ms(nodes, 100'000, 0));
+  }
+  constexpr std::uint32_t kOnNodes = 8'000;  // of such jobs fill 10,000 nodes
+  for (const std::uint32_t queued : {10'000, 100'000}) {
+    by_queue += fmt::format("\"{}\": {:.2f}, ", queued, one_end_ms(10'000, queued + kOnNodes, 0));
+  }
+  by_queue += fmt::format("\"1000000\": {:.2f}", one_end_ms(10'000, 0, 1'000'000));
   fmt::print(
       "{{\"core_events_per_s\": {:.0f}, \"plan_ms\": {:.2f}, \"plan_one_end_ms\": {:.2f}, \"plan_blocked_ms\": "
-      "{:.2f}}}\n",
-      events, plan.slowest_ms, plan.one_end_ms, plan.blocked_ms);
+      "{:.2f}, \"job_bytes\": {:.0f}, \"node_bytes\": {:.0f}, \"plan_one_end_by_nodes_ms\": {{{}}}, "
+      "\"plan_one_end_by_queue_ms\": {{{}}}}}\n",
+      events, plan.slowest_ms, plan.one_end_ms, plan.blocked_ms, used.job_bytes, used.node_bytes, by_nodes, by_queue);
 }

@@ -1,5 +1,6 @@
 """The figures of bench/run that need no pretend hosts: the core alone, and a controller on loopback. See hosts_figures.py
 for the others. Each group is a function (bin, quick) -> {json key: value}."""
+import contextlib
 import json
 import os
 import shutil
@@ -91,22 +92,52 @@ def cli(bin_dir, quick):
     return {"cli_create_ms": round(statistics.median(times), 2)}
 
 
+@contextlib.contextmanager
+def agents(bin_dir, controller, count):
+    """So many simulated agents that report every 5 s, in a process of their own; yields it."""
+    swarm = subprocess.Popen([os.path.join(bin_dir, "submit_bench"), "--controller", controller.address, "swarm", "--agents", str(count),
+                              "--every-ms", "5000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        if swarm.stdout.readline().strip() != "connected":
+            raise RuntimeError("the simulated agents did not connect")
+        yield swarm
+    finally:
+        swarm.stdin.close()
+        swarm.wait(timeout=60)
+
+
+def busy(bin_dir, quick):
+    """What 10,000 agents that report every 5 s, and 100 submits a second beside them, cost the controller."""
+    def cpu_seconds(pid):
+        with open(f"/proc/{pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    percent = {}
+    with Controller(bin_dir) as controller, agents(bin_dir, controller, 1000 if quick else 10000) as swarm:
+        controller.client("rate", "--jobs", 1)
+        time.sleep(6)  # a round of reports
+        for name, submits in (("agents", 0), ("agents_and_submits", 100)):
+            begin, before, seconds = time.monotonic(), cpu_seconds(controller.process.pid), 3 if quick else 20
+            for second in range(seconds):
+                if submits:
+                    controller.client("rate", "--jobs", submits, "--in-flight", 8)
+                time.sleep(max(0, begin + second + 1 - time.monotonic()))
+            percent[name] = round(100 * (cpu_seconds(controller.process.pid) - before) / (time.monotonic() - begin), 1)
+        if swarm.poll() is not None:
+            raise RuntimeError("the simulated agents are gone")
+    return {"busy_cpu_percent": percent}
+
+
 def rss(bin_dir, quick):
     with Controller(bin_dir) as controller:
-        swarm = subprocess.Popen([os.path.join(bin_dir, "submit_bench"), "--controller", controller.address, "swarm", "--agents", "1000",
-                                  "--every-ms", "5000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        try:
-            if swarm.stdout.readline().strip() != "connected":
-                raise RuntimeError("the simulated agents did not connect")
+        with agents(bin_dir, controller, 1000) as swarm:
             queued = controller.client("queue", "--jobs", 10000, "--in-flight", 64)["acknowledged"]
             time.sleep(2 if quick else 12)  # two rounds of reports: what they need is part of the figure
             if queued != 10000 or swarm.poll() is not None:
                 raise RuntimeError(f"{queued} jobs queued, agents {'gone' if swarm.poll() is not None else 'there'}")
             with open(f"/proc/{controller.process.pid}/status") as status:
                 kilobytes = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-        finally:
-            swarm.stdin.close()
-            swarm.wait(timeout=60)
     return {"rss_mb": round(kilobytes / 1024, 1)}
 
 
@@ -123,7 +154,7 @@ def lost(bin_dir, quick):
     return {"lost_acknowledged": missing}
 
 
-GROUPS = {"core": core, "submit": submit, "cli": cli, "rss": rss, "lost": lost}
+GROUPS = {"core": core, "submit": submit, "cli": cli, "rss": rss, "busy": busy, "lost": lost}
 
 from hosts_figures import HOST_GROUPS  # noqa: E402
 

@@ -37,7 +37,7 @@ void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer off
   TY_CHECK(free <= whole);
   const bool is_new = x_index.emplace(node.value, x_lines.size()).second;
   TY_CHECK(is_new);
-  x_lines.push_back(Line{node, whole, offer, x_places.number_of(topology), {{x_now_ms, free}}});
+  x_lines.push_back(Line{node, whole, offer, x_places.number_of(topology), {Step{x_now_ms, free}}});
   if (free > 0) x_open.insert({free, node});
 }
 

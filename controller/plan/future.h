@@ -10,6 +10,7 @@
 #pragma once
 
 #include <algorithm>
+#include <boost/container/small_vector.hpp>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -108,7 +109,7 @@ class Future {
     std::uint32_t whole = 1;
     Offer offer;
     std::uint32_t place = 0;  // its number in x_places
-    std::vector<Step> steps;
+    boost::container::small_vector<Step, 2> steps;
     std::vector<Closed> closed = {};
   };
   // A shape and time that did not fit now: neither does anything that asks for as much.

@@ -1,6 +1,5 @@
-// The plan: pure, and quick at size.
+// The plan: pure, and at size.
 #include <catch2/catch.hpp>
-#include <chrono>
 
 #include "tests/core/world.h"
 
@@ -44,41 +43,22 @@ Tables big(int nodes, int jobs, std::uint32_t job_size) {
   return tables;
 }
 
-template <class Work>
-double milliseconds(Work work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
-TEST_CASE("plan of 10,000 nodes and 100,000 queued jobs, and events beside them, are quick") {
+// How long that takes, bench/run shows.
+TEST_CASE("a plan of 10,000 nodes and 100,000 queued jobs uses every node") {
   Core core({}, big(10'000, 100'000, 4), kStart);
   core.take_outcome();
-  const double reports = milliseconds([&] {
-    for (int i = 0; i < 10'000; ++i) {
-      Report report{"n" + std::to_string(i), kGeneration, "boot-1", 0, 1};
-      report.inventory.flavour = "Standard_NC6";
-      core.step({kStart, NodeReported{report}});
-    }
-  });
-  plan::Plan plan;
-  const double planned = milliseconds([&] { plan = plan::make_plan(core.state(), kStart); });
+  for (int i = 0; i < 10'000; ++i) {
+    Report report{"n" + std::to_string(i), kGeneration, "boot-1", 0, 1};
+    report.inventory.flavour = "Standard_NC6";
+    core.step({kStart, NodeReported{report}});
+  }
+  const plan::Plan plan = plan::make_plan(core.state(), kStart);
   CHECK(plan.placements.size() == 2'500);
   CHECK(plan.placements[0].nodes.size() == 4);
-  const double applied = milliseconds([&] { core.apply_plan(plan, kStart); });
-  core.take_outcome();
-  const double same = milliseconds([&] {
-    for (int i = 0; i < 10'000; ++i) core.step({kStart, NodeSame{"n" + std::to_string(i), "boot-1", 0, 2}});
-  });
-  core.take_outcome();
-  const double idle_plan = milliseconds([&] { CHECK(plan::make_plan(core.state(), kStart).placements.empty()); });
-  WARN("10,000 first reports " << reports << " ms; plan " << planned << " ms; apply 2,500 gangs " << applied
-                               << " ms; 10,000 same reports " << same << " ms; plan with nothing to do " << idle_plan
-                               << " ms");
-  CHECK(planned < 200);  // a loaded machine: bench/run shows the real figure
-  CHECK(same < 2'000);
+  core.apply_plan(plan, kStart);
+  CHECK(plan::make_plan(core.state(), kStart).placements.empty());
   check_invariants(core.state());
 }
 
