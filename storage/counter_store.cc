@@ -305,8 +305,8 @@ Result<std::vector<CounterSample>> CounterStore::read(const std::string& name, T
 Result<std::vector<std::string>> CounterStore::names(const std::string& prefix) {
   Impl& impl = *x_impl;
   std::vector<std::string> found;
-  // Names are ASCII: nothing that begins so comes after this.
-  impl.find_names.start(prefix, prefix + "\x7f");
+  const std::string end = prefix + "\x7f";  // names are ASCII: none that begins so comes after; bound, not copied
+  impl.find_names.start(prefix, end);
   while (impl.find_names.next()) found.push_back(impl.find_names.text(0));
   if (Status read = impl.check("listing series", impl.find_names.finish()); !read) return read.error();
   return found;
