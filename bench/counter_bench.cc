@@ -1,5 +1,5 @@
 // What the series of counters cost (docs/decisions/0030): how many samples a second the store takes from many nodes,
-// and how large the file becomes per node once everything is kept that ever will be.
+// how large the file becomes per node once everything is kept that ever will be, and what is kept of short jobs.
 //   counter_bench [DIRECTORY] [NODES] [GPUS]     default: /var/tmp 10000 8
 #include <fmt/format.h>
 #include <stdlib.h>
@@ -74,6 +74,32 @@ std::uintmax_t in_file(const std::string& path, Work work) {
   return size;
 }
 
+// Jobs that had ended after a sample: each is a series until it is forgotten.
+void short_jobs(const std::string& path) {
+  constexpr int kJobs = 100'000;
+  double seconds = 0;
+  const auto size = in_file(path, [&](CounterStore& store) {
+    std::vector<NodeSample> batch;
+    for (int job = 1; job <= kJobs; ++job) {
+      batch.push_back(sample(job % 100, 1, kStart + job));
+      batch.back().node = fmt::format("job/{}/1/{}", job, batch.back().node);
+      if (batch.size() < kBatch && job != kJobs) continue;
+      if (!store.append(batch)) std::exit(1);
+      batch.clear();
+    }
+    const auto sweep = [&](TimeMs now) {
+      const auto began = std::chrono::steady_clock::now();
+      for (auto more = store.sweep(now); more && *more; more = store.sweep(now)) {
+      }
+      seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    };
+    sweep(kStart + 3'600'000);
+    sweep(kStart + 2 * 3'600'000);  // nothing is new
+  });
+  fmt::print("{} short jobs of a GPU: {:.0f} B each; a sweep over them takes {:.2f} s\n", kJobs,
+             static_cast<double>(size) / kJobs, seconds);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -101,4 +127,5 @@ int main(int argc, char** argv) {
     fmt::print("a node with {} GPUs, everything kept: {:.2f} MB\n", kept_gpus,
                static_cast<double>(size) / kNodes / 1e6);
   }
+  short_jobs(path);
 }

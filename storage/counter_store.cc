@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::int64_t kSchema = 1;
 constexpr std::size_t kMostGpusOfANode = 64;
+constexpr std::size_t kSweptAtOnce = 1'000;
 enum Kind : std::int64_t { kAsSent = 0, kAverage = 1 };
 
 // A node's rows lie beside each other. A number of a GPU that was removed is in old samples still: never used again.
@@ -73,7 +74,8 @@ struct CounterStore::Impl {
 
   Connection connection;
   const CounterRetention retention;
-  std::map<std::string, Node> nodes;  // those that were looked at
+  std::map<std::string, Node> nodes;  // those that were looked at, until a sweep finds them silent
+  std::int64_t swept = 0;             // id of the last one that the sweep has looked at
   Statement find_node, find_names, add_node, set_averaged, silent_nodes, remove_node, find_gpus, add_gpu, remove_gpu,
       remove_gpus, put, select, oldest, any, forget;
 };
@@ -84,7 +86,7 @@ Status CounterStore::Impl::prepare() {
       {&find_names, "SELECT name FROM nodes WHERE name >= ? AND name < ? ORDER BY name"},
       {&add_node, "INSERT INTO nodes(name, averaged_to) VALUES(?, ?)"},
       {&set_averaged, "UPDATE nodes SET averaged_to = ? WHERE id = ?"},
-      {&silent_nodes, "SELECT name FROM nodes WHERE averaged_to < ?"},
+      {&silent_nodes, "SELECT id, name FROM nodes WHERE id > ? AND averaged_to < ? ORDER BY id LIMIT ?"},
       {&remove_node, "DELETE FROM nodes WHERE id = ?"},
       {&find_gpus, "SELECT id, uuid FROM gpus WHERE node = ?"},
       {&add_gpu, "INSERT INTO gpus(node, uuid) VALUES(?, ?)"},
@@ -192,6 +194,8 @@ Status CounterStore::Impl::average(Node& node, TimeMs to_ms) {
     if (Status written = insert(node, kAverage, mean); !written) return written;
   }
   node.averaged_to = to_ms;
+  // Most of what a sweep meets is averaged already: that is no reason to write.
+  if (samples->empty()) return {};
   return check("noting averages", set_averaged.run(to_ms, node.id));
 }
 
@@ -254,13 +258,17 @@ Status CounterStore::append(const std::vector<NodeSample>& samples) {
   });
 }
 
-Status CounterStore::sweep(TimeMs now_ms) {
+Result<bool> CounterStore::sweep(TimeMs now_ms) {
   Impl& impl = *x_impl;
-  return impl.in_transaction([&]() -> Status {
+  std::vector<std::string> silent;
+  std::int64_t last = 0;
+  const Status done = impl.in_transaction([&]() -> Status {
     const TimeMs to_ms = interval_start(now_ms);
-    std::vector<std::string> silent;
-    impl.silent_nodes.start(to_ms);
-    while (impl.silent_nodes.next()) silent.push_back(impl.silent_nodes.text(0));
+    impl.silent_nodes.start(impl.swept, to_ms, static_cast<std::int64_t>(kSweptAtOnce));
+    while (impl.silent_nodes.next()) {
+      last = impl.silent_nodes.integer(0);
+      silent.push_back(impl.silent_nodes.text(1));
+    }
     if (Status read = impl.check("listing nodes", impl.silent_nodes.finish()); !read) return read;
     for (const std::string& name : silent) {
       auto node = impl.find(name);
@@ -268,9 +276,14 @@ Status CounterStore::sweep(TimeMs now_ms) {
       if (Status done = impl.average(**node, to_ms); !done) return done;
       if (Status done = impl.forget_old(**node, now_ms); !done) return done;
       if (Status done = impl.remove_if_empty(name); !done) return done;
+      impl.nodes.erase(name);  // jobs come and go: what is remembered is who sends
     }
     return {};
   });
+  if (!done) return done.error();
+  const bool more = silent.size() == kSweptAtOnce;
+  impl.swept = more ? last : 0;
+  return more;
 }
 
 Result<std::vector<CounterSample>> CounterStore::read(const std::string& name, TimeMs from_ms, TimeMs to_ms) {
@@ -292,8 +305,8 @@ Result<std::vector<CounterSample>> CounterStore::read(const std::string& name, T
 Result<std::vector<std::string>> CounterStore::names(const std::string& prefix) {
   Impl& impl = *x_impl;
   std::vector<std::string> found;
-  // Names are ASCII: nothing that begins so comes after this.
-  impl.find_names.start(prefix, prefix + "\x7f");
+  const std::string end = prefix + "\x7f";  // names are ASCII: none that begins so comes after; bound, not copied
+  impl.find_names.start(prefix, end);
   while (impl.find_names.next()) found.push_back(impl.find_names.text(0));
   if (Status read = impl.check("listing series", impl.find_names.finish()); !read) return read.error();
   return found;

@@ -37,8 +37,9 @@ class CounterStore {
   // All of them or none. A sample at a time that its node has already takes its place. RESOURCE_EXHAUSTED: the disk is
   // full; DATA_LOSS: the file is damaged.
   Status append(const std::vector<NodeSample>& samples);
-  // What append() does for nodes that send, for those that do not any more: averages, retention. Now and then.
-  Status sweep(TimeMs now_ms);
+  // What append() does for series that get samples, for those that do not any more: averages, retention. Some of them
+  // at a time, so that nobody waits for all; true: there are more. Now and then.
+  Result<bool> sweep(TimeMs now_ms);
   // With from < time <= to, by time. Where samples are there as they came, those; before, the averages. A node that
   // never sent has none.
   Result<std::vector<CounterSample>> read(const std::string& node, TimeMs from_ms, TimeMs to_ms);

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <memory>
+#include <set>
 #include <sstream>
 #include <utility>
 
@@ -57,6 +58,18 @@ void collect_pids(const std::string& path, std::vector<int>& pids) {
     }
   }
   for (const auto& child : subdirectories(path)) collect_pids(child, pids);
+}
+
+// Of those names in a file of lines "name value"; 0 without.
+std::uint64_t sum_in(const std::string& path, const std::set<std::string>& names) {
+  const auto text = read_whole_file(path);
+  if (!text) return 0;
+  std::istringstream words(*text);
+  std::uint64_t sum = 0, value = 0;
+  for (std::string name; words >> name >> value;) {
+    if (names.contains(name)) sum += value;
+  }
+  return sum;
 }
 
 bool says_populated(const std::string& events) {
@@ -123,19 +136,16 @@ bool Cgroup::contains(int pid) const {
 }
 
 std::uint64_t Cgroup::cpu_time_us() const {
-  const auto text = read_whole_file(x_path + "/cpu.stat");
-  if (!text) return 0;
-  std::istringstream words(*text);
-  std::string name;
-  std::uint64_t value = 0;
-  while (words >> name >> value) {
-    if (name == "usage_usec") return value;
-  }
-  return 0;
+  return sum_in(x_path + "/cpu.stat", {"usage_usec"});
 }
 
 std::uint64_t Cgroup::memory_bytes() const {
-  if (const auto text = read_whole_file(x_path + "/memory.current")) return std::strtoull(text->c_str(), nullptr, 10);
+  if (const auto text = read_whole_file(x_path + "/memory.current")) {
+    // Without the pages of files, as the node's figure is: who reads a data set fills the machine with them, and the
+    // kernel takes them back.
+    const std::uint64_t all = std::strtoull(text->c_str(), nullptr, 10);
+    return all - std::min(all, sum_in(x_path + "/memory.stat", {"inactive_file", "active_file"}));
+  }
   // The caller waits: a bomb of processes is not counted to its end.
   constexpr std::size_t kMostProcesses = 2'000;
   static const auto page_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));

@@ -132,8 +132,9 @@ void AgentStream::on_counters(const v1::CounterSample& message) {
     // Which holdings the node has, and with which GPUs, the state says.
     (void)x_context.loop.query(
         [&counters = x_context.counters, node = x_node, sample](const core::State& state, TimeMs) {
-          for (auto& [name, part] : job_samples(state, node, sample)) counters.take(name, std::move(part));
+          if (auto parts = job_samples(state, node, sample); !parts.empty()) counters.take(std::move(parts));
         });
+    sample.holdings.clear();
   }
   x_context.counters.take(x_node, std::move(sample));
 }

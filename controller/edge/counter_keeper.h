@@ -24,16 +24,20 @@ class CounterKeeper {
   ~CounterKeeper();
 
   void take(const std::string& node, CounterSample sample);
+  void take(std::vector<storage::NodeSample> samples);  // that came together
 
   using Samples = Result<std::vector<CounterSample>>;
   // The samples with from < time <= to, also those that are not written yet. `done` runs on the keeper's thread.
   void read(const std::string& node, TimeMs from_ms, TimeMs to_ms, std::function<void(Samples)> done);
-  // Of every series whose name begins so, one after the other: `each` says whether to go on. Both run on the keeper's
-  // thread.
-  using Each = std::function<Status(const std::string& name, std::vector<CounterSample> samples)>;
+  // Of every series whose name begins so, one after the other, and others' samples and reads in between: `each` says
+  // whether to go on. `of`: how many series there are. Both run on the keeper's thread.
+  using Each = std::function<Status(const std::string& name, std::vector<CounterSample> samples, std::size_t of)>;
   void read_all(const std::string& prefix, TimeMs from_ms, TimeMs to_ms, Each each, std::function<void(Status)> done);
 
  private:
+  struct Walk;  // over the series of one read_all()
+
+  void read_next(std::shared_ptr<Walk> walk);
   void on_thread(std::function<void(Error)> refused, std::function<void(storage::CounterStore&)> work);
   void flush_later();
   void flush();

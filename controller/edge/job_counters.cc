@@ -38,16 +38,16 @@ SeriesOfJob series_of_job(const std::string& name) {
   return {static_cast<std::uint32_t>(std::strtoul(name.c_str() + attempt + 1, nullptr, 10)), name.substr(node + 1)};
 }
 
-std::map<std::string, CounterSample> job_samples(const core::State& state, const std::string& node,
-                                                 const CounterSample& sample) {
-  std::map<std::string, CounterSample> parts;
+std::vector<storage::NodeSample> job_samples(const core::State& state, const std::string& node,
+                                             const CounterSample& sample) {
+  std::vector<storage::NodeSample> parts;
   const auto id = state.node_by_name.find(node);
   if (id == state.node_by_name.end()) return parts;
   for (const HoldingCounters& used : sample.holdings) {
     const AttemptId attempt{JobId{used.job}, used.attempt};
     const auto holding = state.holdings.find({id->second, attempt});
     if (holding == state.holdings.end()) continue;
-    parts[series_name(attempt, node)] = part_of(sample, used, holding->second);
+    parts.push_back({series_name(attempt, node), part_of(sample, used, holding->second)});
   }
   return parts;
 }

@@ -1,11 +1,12 @@
 // Series of counters by holding, kept beside those of the nodes under names of their own. Pure.
 #pragma once
 
-#include <map>
 #include <string>
+#include <vector>
 
 #include "common/counters.h"
 #include "controller/core/state.h"
+#include "storage/counter_store.h"
 
 namespace trainyard::controller {
 
@@ -22,7 +23,7 @@ SeriesOfJob series_of_job(const std::string& name);
 
 // What a node's sample says of its holdings, by the name of the series; of holdings that the state does not know on it,
 // nothing. The GPUs of a job of whole nodes are all of the node.
-std::map<std::string, CounterSample> job_samples(const core::State& state, const std::string& node,
-                                                 const CounterSample& sample);
+std::vector<storage::NodeSample> job_samples(const core::State& state, const std::string& node,
+                                             const CounterSample& sample);
 
 }  // namespace trainyard::controller

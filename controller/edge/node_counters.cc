@@ -63,11 +63,16 @@ std::vector<CounterSample> stepped(const Span& span, std::vector<CounterSample> 
 
 Status bounded(const Span& span, std::size_t samples, std::size_t series) {
   if (samples <= kMostSamples) return {};
-  const auto step_ms =
-      (span.to_ms - span.from_ms) * static_cast<DurationMs>(series) / kMostSamples / 1000 * 1000 + 1000;
-  return wrong("step", fmt::format("{} samples are more than the {} that one answer may have: give a step of {} or "
-                                   "more, or ask for less with `from` and `to`",
-                                   samples, kMostSamples, format_duration(step_ms)));
+  const std::string text =
+      fmt::format("{} samples are more than the {} that one answer may have", samples, kMostSamples);
+  if (series > kMostSamples) {
+    return wrong("from", fmt::format("{}: ask for less of the {} series, with `from` and `to`", text, series));
+  }
+  // With it each has its share at most.
+  const auto share = static_cast<DurationMs>(kMostSamples / series);
+  const DurationMs step_ms = (span.to_ms - span.from_ms) / share / 1000 * 1000 + 1000;
+  return wrong("step", fmt::format("{}: give a step of {} or more, or ask for less with `from` and `to`", text,
+                                   format_duration(step_ms)));
 }
 
 Status fill(const Span& span, CounterKeeper::Samples samples, v1::NodeCounters& response) {
@@ -84,12 +89,12 @@ struct JobSeries {
   std::size_t count = 0;
   std::map<SeriesOfJob, std::vector<CounterSample>> series;
 
-  Status take(const std::string& name, std::vector<CounterSample> samples) {
+  Status take(const std::string& name, std::vector<CounterSample> samples, std::size_t of) {
     auto wanted = stepped(span, std::move(samples));
     if (wanted.empty()) return {};
     count += wanted.size();
     series[series_of_job(name)] = std::move(wanted);
-    return bounded(span, count, series.size());
+    return bounded(span, count, of);
   }
   void fill(v1::JobCounters& response) const {
     for (const auto& [of, samples] : series) {
@@ -141,8 +146,8 @@ grpc::ServerUnaryReactor* NodesService::GetJobCounters(grpc::CallbackServerConte
     const auto found = std::make_shared<JobSeries>(JobSeries{*span, 0, {}});
     x_context.counters.read_all(
         job_series_prefix(*id), span->from_ms, span->to_ms,
-        [found](const std::string& name, std::vector<CounterSample> samples) {
-          return found->take(name, std::move(samples));
+        [found](const std::string& name, std::vector<CounterSample> samples, std::size_t of) {
+          return found->take(name, std::move(samples), of);
         },
         [this, reactor, response, found](Status read) {
           boost::asio::post(x_context.workers, [reactor, response, found, read] {

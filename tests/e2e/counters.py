@@ -113,12 +113,22 @@ def a_job_has_series_of_its_own():
             found = series(name)
             return found[0]["samples"][-1] if found else {"cpuPercent": 0, "gpus": []}
 
-        # Of two cores that others use, too.
-        wait_until(lambda: newest("busy")["cpuPercent"] > 2 and newest("busy")["gpus"] and newest("idle")["gpus"], 60, "both to be measured", 0.2)
-        check(newest("idle")["cpuPercent"] < newest("busy")["cpuPercent"] / 2, f"one is busy: {newest('idle')} {newest('busy')}")
+        def told_apart():
+            busy, idle = newest("busy"), newest("idle")
+            # Of two cores that others use, too.
+            return busy["gpus"] and idle["gpus"] and busy["cpuPercent"] > 2 and idle["cpuPercent"] < busy["cpuPercent"] / 2
+
+        wait_until(told_apart, 60, "the busy one to be told from the idle one", 0.2)
         seen = {name: [gpu["uuid"] for gpu in newest(name)["gpus"]] for name in ("busy", "idle")}
         check(sorted(sum(seen.values(), [])) == ["GPU-11", "GPU-12"], f"a GPU each: {seen}")
         check(newest("busy")["memoryUsedBytes"] > 0, f"its memory: {newest('busy')}")
+        # A new agent counts from where it begins: one thread is never all processors, whatever it used before.
+        before = newest("busy")["time"]
+        lab.kill_agent("node1")
+        lab.start_agent("node1")
+        wait_until(lambda: newest("busy")["time"] > before, 30, "a sample of the new agent", 0.2)
+        most = max(sample["cpuPercent"] for sample in series("busy")[0]["samples"])
+        check(os.cpu_count() == 1 or most < 90, f"of {os.cpu_count()} processors one thread had {most} %")
         world.touch("go")
         for name in ("busy", "idle"):
             world.succeed(name)

@@ -4,6 +4,8 @@
 #include <future>
 #include <limits>
 
+#include "controller/edge/identity.h"
+#include "controller/edge/job_counters.h"
 #include "proto/convert.h"
 #include "tests/edge/harness.h"
 
@@ -299,8 +301,101 @@ TEST_CASE("a job's own series: its part of each sample, with its GPUs, for as lo
   CHECK(got.holdings_size() == 0);
   CHECK(counters_of(user, "one").samples(0).cpu_percent() == 90);
   CHECK(counters_of(user, "one").samples(0).holdings_size() == 0);
-  request.mutable_job()->set_name("none");
+
+  // What an agent still says of what it holds no more counts for the node alone.
+  agent.let_heads_exit(0);
+  REQUIRE(eventually([&] { return user.job("j").execution_state() == "succeeded"; }));
+  REQUIRE(eventually([&] { return agent.orders().empty(); }));
+  sent.set_cpu_percent(91);
+  REQUIRE(eventually([&] {
+    agent.count(sent);
+    return counters_of(user, "one").samples_size() > 1;
+  }));
+  REQUIRE(series().series_size() == 1);
+  CHECK(series().series(0).samples_size() == 1);
+
+  v1::DeleteJobRequest removal;
+  removal.set_request_id("gone");
+  *removal.mutable_job() = User::job_name("j");
+  v1::DeleteJobResponse removed;
+  REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::DeleteJob, removal, removed).ok());
   v1::JobCounters none;
   CHECK(User::call(user.nodes, &v1::Nodes::Stub::GetJobCounters, request, none).error_code() ==
         grpc::StatusCode::NOT_FOUND);
+  // Who may see a job may see what it used.
+  auto roles = declared_roles();
+  CHECK(roles.at("/trainyard.v1.Nodes/GetJobCounters") == roles.at("/trainyard.v1.Jobs/GetJob"));
+}
+
+TEST_CASE("jobs that share a node: each has its own GPUs, and nothing of a holding that is not the node's") {
+  core::State state;
+  state.node_by_name = {{"one", NodeId{1}}, {"two", NodeId{2}}};
+  const auto hold = [&](std::uint64_t node, AttemptId id, std::vector<std::string> gpus, bool shared) {
+    core::Holding holding;
+    holding.id = id;
+    holding.node = NodeId{node};
+    holding.gpu_uuids = std::move(gpus);
+    holding.shared = shared;
+    state.holdings[core::key_of(holding)] = holding;
+  };
+  hold(1, {JobId{5}, 1}, {"GPU-a"}, true);
+  hold(1, {JobId{6}, 2}, {"GPU-b", "GPU-c"}, true);
+  hold(1, {JobId{7}, 1}, {}, true);
+  hold(2, {JobId{8}, 1}, {"GPU-a"}, false);
+  CounterSample sample{1'000, 80, 9, 10, 3, 4, {}};
+  for (const char* uuid : {"GPU-a", "GPU-b", "GPU-c"}) sample.gpus.push_back({uuid, 50.0, {}, {}, {}});
+  sample.holdings = {{5, 1, 10, 1}, {6, 2, 20, 2}, {6, 1, 30, 3}, {7, 1, 40, 4}, {8, 1, 50, 5}};
+
+  const auto gpus = [](const storage::NodeSample& part) {
+    std::string names;
+    for (const GpuCounters& gpu : part.sample.gpus) names += gpu.uuid + " ";
+    return names;
+  };
+  const auto parts = job_samples(state, "one", sample);
+  REQUIRE(parts.size() == 3);  // not of an earlier attempt, nor of another node's
+  CHECK(parts[0].node == "job/5/1/one");
+  CHECK(gpus(parts[0]) == "GPU-a ");
+  CHECK(parts[0].sample.cpu_percent == 10);
+  CHECK(parts[0].sample.memory_used_bytes == 1);
+  CHECK(parts[0].sample.received_bytes_per_s == 0);
+  CHECK(parts[1].node == "job/6/2/one");
+  CHECK(gpus(parts[1]) == "GPU-b GPU-c ");
+  CHECK(gpus(parts[2]).empty());
+  const auto whole = job_samples(state, "two", sample);
+  REQUIRE(whole.size() == 1);
+  CHECK(gpus(whole[0]) == "GPU-a GPU-b GPU-c ");  // whatever the machine has now
+  CHECK(job_samples(state, "three", sample).empty());
+  CHECK(series_of_job(whole[0].node) == SeriesOfJob{1, "two"});
+}
+
+TEST_CASE("a job of many series is told the step with which all of them go into one answer") {
+  Controller controller;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  v1::Cluster cluster;
+  REQUIRE(user.make_cluster(1, cluster).ok());
+  v1::Job job;
+  REQUIRE(user.submit(User::job_request("j", 1), job).ok());
+  const TimeMs now = controller.loop->now_ms();
+  const std::string begin = "job/" + std::to_string(job.number()) + "/1/n";
+  for (int node = 10; node < 50; ++node) {
+    for (int i = 1; i <= 300; ++i) {
+      CounterSample each;
+      each.time_ms = now + i * 15'000;
+      controller.counters->take(begin + std::to_string(node), each);
+    }
+  }
+  v1::GetJobCountersRequest request;
+  *request.mutable_job() = User::job_name("j");
+  set_time(now + 300 * 15'000, *request.mutable_to());
+  v1::JobCounters answer;
+  const auto ask = [&] { return User::call(user.nodes, &v1::Nodes::Stub::GetJobCounters, request, answer); };
+  const grpc::Status status = ask();
+  CHECK(status.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK_THAT(status.error_message(), Catch::Contains("step: 10200 samples") && Catch::Contains("a step of PT19S"));
+  set_duration(19'000, *request.mutable_step());
+  REQUIRE(ask().ok());
+  REQUIRE(answer.series_size() == 40);
+  CHECK(answer.series(0).node() == "n10");
+  CHECK(answer.series(39).node() == "n49");
 }

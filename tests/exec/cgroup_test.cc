@@ -103,3 +103,12 @@ TEST_CASE("a cgroup knows what ran in it and what lives in it use") {
   ::waitpid(pid, nullptr, 0);
   CHECK(cgroup.all().cpu_time_us() >= 200'000);
 }
+
+TEST_CASE("of a memory controller's figure the pages of files are no memory in use") {
+  const TempDir cgroup;
+  write_text(cgroup.path() + "/memory.current", "1000000\n");
+  write_text(cgroup.path() + "/memory.stat", "anon 90000\nfile 800000\ninactive_file 600000\nactive_file 150000\n");
+  CHECK(Cgroup(cgroup.path()).memory_bytes() == 250'000);
+  write_text(cgroup.path() + "/memory.stat", "inactive_file 600000\nactive_file 999999\n");  // read a moment later
+  CHECK(Cgroup(cgroup.path()).memory_bytes() == 0);
+}

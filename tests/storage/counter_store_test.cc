@@ -52,7 +52,7 @@ void live(CounterStore& store, const std::string& node, TimeMs from, TimeMs to) 
   }
 }
 
-std::int64_t count_rows(const std::string& path) {
+std::int64_t count_rows(const std::string& path, const std::string& table = "samples") {
   sqlite3* database = nullptr;
   std::int64_t rows = -1;
   REQUIRE(sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READONLY, nullptr) == SQLITE_OK);
@@ -60,7 +60,7 @@ std::int64_t count_rows(const std::string& path) {
     *static_cast<std::int64_t*>(into) = std::atoll(values[0]);
     return 0;
   };
-  sqlite3_exec(database, "SELECT count(*) FROM samples", take, &rows, nullptr);
+  sqlite3_exec(database, ("SELECT count(*) FROM " + table).c_str(), take, &rows, nullptr);
   sqlite3_close(database);
   return rows;
 }
@@ -165,6 +165,35 @@ TEST_CASE("counters: a node that fell silent is averaged and then forgotten by s
   CHECK(all(*store, "stays").size() == 1);
   store = nullptr;
   CHECK(count_rows(path) == 1);
+}
+
+TEST_CASE("counters: of many jobs that ended, each sweep takes some, and after 30 days nothing is left") {
+  TemporaryDirectory directory;
+  const std::string path = directory.path() + "/counters.db";
+  auto store = opened(path);
+  std::vector<NodeSample> batch;
+  for (int job = 1; job <= 2'500; ++job) {
+    batch.push_back(sample("job/" + std::to_string(job) + "/1/one", kStart + job, 1));
+    batch.back().sample.gpus = {{"GPU-a", 1.0, {}, {}, {}}};
+  }
+  REQUIRE(store->append(batch).ok());
+  const auto sweeps = [&](TimeMs now) {
+    int slices = 1;
+    for (auto more = store->sweep(now); more.value(); more = store->sweep(now)) ++slices;
+    return slices;
+  };
+  CHECK(sweeps(kStart + kHour) == 3);
+  CHECK(sweeps(kStart + 7 * kHour) == 3);  // the averages are left of them
+  CHECK(count_rows(path) == 2'500);
+  const auto left = all(*store, "job/2500/1/one");
+  REQUIRE(left.size() == 1);
+  CHECK(left[0].time_ms == kStart + kAveragedOverMs);
+  CHECK(left[0].gpus.at(0).utilization_percent == 1);
+  CHECK(sweeps(kStart + 31 * kDay) == 3);
+  CHECK(count_rows(path) == 0);
+  CHECK(count_rows(path, "nodes") == 0);
+  CHECK(count_rows(path, "gpus") == 0);
+  CHECK(sweeps(kStart + 31 * kDay) == 1);
 }
 
 TEST_CASE("counters: GPUs with ever new names do not pile up") {
