@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "common/topology.h"
+
 namespace trainyard::agent {
 namespace {
 
@@ -34,6 +36,7 @@ void apply(const std::string& key, const json& value, Config& config) {
   if (key == "node_name") return value.get_to(config.node_name), void();
   if (key == "flavour") return value.get_to(config.flavour), void();
   if (key == "pool") return value.get_to(config.pool), void();
+  if (key == "topology") return value.get_to(config.topology), void();
   if (key == "address") return value.get_to(config.address), void();
   if (key == "network_cidr") return value.get_to(config.network_cidr), void();
   if (key == "spool_dir") return value.get_to(config.spool_dir), void();
@@ -131,6 +134,7 @@ std::vector<std::string> needs_restart(const Config& running, const Config& want
   compare("node_name", &Config::node_name);
   compare("flavour", &Config::flavour);
   compare("pool", &Config::pool);
+  compare("topology", &Config::topology);
   compare("address", &Config::address);
   compare("network_cidr", &Config::network_cidr);
   compare("spool_dir", &Config::spool_dir);
@@ -153,6 +157,7 @@ Status check_config(const Config& config) {
                "' must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit");
   }
   if (config.flavour.empty()) return bad("flavour is missing: the VM size that clusters ask for, e.g. STANDARD_NC6");
+  if (const auto wrong = wrong_with_place(config.topology)) return bad("topology " + *wrong);
   for (const std::string& directory : {config.spool_dir, config.work_dir, config.run_dir}) {
     if (directory.empty() || directory.front() != '/')
       return bad("spool_dir, work_dir and run_dir must be absolute: '" + directory + "'");

@@ -19,6 +19,7 @@ struct Config {
   std::string controller = "127.0.0.1:7470";
   std::string node_name;  // default: the host's name
   std::string flavour;    // VM size as in --vm-size
+  std::string topology;   // its place in the operator's tree of nodes, e.g. "rack=r1/leaf=l2"; empty: in none
   std::string pool = "default";
   std::string address = "127.0.0.1";
   std::string network_cidr;  // default: of the interface that has `address`

@@ -49,6 +49,7 @@ void add_options(CLI::App& app, Config& config) {
   app.add_option("--controller", config.controller, "host:port of the controller")->capture_default_str();
   app.add_option("--node-name", config.node_name, "name of this node (default: the host's name)");
   app.add_option("--flavour", config.flavour, "VM size that clusters ask for, e.g. STANDARD_NC6");
+  app.add_option("--topology", config.topology, "the node's place in your tree of nodes, e.g. rack=r1/leaf=l2");
   app.add_option("--pool", config.pool, "machines with one fence command")->capture_default_str();
   app.add_option("--address", config.address, "IP address on the cluster's network")->capture_default_str();
   app.add_option("--network-cidr", config.network_cidr, "that network (default: from the interface with the address)");
@@ -406,7 +407,8 @@ int run(Config config, const CommandLine& line) {
     spdlog::warn("run_dir {} is not in memory (tmpfs): secrets of jobs would be written to its disk", config.run_dir);
   }
   auto probed =
-      probe({config.node_name, config.flavour, config.pool, config.address, config.network_cidr, config.pretend_gpus});
+      probe({config.node_name, config.flavour, config.pool, config.address, config.network_cidr, config.pretend_gpus,
+             config.topology});
   if (!probed) return fail(probed.error());
   set_limits(config, probed->inventory.memory_bytes, context);
   probed->inventory.sealing_key = key->public_key();

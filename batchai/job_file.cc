@@ -90,7 +90,7 @@ void read_container(Fields& properties, v1::JobSpec& spec) {
 }
 
 // nodeCount whole nodes, or `resources`: {nodes, gpusPerNode}, or {gpus, maxPerNode}, which is spread evenly over as
-// few nodes as can be.
+// few nodes as can be; with minNodes beside nodeCount or nodes it starts on fewer, too.
 void read_resources(Fields& properties, v1::JobSpec& spec) {
   const bool given = properties.has("resources");
   const auto count = properties.whole("nodeCount", 1, given ? Need::optional : Need::required);
@@ -98,9 +98,13 @@ void read_resources(Fields& properties, v1::JobSpec& spec) {
   Fields resources = properties.object("resources");
   const auto nodes = resources.whole("nodes", 1), each = resources.whole("gpusPerNode", 1);
   const auto gpus = resources.whole("gpus", 1), most = resources.whole("maxPerNode", 1);
+  const auto least = resources.whole("minNodes", 1);
   resources.finish();
   if (!given) return;
+  if (least) spec.set_min_node_count(*least);
+  if (least && count && !nodes && !each && !gpus && !most) return;
   const bool spread = gpus || most;
+  if (spread && least) return properties.fail("resources", "has minNodes, which goes with nodes and gpusPerNode");
   if (spread ? nodes || each || !gpus || !most : !nodes || !each) {
     return properties.fail("resources", "must have nodes and gpusPerNode, or gpus and maxPerNode");
   }
@@ -117,11 +121,9 @@ void read_resources(Fields& properties, v1::JobSpec& spec) {
   spec.set_gpus_per_node(spread ? *gpus / on : *each);
 }
 
-// low, normal or high; in older files a number from -1000 to 1000.
+// low, normal, high or a class of the operator's; in older files a number from -1000 to 1000.
 void read_priority(Fields& properties, v1::JobSpec& spec) {
-  spec.set_scheduling_priority(properties.one_of(
-      "schedulingPriority", {{"low", v1::PRIORITY_LOW}, {"normal", v1::PRIORITY_NORMAL}, {"high", v1::PRIORITY_HIGH}},
-      v1::PRIORITY_UNSPECIFIED));
+  set_priority(properties.text("schedulingPriority"), spec);
   const auto number = properties.whole("priority", -1000);
   if (!number) return;
   if (*number > 1000) return properties.fail("priority", fmt::format("must be at most 1000, got {}", *number));
@@ -133,6 +135,17 @@ void read_priority(Fields& properties, v1::JobSpec& spec) {
                                           *number < 0   ? "low"
                                           : *number > 0 ? "high"
                                                         : "normal"));
+}
+
+void read_topology(Fields& properties, v1::JobSpec& spec) {
+  if (!properties.has("topology")) return;
+  Fields topology = properties.object("topology");
+  v1::Topology& out = *spec.mutable_topology();
+  out.set_level(topology.text("level"));
+  out.set_required(topology.flag("required"));
+  out.set_block_size(topology.whole("blockSize", 1).value_or(0));
+  for (std::string& domain : topology.texts("within")) out.add_within(std::move(domain));
+  topology.finish();
 }
 
 void read_dependencies(Fields& properties, v1::JobSpec& spec) {
@@ -158,6 +171,9 @@ void read_single_fields(Fields& properties, const JobFileOptions& options, v1::J
   if (const auto limit = constraints.duration("maxWallClockTime")) {
     set_duration(spec.mutable_max_wall_clock_time(), *limit);
   }
+  if (const auto least = constraints.duration("minWallClockTime")) {
+    set_duration(spec.mutable_min_wall_clock_time(), *least);
+  }
   constraints.finish();
   Fields cluster = properties.object("cluster");
   spec.set_cluster(cluster.text("id"));
@@ -172,6 +188,20 @@ bool is_old_file(const Fields& top, const Fields& properties, const std::string&
 }
 
 }  // namespace
+
+std::optional<v1::Priority> priority_of(const std::string& name) {
+  for (const auto& [known, priority] :
+       {std::pair{"low", v1::PRIORITY_LOW}, {"normal", v1::PRIORITY_NORMAL}, {"high", v1::PRIORITY_HIGH}}) {
+    if (Fields::same_word(known, name)) return priority;
+  }
+  return std::nullopt;
+}
+
+void set_priority(const std::string& name, v1::JobSpec& spec) {
+  const auto known = priority_of(name);
+  spec.set_scheduling_priority(known.value_or(v1::PRIORITY_UNSPECIFIED));
+  spec.set_priority_class(known ? "" : name);
+}
 
 Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions& options,
                                   std::vector<std::string>& warnings) {
@@ -191,6 +221,7 @@ Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions&
 
   v1::JobSpec spec;
   read_resources(properties, spec);
+  read_topology(properties, spec);
   read_toolkit(properties, spec);
   spec.set_std_out_err_path_prefix(properties.text("stdOutErrPathPrefix", Need::required));
   read_mounts(properties.object("mountVolumes"), {options.storage_account_name, options.storage_account_key},

@@ -5,6 +5,7 @@
 // path.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,5 +26,10 @@ struct JobFileOptions {
 // people, "<path>: <what>") is appended to.
 Result<v1::JobSpec> read_job_file(const std::string& text, const JobFileOptions& options,
                                   std::vector<std::string>& warnings);
+
+// low, normal, high in any case; nothing: it is the name of a class of the operator's.
+std::optional<v1::Priority> priority_of(const std::string& name);
+// Its schedulingPriority, by either name; empty: none of its own.
+void set_priority(const std::string& name, v1::JobSpec& spec);
 
 }  // namespace trainyard::batchai

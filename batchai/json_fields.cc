@@ -203,6 +203,27 @@ Fields Fields::object(const char* key, Need need) {
   return Fields(find(key, need), path_of(key), x_error, x_warnings);
 }
 
+bool Fields::flag(const char* key) {
+  const json* value = find(key, Need::optional);
+  if (value == nullptr) return false;
+  if (value->is_boolean()) return value->get<bool>();
+  fail(key, "must be true or false, got " + shown(*value));
+  return false;
+}
+
+std::vector<std::string> Fields::texts(const char* key) {
+  std::vector<std::string> texts;
+  const json* items = array(key);
+  for (std::size_t at = 0; items != nullptr && at < items->size(); ++at) {
+    if (!(*items)[at].is_string()) {
+      fail(std::string(key) + "[" + std::to_string(at) + "]", "must be a string, got " + shown((*items)[at]));
+      return {};
+    }
+    texts.push_back((*items)[at].get<std::string>());
+  }
+  return texts;
+}
+
 const json* Fields::array(const char* key) {
   const json* value = find(key, Need::optional);
   if (value != nullptr && !value->is_array()) {

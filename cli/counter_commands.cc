@@ -16,15 +16,16 @@ using google::protobuf::util::TimeUtil;
 using Stub = v1::Nodes::Stub;
 
 struct Options {
-  Place place;  // of the cluster
+  Place place;  // of the cluster, or of the job
   std::string node, from, to, step;
 };
 
-// The span that is asked for, without a node.
-Result<v1::GetNodeCountersRequest> span_of(const Options& options) {
+// The span that is asked for, without what it is asked of.
+template <class Request>
+Result<Request> span_of(const Options& options) {
   using namespace std::chrono;
   const TimeMs now_ms = duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
-  v1::GetNodeCountersRequest request;
+  Request request;
   if (!options.from.empty()) {
     const auto from = parse_moment("--from", options.from, now_ms);
     if (!from) return from.error();
@@ -44,7 +45,7 @@ Result<v1::GetNodeCountersRequest> span_of(const Options& options) {
 }
 
 int of_node(Program& program, const Options& options) {
-  auto request = span_of(options);
+  auto request = span_of<v1::GetNodeCountersRequest>(options);
   if (!request) return program.usage(request.error());
   request->set_name(options.node);
   const auto counters = program.ask(&Stub::GetNodeCounters, *request);
@@ -52,7 +53,7 @@ int of_node(Program& program, const Options& options) {
 }
 
 int of_cluster(Program& program, const Options& options) {
-  auto request = span_of(options);
+  auto request = span_of<v1::GetNodeCountersRequest>(options);
   if (!request) return program.usage(request.error());
   v1::ListNodesRequest list;
   list.set_cluster(options.place.group + "/" + options.place.workspace + "/" + options.place.name);
@@ -68,8 +69,20 @@ int of_cluster(Program& program, const Options& options) {
   return program.print(show_newest(all));
 }
 
-void add_span(CLI::App& command, Options& options) {
-  command.add_option("--from", options.from, std::string("From when on: ") + kMomentForms + " [-1h]");
+int of_job(Program& program, const Options& options) {
+  auto request = span_of<v1::GetJobCountersRequest>(options);
+  if (!request) return program.usage(request.error());
+  v1::JobName& job = *request->mutable_job();
+  job.set_resource_group(options.place.group);
+  job.set_workspace(options.place.workspace);
+  job.set_experiment(options.place.experiment);
+  job.set_name(options.place.name);
+  const auto counters = program.ask(&Stub::GetJobCounters, *request);
+  return counters ? program.print(show_job_series(*counters)) : program.exit_code();
+}
+
+void add_span(CLI::App& command, Options& options, const std::string& begin) {
+  command.add_option("--from", options.from, std::string("From when on: ") + kMomentForms + " [" + begin + "]");
   command.add_option("--to", options.to, "Until when, likewise [now]");
   command.add_option("--step", options.step,
                      "Averages over such spans, e.g. 5m [as kept: every 15 s for 6 hours, then 5-minute averages]");
@@ -83,7 +96,7 @@ void add_node_counters_command(CLI::App& nodes, Program& program) {
                                       "trainyard node counters -n n1 --from -2h --step 5m -o table",
                                       [=, &program] { return of_node(program, *options); });
   command.add_option("-n,--name,name", options->node, "Name of the node")->required();
-  add_span(command, *options);
+  add_span(command, *options, "-1h");
 }
 
 void add_cluster_counters_command(CLI::App& clusters, Program& program) {
@@ -95,7 +108,20 @@ void add_cluster_counters_command(CLI::App& clusters, Program& program) {
   add_group_flag(command, options->place.group);
   add_workspace_flag(command, options->place.workspace);
   command.add_option("-n,--name,-c,--cluster", options->place.name, "Name of the cluster")->required();
-  add_span(command, *options);
+  add_span(command, *options, "-1h");
+}
+
+void add_job_counters_command(CLI::App& jobs, Program& program) {
+  auto options = std::make_shared<Options>();
+  CLI::App& command =
+      program.command(jobs, "counters", "Show how busy a job's own processes and GPUs were, on each of its nodes",
+                      "trainyard job counters -g mygroup -w batchaidev -e cifar -n cifar_1 --step 5m -o table",
+                      [=, &program] { return of_job(program, *options); });
+  add_group_flag(command, options->place.group);
+  add_workspace_flag(command, options->place.workspace);
+  add_experiment_flag(command, options->place.experiment);
+  command.add_option("-n,--name,-j,--job", options->place.name, "Name of the job")->required();
+  add_span(command, *options, "when the job was made");
 }
 
 }  // namespace trainyard::cli

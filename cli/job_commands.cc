@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "batchai/job_file.h"
 #include "cli/commands.h"
+#include "cli/counter_commands.h"
 #include "cli/job_request.h"
 #include "cli/progress.h"
 #include "cli/show.h"
@@ -117,7 +119,9 @@ int hold(Program& program, const Options& options) {
 
 int update(Program& program, const Options& options) {
   v1::PrioritizeJobRequest request;
-  request.set_scheduling_priority(priority_of(options.priority));
+  const auto known = batchai::priority_of(options.priority);
+  request.set_scheduling_priority(known.value_or(v1::PRIORITY_UNSPECIFIED));
+  if (!known) request.set_priority_class(options.priority);
   return change(program, options, &Stub::PrioritizeJob, std::move(request));
 }
 
@@ -220,9 +224,9 @@ void add_queue_commands(CLI::App& jobs, Program& program, const std::shared_ptr<
                       "trainyard job update -g mygroup -w batchaidev -e cifar -n cifar_1 --priority high",
                       [=, &program] { return update(program, *options); });
   add_place(updating, options);
-  updating.add_option("--priority,--scheduling-priority", options->priority, "low, normal or high")
-      ->required()
-      ->transform(CLI::IsMember(kPriorities, CLI::ignore_case));
+  updating.add_option("--priority,--scheduling-priority", options->priority,
+                      "low, normal, high or a class of the operator's")
+      ->required();
 }
 
 }  // namespace
@@ -273,6 +277,7 @@ void add_job_commands(CLI::App& app, Program& program) {
             options);
   add_job_array_commands(jobs, program);
   add_job_schedule_commands(jobs, program);
+  add_job_counters_command(jobs, program);
   add_job_file_commands(jobs, program);
   add_job_node_commands(jobs, program);
 }

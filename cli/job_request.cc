@@ -30,15 +30,15 @@ void add_dependencies(const std::vector<std::string>& jobs, v1::Dependency::Cond
 
 // What the flags say of its place in the queue.
 void add_order(const JobFlags& flags, v1::JobSpec& spec) {
-  if (!flags.priority.empty()) spec.set_scheduling_priority(priority_of(flags.priority));
+  if (!flags.priority.empty()) batchai::set_priority(flags.priority, spec);
   add_dependencies(flags.after_ok, v1::Dependency::CONDITION_AFTER_OK, spec);
   add_dependencies(flags.after_any, v1::Dependency::CONDITION_AFTER_ANY, spec);
   add_dependencies(flags.after_not_ok, v1::Dependency::CONDITION_AFTER_NOT_OK, spec);
 }
 
 void add_order_flags(CLI::App& command, JobFlags& flags, bool waits) {
-  command.add_option("--priority,--scheduling-priority", flags.priority, "Instead of the file's schedulingPriority")
-      ->transform(CLI::IsMember(kPriorities, CLI::ignore_case));
+  command.add_option("--priority,--scheduling-priority", flags.priority,
+                     "Instead of the file's schedulingPriority: low, normal, high or a class of the operator's");
   if (!waits) return;
   command.add_option("--after-ok", flags.after_ok,
                      "Start only when this job has succeeded: NAME, or EXPERIMENT/NAME; may be given again");
@@ -56,10 +56,6 @@ v1::JobName name_of(const Place& place) {
   name.set_experiment(place.experiment);
   name.set_name(place.name);
   return name;
-}
-
-v1::Priority priority_of(const std::string& name) {
-  return name == "high" ? v1::PRIORITY_HIGH : name == "low" ? v1::PRIORITY_LOW : v1::PRIORITY_NORMAL;
 }
 
 std::optional<v1::JobSpec> job_spec(Program& program, const JobFlags& flags) {

@@ -13,8 +13,6 @@
 
 namespace trainyard::cli {
 
-inline const std::vector<std::string> kPriorities{"low", "normal", "high"};
-
 struct JobFlags {
   Place place;
   std::string cluster, config_file, storage_account_name, storage_account_key, location;
@@ -28,8 +26,6 @@ struct JobFlags {
 void add_job_flags(CLI::App& command, const std::shared_ptr<JobFlags>& flags, bool waits = true);
 
 v1::JobName name_of(const Place& place);
-// One of kPriorities, as the command line has checked.
-v1::Priority priority_of(const std::string& name);
 
 // The spec of the file and the flags. Says warnings and errors; nullopt after an error, with program.exit_code() set.
 std::optional<v1::JobSpec> job_spec(Program& program, const JobFlags& flags);

@@ -12,7 +12,7 @@ using Stub = v1::Nodes::Stub;
 
 struct Options {
   std::string name, cluster, group, workspace, reason;
-  bool confirmed_off = false, requeue = false;
+  bool confirmed_off = false, requeue = false, cordon = false;
 };
 
 int list(Program& program, const Options& options) {
@@ -72,6 +72,7 @@ int drain(Program& program, const Options& options) {
   request.set_name(options.name);
   request.set_reason(options.reason);
   request.set_requeue(options.requeue);
+  request.set_cordon(options.cordon);
   const auto node = program.ask(&Stub::DrainNode, request);
   return node ? program.print(show_one(*node)) : program.exit_code();
 }
@@ -92,10 +93,20 @@ void add_drain_commands(CLI::App& nodes, Program& program, const std::shared_ptr
   draining.add_option("--reason", options->reason, "Why; shown to everybody whose job waits")->required();
   draining.add_flag("--requeue", options->requeue,
                     "Stop its jobs now and run them again elsewhere, instead of waiting for their end");
-  CLI::App& undraining =
-      program.command(nodes, "undrain", "Give a drained node jobs again", "trainyard node undrain n1",
-                      [=, &program] { return undrain(program, *options); });
-  undraining.add_option("-n,--name,name", options->name, "Name of the node")->required();
+  CLI::App& cordoning = program.command(
+      nodes, "cordon", "Give a node no new jobs for the time being; those on it go on",
+      "trainyard node cordon n1 --reason 'watching its fans'\ntrainyard node uncordon n1", [=, &program] {
+        options->cordon = true;
+        return drain(program, *options);
+      });
+  cordoning.add_option("-n,--name,name", options->name, "Name of the node")->required();
+  cordoning.add_option("--reason", options->reason, "Why; shown to everybody whose job waits")->required();
+  for (const char* word : {"undrain", "uncordon"}) {
+    CLI::App& undraining = program.command(nodes, word, "Give a drained or cordoned node jobs again",
+                                           "trainyard node " + std::string(word) + " n1",
+                                           [=, &program] { return undrain(program, *options); });
+    undraining.add_option("-n,--name,name", options->name, "Name of the node")->required();
+  }
 }
 
 }  // namespace

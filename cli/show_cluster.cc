@@ -165,6 +165,7 @@ Json machine_of(const v1::Node& item) {
   out["drain"] = nullptr;
   if (item.has_drain()) {
     out["drain"] = {{"since", when(item.drain().has_since(), item.drain().since())},
+                    {"cordon", item.drain().cordon()},
                     {"who", item.drain().who()},
                     {"why", item.drain().why()}};
   }
@@ -186,12 +187,13 @@ Json machine_of(const v1::Node& item) {
                      {"time", when(item.health().has_time(), item.health().time())}};
   }
   out["networkInterface"] = or_null(item.network_interface());
+  out["topology"] = or_null(item.topology());
   return out;
 }
 
 std::string state_cell(const v1::Node& item) {
   std::string state = item.state();
-  if (item.has_drain()) state += ", drained";
+  if (item.has_drain()) state += item.drain().cordon() ? ", cordoned" : ", drained";
   if (!item.reachable()) state += ", unreachable";
   return state;
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "cli/show_parts.h"
@@ -104,6 +105,34 @@ Answer show_newest(const std::vector<v1::NodeCounters>& nodes) {
       answer.table.rows.push_back(std::move(nothing));
     } else {
       add_rows(node.node(), *node.samples().rbegin(), answer.table);
+    }
+  }
+  return answer;
+}
+
+Answer show_job_series(const v1::JobCounters& counters) {
+  Answer answer{Json::array(), Table{columns("Time"), {}}};
+  // A job's part of the network is not known.
+  auto& names = answer.table.columns;
+  const auto network = std::find(names.begin(), names.end(), "Network In");
+  const auto at = network - names.begin();
+  names.erase(network, network + 2);
+  names.insert(names.begin(), {"Attempt", "Node"});
+  for (const auto& series : counters.series()) {
+    Json samples = Json::array();
+    Table rows;
+    for (const v1::CounterSample& sample : series.samples()) {
+      Json one = cli::json_of(sample);
+      one.erase("networkReceivedBytesPerSecond");
+      one.erase("networkSentBytesPerSecond");
+      samples.push_back(std::move(one));
+      add_rows(when(sample.has_time(), sample.time()).get<std::string>(), sample, rows);
+    }
+    answer.value.push_back({{"attempt", series.attempt()}, {"node", series.node()}, {"samples", std::move(samples)}});
+    for (Row& row : rows.rows) {
+      row.erase(row.begin() + at, row.begin() + at + 2);
+      row.insert(row.begin(), {std::to_string(series.attempt()), series.node()});
+      answer.table.rows.push_back(std::move(row));
     }
   }
   return answer;

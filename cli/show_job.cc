@@ -126,6 +126,9 @@ void add_spec(const v1::Job& job, Json& out) {
   const ClusterPlace cluster = cluster_of(job);
   out["cluster"] = {{"id", cluster.id()}, {"resourceGroup", cluster.group}};
   out["constraints"] = {{"maxWallClockTime", spoken_duration(limit)}};
+  if (spec.has_min_wall_clock_time()) {
+    out["constraints"]["minWallClockTime"] = spoken_duration(spec.min_wall_clock_time().seconds());
+  }
   out["containerSettings"] = nullptr;
   if (!spec.image().empty()) {
     Json credentials = nullptr;
@@ -154,11 +157,20 @@ void add_spec(const v1::Job& job, Json& out) {
   if (spec.gpus_per_node() > 0) {
     out["resources"] = {{"gpusPerNode", spec.gpus_per_node()}, {"nodes", spec.node_count()}};
   }
+  if (spec.min_node_count() > 0) out["resources"]["minNodes"] = spec.min_node_count();
   out["outputDirectories"] = directories_out(spec);
   out["recovery"] = recovery_of(spec.recovery());
-  out["schedulingPriority"] = priority_name(spec.scheduling_priority());
+  const std::string& of_operator = spec.priority_class();
+  out["schedulingPriority"] = of_operator.empty() ? priority_name(spec.scheduling_priority()) : of_operator;
   out["secrets"] = null_if_empty(secret_names(spec.secrets()));
   out["stdOutErrPathPrefix"] = spec.std_out_err_path_prefix();
+  out["topology"] = nullptr;
+  if (spec.has_topology()) {
+    const v1::Topology& topology = spec.topology();
+    out["topology"] = {{"level", or_null(topology.level())}, {"required", topology.required()}};
+    if (topology.block_size() > 0) out["topology"]["blockSize"] = topology.block_size();
+    if (topology.within_size() > 0) out["topology"]["within"] = topology.within();
+  }
   batchai::add_toolkits(spec, out);
 }
 
@@ -186,6 +198,8 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
                                       item.experiment() + "/jobs/" + item.name()
                                 : item.id();
   out["imageDigest"] = or_null(item.image_digest());
+  out["timeLimit"] = nullptr;
+  if (item.has_time_limit()) out["timeLimit"] = spoken_duration(item.time_limit().seconds());
   out["jobOutputDirectoryPathSegment"] = or_null(item.job_output_directory_path_segment());
   out["name"] = item.name();
   out["nodes"] = Json(std::vector<std::string>(item.nodes().begin(), item.nodes().end()));

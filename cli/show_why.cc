@@ -16,7 +16,10 @@ Json json_of(const v1::Relaxation& relaxation) {
   if (relaxation.gpus_per_node() > 0) json["gpusPerNode"] = relaxation.gpus_per_node();
   if (relaxation.kind() == "largerQuota") json["limit"] = relaxation.gpus();
   if (relaxation.has_time_limit()) json["timeLimit"] = spoken_duration(relaxation.time_limit().seconds());
-  if (relaxation.kind() == "higherPriority") json["schedulingPriority"] = name_of(relaxation.scheduling_priority());
+  if (relaxation.kind() == "higherPriority") {
+    const std::string& of_operator = relaxation.priority_class();
+    json["schedulingPriority"] = of_operator.empty() ? name_of(relaxation.scheduling_priority()) : of_operator;
+  }
   return json;
 }
 

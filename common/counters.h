@@ -20,12 +20,22 @@ struct GpuCounters {
   friend bool operator==(const GpuCounters&, const GpuCounters&) = default;
 };
 
+// What one attempt's processes on the node used.
+struct HoldingCounters {
+  std::uint64_t job = 0;  // id
+  std::uint32_t attempt = 0;
+  double cpu_percent = 0;  // of all cores of the node together
+  std::uint64_t memory_used_bytes = 0;
+  friend bool operator==(const HoldingCounters&, const HoldingCounters&) = default;
+};
+
 struct CounterSample {
   TimeMs time_ms = 0;      // end of the interval that it stands for; 0 on its way from the agent
   double cpu_percent = 0;  // of all cores together
   std::uint64_t memory_used_bytes = 0, memory_total_bytes = 0;
   double received_bytes_per_s = 0, sent_bytes_per_s = 0;  // over all interfaces but loopback
   std::vector<GpuCounters> gpus;
+  std::vector<HoldingCounters> holdings = {};  // on its way from the agent only: each is kept as a series of its own
   friend bool operator==(const CounterSample&, const CounterSample&) = default;
 };
 

@@ -20,7 +20,9 @@ namespace trainyard {
 enum class Toolkit { custom, custom_mpi, horovod, chainer, cntk, caffe, caffe2, py_torch, tensor_flow, torchrun, jax };
 // pyTorchSettings.communicationBackend. All but mpi: processes started by the agents, without mpirun.
 enum class CommunicationBackend { tcp, gloo, nccl, mpi };
-enum class Priority { low, normal, high };
+// Any other value is of a class that the operator defined (PriorityClasses); the greater goes first.
+enum class Priority : std::int32_t { low = -100, normal = 0, high = 100 };
+using PriorityClasses = std::map<std::string, Priority>;  // the operator's, by name
 enum class OnNodeLoss { requeue, fail };
 // When a requeued job may start its next attempt: when nothing of the old one can be alive (fenced), or already when
 // its gang was stopped on the reachable nodes (its owner accepts that a cut-off rank may still write).
@@ -104,8 +106,22 @@ struct Recovery {
   friend bool operator==(const Recovery&, const Recovery&) = default;
 };
 
+// Which nodes of an operator's tree (Inventory::topology) a job wants together.
+struct Topology {
+  std::string level;  // e.g. "leaf"; empty: none
+  // All its nodes, or with a block size each so many of them in rank order, are in one domain of that level. Otherwise
+  // they are in as few as can be.
+  bool required = false;
+  std::uint32_t block_size = 0;     // divides the node count; 0: all of them
+  std::vector<std::string> within;  // only nodes of one of these domains, e.g. "rack=r1"; empty: of any
+  bool none() const { return level.empty() && within.empty(); }
+  friend bool operator==(const Topology&, const Topology&) = default;
+};
+
 struct JobSpec {
   std::uint32_t node_count = 0;
+  // It starts on as many nodes as there are, from so many to node_count. 0: on node_count.
+  std::uint32_t min_node_count = 0;
   // 0: whole nodes, nobody beside it. Otherwise so many GPUs of each of its nodes, which it may share with other jobs.
   std::uint32_t gpus_per_node = 0;
   Toolkit toolkit = Toolkit::custom;
@@ -135,6 +151,9 @@ struct JobSpec {
   std::vector<FileServerMount> file_server_mounts = {};
   std::vector<UnmanagedMount> unmanaged_mounts = {};
   DurationMs max_wall_clock_ms = 7LL * 24 * 3600 * 1000;
+  // Its limit may be shortened to this where it starts sooner by that. 0: never.
+  DurationMs min_wall_clock_ms = 0;
+  Topology topology = {};
   Priority priority = Priority::normal;
   Recovery recovery;
   friend bool operator==(const JobSpec&, const JobSpec&) = default;
@@ -221,6 +240,7 @@ struct Inventory {
   // cannot run here.
   std::string container_runtime = {};
   std::vector<Finding> findings = {};  // the newest; in a steady order
+  std::string topology = {};           // its place in the operator's tree: "rack=r1/leaf=l2", see common/topology.h
   bool runs_containers() const { return !container_runtime.empty() && !container_runtime.starts_with("none: "); }
   bool serves_files() const { return !file_server_software.empty() && !file_server_software.starts_with("none: "); }
   friend bool operator==(const Inventory&, const Inventory&) = default;
@@ -261,7 +281,8 @@ struct RunAs {
 inline constexpr std::uint32_t kTaskPorts = 256;
 inline constexpr std::uint32_t kMaxTasks = 4096;
 
-// All that a node needs to know to run its part of an attempt. Identical on all nodes of the attempt.
+// All that a node needs to know to run its part of an attempt. Identical on all nodes of the attempt. The spec's
+// node_count is that of the attempt: members.size().
 struct Launch {
   std::string job_name, experiment, workspace, group;
   std::string segment;  // jobOutputDirectoryPathSegment

@@ -1,6 +1,7 @@
 #include "common/model_json.h"
 
 #include <array>
+#include <charconv>
 #include <utility>
 
 #include "common/json_parts.h"
@@ -74,11 +75,20 @@ const char* name_of(Toolkit toolkit) {
 const char* name_of(CommunicationBackend backend) {
   return name_in(kBackends, backend);
 }
-const char* name_of(Priority priority) {
-  return name_in(kPriorities, priority);
+std::string name_of(Priority priority) {
+  for (const auto& [value, name] : kPriorities) {
+    if (value == priority) return name;
+  }
+  return std::to_string(static_cast<std::int32_t>(priority));
 }
 std::optional<Priority> priority_named(const std::string& name) {
-  return named_in(kPriorities, name);
+  if (const auto known = named_in(kPriorities, name)) return known;
+  std::int32_t value = 0;
+  const char* const end = name.data() + name.size();
+  if (const auto read = std::from_chars(name.data(), end, value); read.ec != std::errc() || read.ptr != end) {
+    return std::nullopt;
+  }
+  return static_cast<Priority>(value);
 }
 const char* name_of(Volume::Kind kind) {
   return name_in(kVolumeKinds, kind);
@@ -216,6 +226,18 @@ void from_json(const json& in, Recovery& out) {
   read(in, "noticeMs", out.notice_ms);
 }
 
+void to_json(json& out, const Topology& in) {
+  out = {{"level", in.level}, {"required", in.required}};
+  if (in.block_size != 0) out["blockSize"] = in.block_size;
+  write_some(out, "within", in.within);
+}
+void from_json(const json& in, Topology& out) {
+  read(in, "level", out.level);
+  read(in, "required", out.required);
+  read(in, "blockSize", out.block_size);
+  read(in, "within", out.within);
+}
+
 void to_json(json& out, const JobSpec& in) {
   out = {{"nodeCount", in.node_count},
          {"toolkit", name_of(in.toolkit)},
@@ -243,7 +265,10 @@ void to_json(json& out, const JobSpec& in) {
          {"priority", name_of(in.priority)},
          {"recovery", in.recovery}};
   if (!in.secrets.empty()) out["secrets"] = in.secrets;
+  if (in.min_node_count != 0) out["minNodeCount"] = in.min_node_count;
   if (in.gpus_per_node != 0) out["gpusPerNode"] = in.gpus_per_node;
+  if (in.min_wall_clock_ms != 0) out["minWallClockMs"] = in.min_wall_clock_ms;
+  if (!in.topology.none()) out["topology"] = in.topology;
   write_some(out, "credentials", in.credentials);
   write_some(out, "fileServerMounts", in.file_server_mounts);
   write_some(out, "unmanagedMounts", in.unmanaged_mounts);
@@ -252,7 +277,10 @@ void to_json(json& out, const JobSpec& in) {
 }
 void from_json(const json& in, JobSpec& out) {
   read(in, "nodeCount", out.node_count);
+  read(in, "minNodeCount", out.min_node_count);
   read(in, "gpusPerNode", out.gpus_per_node);
+  read(in, "minWallClockMs", out.min_wall_clock_ms);
+  read(in, "topology", out.topology);
   read_enum(in, "toolkit", kToolkits, out.toolkit);
   read(in, "commandLine", out.command_line);
   read(in, "pythonScriptFilePath", out.python_script_file_path);
@@ -277,7 +305,9 @@ void from_json(const json& in, JobSpec& out) {
   read(in, "outputDirectories", out.output_directories);
   read(in, "environment", out.environment);
   read(in, "maxWallClockMs", out.max_wall_clock_ms);
-  read_enum(in, "priority", kPriorities, out.priority);
+  if (const auto found = in.find("priority"); found != in.end()) {
+    out.priority = priority_named(found->get<std::string>()).value_or(out.priority);
+  }
   read(in, "recovery", out.recovery);
   read(in, "secrets", out.secrets);
   read(in, "credentials", out.credentials);

@@ -23,6 +23,7 @@ TY_JSON(ContainerOptions)
 TY_JSON(InputDirectory)
 TY_JSON(OutputDirectory)
 TY_JSON(Recovery)
+TY_JSON(Topology)
 TY_JSON(JobSpec)
 TY_JSON(ImageMapping)
 TY_JSON(SetupTask)
@@ -46,7 +47,8 @@ const char* name_of(HoldingState state);
 const char* name_of(HoldingPhase phase);
 const char* name_of(Toolkit toolkit);               // custom, custommpi, horovod, ...: Batch AI's toolType
 const char* name_of(CommunicationBackend backend);  // tcp, gloo, nccl, mpi
-const char* name_of(Priority priority);             // low, normal, high
+// low, normal, high; of a class of the operator's its number, which outlives its name.
+std::string name_of(Priority priority);
 std::optional<Priority> priority_named(const std::string& name);
 const char* name_of(Volume::Kind kind);  // local, nfs, smb, s3, azureBlob, command
 std::optional<Volume::Kind> volume_kind_named(const std::string& name);

@@ -64,6 +64,7 @@ void to_json(json& out, const Inventory& in) {
   write_some(out, "fabrics", in.fabrics);
   write_some(out, "containerRuntime", in.container_runtime);
   write_some(out, "findings", in.findings);
+  write_some(out, "topology", in.topology);
 }
 void from_json(const json& in, Inventory& out) {
   read(in, "flavour", out.flavour);
@@ -80,6 +81,7 @@ void from_json(const json& in, Inventory& out) {
   read(in, "fabrics", out.fabrics);
   read(in, "containerRuntime", out.container_runtime);
   read(in, "findings", out.findings);
+  read(in, "topology", out.topology);
 }
 
 void to_json(json& out, const NodeError& in) {

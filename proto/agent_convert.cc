@@ -196,6 +196,7 @@ void to_proto(const Inventory& inventory, v1::Inventory& message) {
   }
   message.set_network_interface(inventory.network_interface);
   message.set_container_runtime(valid_utf8(inventory.container_runtime));
+  message.set_topology(inventory.topology);
   for (const Fabric& fabric : inventory.fabrics) to_proto(fabric, *message.add_fabrics());
   for (const Finding& finding : inventory.findings) to_proto(finding, *message.add_findings());
 }
@@ -217,6 +218,7 @@ Inventory from_proto(const v1::Inventory& message) {
   }
   inventory.network_interface = message.network_interface();
   inventory.container_runtime = message.container_runtime();
+  inventory.topology = message.topology();
   for (const auto& fabric : message.fabrics()) {
     // A kind of a newer agent: nothing that this controller knows how to use.
     if (const auto kind = fabric_kind_named(fabric.kind())) {

@@ -142,6 +142,7 @@ void to_proto(const core::ArrayView& view, v1::JobArray& message) {
   message.set_id(array_arm_id(core::JobRef{view.group, view.workspace, view.experiment, row.name}));
   message.set_number(row.id.value);
   to_proto(body.spec, body.cluster_path, *message.mutable_spec());
+  message.mutable_spec()->set_priority_class(view.priority_class);
   for (const core::Dependency& dependency : row.dependencies) {
     to_proto(dependency, *message.mutable_spec()->add_dependencies());
   }

@@ -326,9 +326,11 @@ void to_proto(const core::NodeView& view, v1::Node& message) {
   message.set_container_runtime(row.inventory.container_runtime);
   for (const Fabric& fabric : row.inventory.fabrics) to_proto(fabric, *message.add_fabrics());
   for (const Finding& finding : row.inventory.findings) to_proto(finding, *message.add_findings());
+  message.set_topology(row.inventory.topology);
   if (row.drain) {
     message.mutable_drain()->set_why(row.drain->why);
     message.mutable_drain()->set_who(row.drain->who);
+    message.mutable_drain()->set_cordon(row.drain->cordon);
     set_time(row.drain->since_ms, *message.mutable_drain()->mutable_since());
   }
   if (row.health) {

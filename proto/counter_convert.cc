@@ -9,7 +9,7 @@
 namespace trainyard {
 namespace {
 
-constexpr int kMostGpus = 64;
+constexpr int kMostGpus = 64, kMostHoldings = 64;
 constexpr std::size_t kLongestUuid = 96;
 constexpr double kMostRate = 1e15;
 constexpr std::uint64_t kMostBytes = 1ULL << 60;
@@ -46,6 +46,11 @@ CounterSample from_proto(const v1::CounterSample& message) {
     if (sample.gpus.size() == kMostGpus) break;
     if (!gpu.uuid().empty() && gpu.uuid().size() <= kLongestUuid) sample.gpus.push_back(from_proto(gpu));
   }
+  for (const v1::HoldingCounters& holding : message.holdings()) {
+    if (sample.holdings.size() == kMostHoldings) break;
+    sample.holdings.push_back({holding.job(), holding.attempt(), sane(holding.cpu_percent(), 100),
+                               std::min(holding.memory_used_bytes(), kMostBytes)});
+  }
   return sample;
 }
 
@@ -63,6 +68,13 @@ void to_proto(const CounterSample& sample, v1::CounterSample& message) {
     if (gpu.memory_used_bytes) out.set_memory_used_bytes(*gpu.memory_used_bytes);
     if (gpu.power_watts) out.set_power_watts(*gpu.power_watts);
     if (gpu.temperature_celsius) out.set_temperature_celsius(*gpu.temperature_celsius);
+  }
+  for (const HoldingCounters& holding : sample.holdings) {
+    v1::HoldingCounters& out = *message.add_holdings();
+    out.set_job(holding.job);
+    out.set_attempt(holding.attempt);
+    out.set_cpu_percent(holding.cpu_percent);
+    out.set_memory_used_bytes(holding.memory_used_bytes);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "common/model_json.h"
+#include "common/topology.h"
 #include "proto/convert.h"
 #include "proto/mount_convert.h"
 #include "proto/toolkit_convert.h"
@@ -14,7 +15,7 @@ namespace trainyard {
 namespace {
 
 constexpr std::int32_t kMaxNodes = 10'000;
-constexpr int kMaxDependencies = 100;
+constexpr int kMaxDependencies = 100, kMaxDomains = 100;
 constexpr std::int32_t kMaxGpusPerNode = 1'024;
 constexpr int kMaxItems = 1'000;  // of any list
 constexpr DurationMs kMaxDuration = 10LL * 365 * 24 * 3600 * 1000;
@@ -311,6 +312,20 @@ Status recovery_from_proto(const v1::Recovery& message, Recovery& recovery) {
   return {};
 }
 
+Status topology_from_proto(const v1::JobSpec& message, JobSpec& spec) {
+  const v1::Topology& in = message.topology();
+  if (in.block_size() < 0) return invalid("topology.blockSize", "must be at least 1, or 0: all nodes");
+  if (in.within_size() > kMaxDomains) {
+    return invalid("topology.within", fmt::format("has more than {} domains", kMaxDomains));
+  }
+  spec.topology.level = in.level();
+  spec.topology.required = in.required();
+  spec.topology.block_size = static_cast<std::uint32_t>(in.block_size());
+  spec.topology.within.assign(in.within().begin(), in.within().end());
+  const auto wrong = wrong_with(spec.topology, spec.node_count);
+  return wrong ? invalid("topology", *wrong) : Status{};
+}
+
 Status scalars_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   if (message.node_count() < 1) {
     return invalid("nodeCount", fmt::format("must be at least 1, got {}", message.node_count()));
@@ -324,6 +339,12 @@ Status scalars_from_proto(const v1::JobSpec& message, JobSpec& spec) {
                    fmt::format("must be 0 (whole nodes) to {}, got {}", kMaxGpusPerNode, message.gpus_per_node()));
   }
   spec.gpus_per_node = static_cast<std::uint32_t>(message.gpus_per_node());
+  if (message.min_node_count() < 0 || message.min_node_count() > message.node_count()) {
+    return invalid("resources.minNodes", fmt::format("must be from 1 to the {} nodes, or 0: all of them; got {}",
+                                                     message.node_count(), message.min_node_count()));
+  }
+  spec.min_node_count = static_cast<std::uint32_t>(message.min_node_count());
+  if (const Status status = topology_from_proto(message, spec); !status) return status;
   if (message.std_out_err_path_prefix().empty()) return invalid("stdOutErrPathPrefix", "is missing");
   const std::pair<const char*, const std::string*> texts[] = {
       {"stdOutErrPathPrefix", &message.std_out_err_path_prefix()},
@@ -337,6 +358,14 @@ Status scalars_from_proto(const v1::JobSpec& message, JobSpec& spec) {
     const auto limit = duration("constraints.maxWallClockTime", message.max_wall_clock_time(), false);
     if (!limit) return limit.error();
     spec.max_wall_clock_ms = *limit;
+  }
+  if (message.has_min_wall_clock_time()) {
+    const auto least = duration("constraints.minWallClockTime", message.min_wall_clock_time(), false);
+    if (!least) return least.error();
+    if (*least > spec.max_wall_clock_ms) {
+      return invalid("constraints.minWallClockTime", "is more than constraints.maxWallClockTime");
+    }
+    spec.min_wall_clock_ms = *least;
   }
   const auto priority = priority_from_proto(message.scheduling_priority());
   if (!priority) return priority.error();
@@ -449,8 +478,8 @@ Result<Priority> priority_from_proto(v1::Priority priority) {
 }
 
 v1::Priority to_proto(Priority priority) {
-  return priority == Priority::low    ? v1::PRIORITY_LOW
-         : priority == Priority::high ? v1::PRIORITY_HIGH
+  return priority < Priority::normal  ? v1::PRIORITY_LOW
+         : priority >= Priority::high ? v1::PRIORITY_HIGH
                                       : v1::PRIORITY_NORMAL;
 }
 
@@ -474,6 +503,15 @@ void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec&
   message.set_cluster(cluster_id(cluster_path));
   message.set_node_count(static_cast<std::int32_t>(spec.node_count));
   message.set_gpus_per_node(static_cast<std::int32_t>(spec.gpus_per_node));
+  message.set_min_node_count(static_cast<std::int32_t>(spec.min_node_count));
+  if (!spec.topology.none()) {
+    v1::Topology& topology = *message.mutable_topology();
+    topology.set_level(spec.topology.level);
+    topology.set_required(spec.topology.required);
+    topology.set_block_size(static_cast<std::int32_t>(spec.topology.block_size));
+    for (const std::string& domain : spec.topology.within) topology.add_within(domain);
+  }
+  if (spec.min_wall_clock_ms != 0) set_duration(spec.min_wall_clock_ms, *message.mutable_min_wall_clock_time());
   toolkit_to_proto(spec, message);
   message.set_std_out_err_path_prefix(spec.std_out_err_path_prefix);
   message.set_job_preparation_command_line(spec.preparation_command_line);

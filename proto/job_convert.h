@@ -15,7 +15,7 @@ struct JobSubmission {
   std::vector<core::DependsOn> dependencies;
 };
 Result<Priority> priority_from_proto(v1::Priority priority);  // unspecified: normal
-v1::Priority to_proto(Priority priority);
+v1::Priority to_proto(Priority priority);  // of a class of the operator's: the nearest one not above it
 void to_proto(const core::Dependency& dependency, v1::Dependency& message);
 void to_proto(const core::Hold& hold, v1::Hold& message);
 // Checks and converts; `home` is the job's own workspace, in which a plain cluster name is looked up.

@@ -20,6 +20,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
     to_proto(*row.spec, row.cluster_path, *message.mutable_spec());
     message.set_tool_type(name_of(row.spec->toolkit));
     message.mutable_spec()->set_scheduling_priority(to_proto(row.new_priority.value_or(row.spec->priority)));
+    message.mutable_spec()->set_priority_class(view.priority_class);
   }
   for (const core::Dependency& dependency : row.dependencies) {
     to_proto(dependency, *message.mutable_spec()->add_dependencies());
@@ -65,6 +66,7 @@ void to_proto(const core::JobView& view, v1::Job& message) {
   message.set_schedule_name(view.schedule);
   if (row.schedule) set_time(row.due_ms, *message.mutable_schedule_time());
   message.set_image_digest(row.image_digest);
+  if (row.limit_ms != 0) set_duration(row.limit_ms, *message.mutable_time_limit());
   if (row.run_as.uid != 0) message.set_run_as(fmt::format("{}:{}", row.run_as.uid, row.run_as.gid));
 }
 

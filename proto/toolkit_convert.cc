@@ -148,6 +148,10 @@ Status check_counts(const v1::JobSpec& message, const JobSpec& spec, const std::
     const Status in = check_range(prefix + "processesPerNode", message.processes_per_node(), 1, kTaskPorts);
     if (!in) return in;
   }
+  if (message.min_node_count() != 0 &&
+      (message.process_count() != 0 || message.has_worker_count() || message.has_parameter_server_count())) {
+    return invalid("resources.minNodes", "goes without counts of processes: these follow from the nodes that it gets");
+  }
   if (message.has_worker_count()) {
     const Status in = check_range(prefix + "workerCount", message.worker_count(), 1, kMaxTasks);
     if (!in) return in;

@@ -77,7 +77,7 @@ class Player {
     happen();
     const auto idle = state().free_nodes.find(x_cluster);
     TY_CHECK(idle != state().free_nodes.end() && idle->second.size() == x_scenario.cluster.count());
-    x_supply = plan::supply_of(state(), state().clusters.at(x_cluster));
+    x_supply.emplace(state(), state().clusters.at(x_cluster));
   }
 
   // When something happens next; 0: nothing will. Deadlines matter only while something goes on.
@@ -134,7 +134,7 @@ class Player {
     if (job.limit_s > 0) spec.max_wall_clock_ms = job.limit_s * 1000;
     wanted.spec = std::make_shared<const JobSpec>(spec);
     const std::uint32_t each = job.gpus_per_node > 0 ? job.gpus_per_node : x_scenario.cluster.most_gpus();
-    if (!plan::possible(x_supply, wanted)) return x_recorder.impossible(index, job.nodes * each, since_start());
+    if (!x_supply->possible(wanted)) return x_recorder.impossible(index, job.nodes * each, since_start());
     const SubmitJob body{{kGroup, job.workspace, kExperiment, "job" + std::to_string(index + 1)},
                          {kGroup, x_home, kCluster},
                          spec,
@@ -180,7 +180,7 @@ class Player {
   Recorder x_recorder;
   std::string x_home;  // the workspace of the cluster
   ClusterId x_cluster;
-  plan::Supply x_supply;
+  std::optional<plan::Supply> x_supply;
   TimeMs x_now_ms = kStart;
   std::size_t x_next = 0;  // of the trace
   Ticket x_ticket = 0;

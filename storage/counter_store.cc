@@ -74,13 +74,14 @@ struct CounterStore::Impl {
   Connection connection;
   const CounterRetention retention;
   std::map<std::string, Node> nodes;  // those that were looked at
-  Statement find_node, add_node, set_averaged, silent_nodes, remove_node, find_gpus, add_gpu, remove_gpu, remove_gpus,
-      put, select, oldest, any, forget;
+  Statement find_node, find_names, add_node, set_averaged, silent_nodes, remove_node, find_gpus, add_gpu, remove_gpu,
+      remove_gpus, put, select, oldest, any, forget;
 };
 
 Status CounterStore::Impl::prepare() {
   const std::pair<Statement*, const char*> all[] = {
       {&find_node, "SELECT id, averaged_to FROM nodes WHERE name = ?"},
+      {&find_names, "SELECT name FROM nodes WHERE name >= ? AND name < ? ORDER BY name"},
       {&add_node, "INSERT INTO nodes(name, averaged_to) VALUES(?, ?)"},
       {&set_averaged, "UPDATE nodes SET averaged_to = ? WHERE id = ?"},
       {&silent_nodes, "SELECT name FROM nodes WHERE averaged_to < ?"},
@@ -286,6 +287,16 @@ Result<std::vector<CounterSample>> CounterStore::read(const std::string& name, T
   if (!newer) return newer;
   samples->insert(samples->end(), newer->begin(), newer->end());
   return samples;
+}
+
+Result<std::vector<std::string>> CounterStore::names(const std::string& prefix) {
+  Impl& impl = *x_impl;
+  std::vector<std::string> found;
+  // Names are ASCII: nothing that begins so comes after this.
+  impl.find_names.start(prefix, prefix + "\x7f");
+  while (impl.find_names.next()) found.push_back(impl.find_names.text(0));
+  if (Status read = impl.check("listing series", impl.find_names.finish()); !read) return read.error();
+  return found;
 }
 
 Status put_aside(const std::string& path) {

@@ -22,6 +22,7 @@ struct CounterRetention {
   DurationMs averages_ms = 30LL * 24 * 3'600'000;
 };
 
+// Of a node, or of anything else that is measured as one: a series is a name.
 struct NodeSample {
   std::string node;
   CounterSample sample;
@@ -41,6 +42,8 @@ class CounterStore {
   // With from < time <= to, by time. Where samples are there as they came, those; before, the averages. A node that
   // never sent has none.
   Result<std::vector<CounterSample>> read(const std::string& node, TimeMs from_ms, TimeMs to_ms);
+  // Names of series that begin so, in order.
+  Result<std::vector<std::string>> names(const std::string& prefix);
 
  private:
   struct Impl;

@@ -127,6 +127,7 @@ std::string job_spec_json(const JobSpec& spec) {
   static const std::string kUsualRecovery = dump(json(Recovery{}));
   TextWriter out;
   out.number("nodeCount", spec.node_count);
+  out.value("minNodeCount", spec.min_node_count, 0U);
   out.value("gpusPerNode", spec.gpus_per_node, 0U);
   out.text("toolkit", name_of(spec.toolkit));
   out.text("commandLine", spec.command_line);
@@ -149,6 +150,8 @@ std::string job_spec_json(const JobSpec& spec) {
   out.value("fileServerMounts", spec.file_server_mounts, {});
   out.value("unmanagedMounts", spec.unmanaged_mounts, {});
   out.number("maxWallClockMs", spec.max_wall_clock_ms);
+  out.value("minWallClockMs", spec.min_wall_clock_ms, DurationMs{0});
+  out.value("topology", spec.topology, {});
   out.text("priority", name_of(spec.priority));
   out.verbatim("recovery", spec.recovery == Recovery{} ? kUsualRecovery : dump(json(spec.recovery)));
   return out.take();
@@ -332,7 +335,9 @@ std::string node_body_text(const core::Node& node) {
   if (node.setup_retry_ms != 0) body.number("setupRetryMs", node.setup_retry_ms);
   body.value("setupError", node.setup_error, NodeError{});
   if (const auto& drain = node.drain) {
-    body.verbatim("drain", dump({{"why", drain->why}, {"who", drain->who}, {"sinceMs", drain->since_ms}}));
+    json mark{{"why", drain->why}, {"who", drain->who}, {"sinceMs", drain->since_ms}};
+    if (drain->cordon) mark["cordon"] = true;
+    body.verbatim("drain", dump(mark));
   }
   if (const auto& health = node.health) {
     body.verbatim("health", dump({{"atMs", health->at_ms},
@@ -354,6 +359,7 @@ Status read_node_body(const std::string& text, core::Node& into) {
       read(*drain, "why", out.why);
       read(*drain, "who", out.who);
       read(*drain, "sinceMs", out.since_ms);
+      read(*drain, "cordon", out.cordon);
     }
     if (const auto health = body.find("health"); health != body.end()) {
       core::NodeHealth& out = into.health.emplace();
@@ -437,6 +443,7 @@ std::string job_body_text(const core::Job& job) {
   if (job.new_priority) body["priority"] = name_of(*job.new_priority);
   if (job.hold) body["hold"] = hold_json(*job.hold);
   if (!job.dependencies.empty()) body["dependencies"] = dependencies_json(job.dependencies);
+  if (job.limit_ms != 0) body["limitMs"] = job.limit_ms;
   if (job.array) body["array"] = job.array.value, body["task"] = job.task;
   if (job.schedule) body["schedule"] = job.schedule.value, body["dueMs"] = job.due_ms;
   return dump(body);
@@ -454,6 +461,7 @@ Status read_job_body(const std::string& text, core::Job& into) {
     }
     into.hold = hold_from(body);
     into.dependencies = dependencies_from(body);
+    read(body, "limitMs", into.limit_ms);
     read(body, "array", into.array.value);
     read(body, "task", into.task);
     read(body, "schedule", into.schedule.value);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -24,9 +25,14 @@ class Cgroup {
 
   Status create() const;  // with parents; fine when it exists
   bool exists() const;
-  bool populated() const;             // any live process in it or below
-  std::vector<int> pids() const;      // in it and below
-  bool contains(int pid) const;       // in it or below
+  bool populated() const;         // any live process in it or below
+  std::vector<int> pids() const;  // in it and below
+  bool contains(int pid) const;   // in it or below
+  // Processor time of all that ran in it and below so far. The kernel counts it in every cgroup of v2, without a
+  // controller, too.
+  std::uint64_t cpu_time_us() const;
+  // Memory of what runs in it and below: the controller's figure, else what the processes share with nobody.
+  std::uint64_t memory_bytes() const;
   void signal_all(int signal) const;  // every process in it and below
   void kill() const;                  // cgroup.kill; falls back to freeze + SIGKILL where there is none
   // A descriptor that polls POLLPRI when `populated` changes (cgroup.events). Caller owns it; -1 when it is gone.

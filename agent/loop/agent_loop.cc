@@ -53,8 +53,9 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
           },
           [this](AttemptId id, const std::string& script) { return process_in(id, script); }),
       x_gpu_watch(gpu_watch(context, settings, inventory)),
-      x_counters(context.io, settings.counters_every_ms, x_gpu_watch,
-                 [this](const CounterSample& sample) { x_link.send(sample); }),
+      x_counters(
+          context.io, settings.counters_every_ms, x_gpu_watch, [this] { return read_holdings(); },
+          [this](const CounterSample& sample) { x_link.send(sample); }),
       x_machine(
           context.io, x_gpu_watch, inventory, settings.watch,
           [this](const Inventory& changed) { feed(InventoryChanged{changed}); },
@@ -141,6 +142,16 @@ void AgentLoop::clean_leftovers() {
 
 void AgentLoop::leftover_cleaned() {
   if (--x_leftovers == 0) take_up();
+}
+
+std::map<AttemptId, HoldingReading> AgentLoop::read_holdings() {
+  std::map<AttemptId, HoldingReading> readings;
+  for (const auto& [id, held] : x_core.holdings()) {
+    if (held.state == HoldingState::clean) continue;
+    const Cgroup cgroup(place_of(x_context, name_of_attempt(x_spool.record().store_generation, id)).job_cgroup());
+    if (cgroup.exists()) readings[id] = {cgroup.cpu_time_us(), cgroup.memory_bytes()};
+  }
+  return readings;
 }
 
 void AgentLoop::take_up() {

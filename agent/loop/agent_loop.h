@@ -79,6 +79,7 @@ class AgentLoop {
   void leftover_cleaned();
   void remove_spool(const std::string& name);
   void take_up();
+  std::map<AttemptId, HoldingReading> read_holdings();
   std::shared_ptr<Executor> executor_of(AttemptId id);
   std::shared_ptr<Executor> find_executor(AttemptId id);
   std::shared_ptr<SetupExecutor> setup_executor();

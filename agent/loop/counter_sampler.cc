@@ -8,11 +8,21 @@
 namespace trainyard::agent {
 
 CounterSampler::CounterSampler(boost::asio::io_context& io, DurationMs every_ms, std::shared_ptr<GpuWatch> gpus,
-                               Send send)
-    : x_every_ms(every_ms), x_gpus(std::move(gpus)), x_send(std::move(send)), x_timer(io) {}
+                               Holdings holdings, Send send)
+    : x_every_ms(every_ms),
+      x_gpus(std::move(gpus)),
+      x_holdings(std::move(holdings)),
+      x_send(std::move(send)),
+      x_timer(io) {}
+
+MachineReading CounterSampler::read() const {
+  MachineReading reading = read_machine(boottime_ms());
+  reading.holdings = x_holdings();
+  return reading;
+}
 
 void CounterSampler::start() {
-  x_before = read_machine(boottime_ms());
+  x_before = read();
   wait();
 }
 
@@ -37,7 +47,7 @@ void CounterSampler::wait() {
 }
 
 void CounterSampler::measure() {
-  MachineReading now = read_machine(boottime_ms());
+  MachineReading now = read();
   CounterSample sample = sample_between(x_before, now);
   x_before = std::move(now);
   if (!x_gpus) return x_send(sample);

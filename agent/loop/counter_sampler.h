@@ -15,8 +15,10 @@ namespace trainyard::agent {
 class CounterSampler {
  public:
   using Send = std::function<void(const CounterSample&)>;
+  using Holdings = std::function<std::map<AttemptId, HoldingReading>()>;
   // `gpus` may be null: a machine without any.
-  CounterSampler(boost::asio::io_context& io, DurationMs every_ms, std::shared_ptr<GpuWatch> gpus, Send send);
+  CounterSampler(boost::asio::io_context& io, DurationMs every_ms, std::shared_ptr<GpuWatch> gpus, Holdings holdings,
+                 Send send);
   // The first sample comes after one interval: rates need two readings.
   void start();
   void set_interval(DurationMs every_ms);
@@ -25,9 +27,11 @@ class CounterSampler {
  private:
   void wait();
   void measure();
+  MachineReading read() const;
 
   DurationMs x_every_ms;
   std::shared_ptr<GpuWatch> x_gpus;
+  Holdings x_holdings;
   Send x_send;
   boost::asio::steady_timer x_timer;
   MachineReading x_before;

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 namespace trainyard::agent {
 namespace {
@@ -92,7 +93,7 @@ std::map<std::string, InterfaceBytes> parse_net_dev(const std::string& text) {
 
 MachineReading read_machine(TimeMs boottime_ms) {
   return {boottime_ms, parse_stat(text_of("/proc/stat")), parse_meminfo(text_of("/proc/meminfo")),
-          parse_net_dev(text_of("/proc/net/dev"))};
+          parse_net_dev(text_of("/proc/net/dev")), std::thread::hardware_concurrency()};
 }
 
 CounterSample sample_between(const MachineReading& before, const MachineReading& after) {
@@ -113,6 +114,13 @@ CounterSample sample_between(const MachineReading& before, const MachineReading&
     const InterfaceBytes then = found == before.network.end() ? InterfaceBytes{} : found->second;
     sample.received_bytes_per_s += static_cast<double>(growth(then.received, now.received)) / seconds;
     sample.sent_bytes_per_s += static_cast<double>(growth(then.sent, now.sent)) / seconds;
+  }
+  const double processor_us = seconds * 1e6 * std::max(1U, after.cores);
+  for (const auto& [key, now] : after.holdings) {
+    const auto found = before.holdings.find(key);
+    const std::uint64_t then = found == before.holdings.end() ? 0 : found->second.cpu_us;
+    const double percent = 100 * static_cast<double>(growth(then, now.cpu_us)) / processor_us;
+    sample.holdings.push_back({key.job.value, key.attempt, std::min(100.0, percent), now.memory_bytes});
   }
   return sample;
 }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common/counters.h"
+#include "common/ids.h"
 
 namespace trainyard::agent {
 
@@ -29,16 +30,23 @@ struct InterfaceBytes {
 };
 std::map<std::string, InterfaceBytes> parse_net_dev(const std::string& text);
 
+// One attempt's processes on this machine.
+struct HoldingReading {
+  std::uint64_t cpu_us = 0, memory_bytes = 0;
+};
+
 struct MachineReading {
   TimeMs boottime_ms = 0;
   std::optional<CpuTicks> cpu;
   std::optional<MemoryBytes> memory;
   std::map<std::string, InterfaceBytes> network;
+  std::uint32_t cores = 0;
+  std::map<AttemptId, HoldingReading> holdings;  // the caller's to read
 };
 MachineReading read_machine(TimeMs boottime_ms);
 
 // The sample of the time between two readings, without GPUs. What could not be read is 0. An interface that is new, or
-// whose counters began again, counts from 0.
+// whose counters began again, counts from 0; so does a holding that is new.
 CounterSample sample_between(const MachineReading& before, const MachineReading& after);
 
 // What trainyard-gpus answers: a line per GPU ("UUID UTILIZATION MEMORY POWER TEMPERATURE", "-" for what the driver

@@ -102,6 +102,7 @@ Result<ProbeResult> probe(const ProbeRequest& request) {
   Inventory& inventory = result.inventory;
   inventory.flavour = request.flavour;
   inventory.pool = request.pool;
+  inventory.topology = request.topology;
   inventory.address = request.address;
   inventory.network_cidr = request.network_cidr;
   inventory.agent_version = TRAINYARD_VERSION;

@@ -15,6 +15,7 @@ struct ProbeRequest {
   std::string address;       // must be one of this machine's
   std::string network_cidr;  // empty: from the interface that has `address`
   std::uint32_t pretend_gpus = 0;
+  std::string topology = {};
 };
 
 struct ProbeResult {

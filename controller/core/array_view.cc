@@ -33,6 +33,7 @@ ArrayView view(const State& state, const JobArray& array) {
   out.execution_state = closing ? "terminating" : name_of(array.state);
   out.reason = reason_of(state, array);
   out.counts = state.task_counts.at(array.id);
+  out.priority_class = class_of(state, array.body->spec.priority);
   return out;
 }
 

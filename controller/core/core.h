@@ -22,6 +22,7 @@ struct Settings {
   DurationMs kill_time_ms = 60'000;  // what an agent may need to kill after its lease ended
   DurationMs prepare_limit_ms = 30 * 60'000;
   DurationMs usage_half_life_ms = 7LL * 24 * 3600 * 1000;  // of GPU time that was had, for fair share
+  PriorityClasses classes = {};
   DurationMs request_keep_ms = 30LL * 24 * 3600 * 1000;
   DurationMs fence_retry_ms = 30'000;  // a fence command that failed is run again after this long, while still needed
   // A node whose set-up failed is set up again after this long; the pause doubles up to the longest.

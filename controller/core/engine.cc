@@ -63,10 +63,11 @@ Engine::Engine(Settings settings_, Tables tables, TimeMs now_ms)
     touched_nodes.insert(id);
   }
   state.usage_half_life_ms = settings.usage_half_life_ms;
+  state.classes = settings.classes;
   rebuild_indexes(state);
   // settle() maintains the node indexes by comparing facts: it starts from nothing.
   state.cluster_nodes = {}, state.free_nodes = {}, state.free_inventory = {};
-  state.free_flavours = {}, state.counts = {}, state.shared_nodes = {};
+  state.free_flavours = {}, state.counts = {}, state.offers = {}, state.shared_nodes = {};
   for (const auto& [id, job] : state.jobs) {
     if (active(job.state)) touched_jobs.insert(id);
   }
@@ -141,7 +142,10 @@ std::uint64_t Engine::bump(NodeId id) {
 
 Engine::Facts Engine::facts_of(const Node& node) const {
   Facts facts;
-  if (node.cluster) facts.cluster = *node.cluster;
+  if (node.cluster) {
+    facts.cluster = *node.cluster;
+    facts.offer = offer_of(node);
+  }
   facts.state = node.state;
   facts.unreachable = !node.live.reachable;
   facts.free = placeable(state, node);
@@ -159,9 +163,13 @@ void Engine::index(NodeId id) {
   if (!added) {
     if (have.cluster) {
       tally(state.counts[have.cluster], have.state, have.unreachable, -1);
+      tally(state.offers[have.cluster], have.offer, -1);
       if (have.cluster != want.cluster) {
         erase_from(state.cluster_nodes, have.cluster, id);
-        if (!state.cluster_nodes.contains(have.cluster)) state.counts.erase(have.cluster);
+        if (!state.cluster_nodes.contains(have.cluster)) {
+          state.counts.erase(have.cluster);
+          state.offers.erase(have.cluster);
+        }
         touched_clusters.insert(have.cluster);
       }
       if (have.free) erase_from(state.free_nodes, have.cluster, id);
@@ -174,6 +182,7 @@ void Engine::index(NodeId id) {
   if (want.cluster) {
     state.cluster_nodes[want.cluster].insert(id);
     tally(state.counts[want.cluster], want.state, want.unreachable, +1);
+    tally(state.offers[want.cluster], want.offer, +1);
     if (want.free) state.free_nodes[want.cluster].insert(id);
     if (want.shared_units > 0) state.shared_nodes[want.cluster][id] = want.shared_units;
     touched_clusters.insert(want.cluster);

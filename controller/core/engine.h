@@ -171,6 +171,7 @@ struct Engine {
     NodeState state = NodeState::unassigned;
     bool unreachable = false, free = false;
     std::uint32_t shared_units = 0;
+    NodeOffer offer;      // in a cluster
     std::string flavour;  // lower-cased, only while free in no cluster
     friend bool operator==(const Facts&, const Facts&) = default;
   };
@@ -269,7 +270,7 @@ void retry_setup(Engine&, NodeId, const std::string& why);  // REQUIRES: it is u
 // on_service.cc: nodes that are drained, and GPUs that are out of service
 void take_inventory(Engine&, NodeId, const Inventory& reported);
 void forget_missing_gpus(Engine&, NodeId);
-void drain(Engine&, NodeId, const std::string& why);
+void drain(Engine&, NodeId, const std::string& why, bool cordon);
 
 // on_reservation.cc
 void forget_past_reservations(Engine&);

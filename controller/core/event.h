@@ -221,6 +221,7 @@ struct RepairNode {
 struct DrainNode {
   std::string node, why;
   bool requeue = false;
+  bool cordon = false;  // see Drain
 };
 struct UndrainNode {
   std::string node;

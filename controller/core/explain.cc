@@ -1,6 +1,7 @@
 // What users are shown. Reasons carry numbers and names, and are never empty while something waits.
 #include <algorithm>
 
+#include "common/topology.h"
 #include "controller/core/engine.h"
 #include "controller/core/view.h"
 
@@ -197,8 +198,8 @@ std::string behind_text(const State& state, const Job& job, std::uint32_t target
     for (const JobId id : jobs) {
       if ((group == own && id >= job.id) || before == kCountedAtMost) break;
       const Job& other = state.jobs.at(id);
-      if (other.spec->node_count > target) continue;
-      if (before++ == 0) first = other.name + " (needs " + std::to_string(other.spec->node_count) + ")";
+      if (least_nodes(*other.spec) > target) continue;
+      if (before++ == 0) first = other.name + " (needs " + std::to_string(least_nodes(*other.spec)) + ")";
     }
   }
   std::string text;
@@ -343,7 +344,7 @@ std::string why_queued(const State& state, const Job& job) {
   auto found = state.clusters.find(job.cluster);
   if (found == state.clusters.end()) return "its cluster " + job.cluster_path + " is gone";
   const Cluster& cluster = found->second;
-  const std::uint32_t need = job.spec->node_count, target = capacity_of(cluster.spec);
+  const std::uint32_t need = least_nodes(*job.spec), target = capacity_of(cluster.spec);
   if (cluster.deleting) return "its cluster " + cluster.name + " is being deleted";
   if (need > target) {
     return "needs " + count_of(need, "node") + "; " + cluster.name + "'s " +
@@ -363,7 +364,9 @@ std::string why_queued(const State& state, const Job& job) {
   }
   const std::string wanted =
       part == 0 ? count_of(need, "idle node") : count_of(part, "free GPU") + " on " + count_of(need, "node");
-  text += "needs " + wanted + " of " + cluster.name + "; " + nodes_text(state, cluster.id);
+  text += "needs " + wanted + " of " + cluster.name;
+  if (!job.spec->topology.none()) text += " (" + text_of(job.spec->topology) + ")";
+  text += "; " + nodes_text(state, cluster.id);
   append(text, "; ", quota_text(state, job));
   append(text, "; ", behind_text(state, job, target));
   if (node_count(state, cluster.id) < target_of(cluster)) append(text, "; ", allocation_reason(state, cluster));
@@ -407,6 +410,7 @@ JobView view(const State& state, const Job& job) {
   if (const auto told = state.progress.find({job.id, job.attempt}); told != state.progress.end()) {
     out.progress = told->second;
   }
+  out.priority_class = class_of(state, priority_of(job));
   if (const auto array = state.arrays.find(job.array); array != state.arrays.end()) out.array = array->second.name;
   if (const auto by = state.schedules.find(job.schedule); by != state.schedules.end()) out.schedule = by->second.name;
   return out;

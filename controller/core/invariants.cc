@@ -32,7 +32,7 @@ void check_reservations(const State& state, const Holding& holding) {
     const bool concerns = std::binary_search(reservation.nodes.begin(), reservation.nodes.end(), holding.node) &&
                           reservation.workspace != holding.payer.workspace &&
                           holding.since_ms > reservation.created_ms && holding.since_ms < reservation.until_ms;
-    must(!concerns || holding.since_ms + job->second.spec->max_wall_clock_ms <= reservation.from_ms,
+    must(!concerns || holding.since_ms + limit_of(job->second) <= reservation.from_ms,
          "nothing is placed across a reservation", text_of(holding));
   }
 }
@@ -112,7 +112,8 @@ void check_job(const State& state, const Job& job) {
   }
   const bool running =
       job.state == JobState::preparing || job.state == JobState::starting || job.state == JobState::running;
-  must(!running || held == job.spec->node_count, "an attempt holds all its nodes until it is stopping", about);
+  must(!running || (held == job.last_nodes.size() && held >= least_nodes(*job.spec) && held <= job.spec->node_count),
+       "an attempt holds all its nodes until it is stopping", about);
   must(!running || job.verdict == Verdict::none, "a running attempt has no verdict yet", about);
   must(job.state != JobState::stopping || job.verdict != Verdict::none, "a stopping attempt has a verdict", about);
   const bool left_orphans = job.spec->recovery.rerun_after == RerunAfter::gang_broken;
@@ -313,15 +314,18 @@ void check_invariants(const State& state) {
            state.node_by_name.size() == state.nodes.size(),
        "names and rows are one to one", "");
   std::map<ClusterId, NodeCounts> counts;
+  std::map<ClusterId, Offers> offers;
   std::size_t in_clusters = 0, free = 0;
   for (const auto& [id, node] : state.nodes) {
     if (node.cluster) {
       tally(counts[*node.cluster], node.state, !node.live.reachable, +1);
+      tally(offers[*node.cluster], offer_of(node), +1);
       ++in_clusters;
       free += placeable(state, node) ? 1 : 0;
     }
   }
   must(counts == state.counts, "counts", "");
+  must(offers == state.offers, "offers", "");
   must(total(state.cluster_nodes) == in_clusters, "cluster_nodes has nodes of clusters only", "");
   must(total(state.free_nodes) == free, "free_nodes has placeable nodes only", "");
   must(total(state.free_flavours) == state.free_inventory.size(), "free_flavours is free_inventory by flavour", "");

@@ -302,8 +302,8 @@ bool mentions(const JobSpec& spec, const std::string& variable) {
 
 std::vector<std::string> warnings_for(const JobSpec& spec, const Cluster& cluster) {
   std::vector<std::string> warnings;
-  if (const std::uint32_t most = capacity_of(cluster.spec); most < spec.node_count) {
-    warnings.push_back("the job needs " + std::to_string(spec.node_count) + " nodes; " + cluster.name + "'s " +
+  if (const std::uint32_t most = capacity_of(cluster.spec); most < least_nodes(spec)) {
+    warnings.push_back("the job needs " + std::to_string(least_nodes(spec)) + " nodes; " + cluster.name + "'s " +
                        (cluster.spec.auto_scale ? "maximum" : "target") + " is " + std::to_string(most) +
                        ": it waits until the cluster is resized");
   }

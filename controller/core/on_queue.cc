@@ -151,8 +151,11 @@ Result<Subject> apply(Engine& e, const PrioritizeJob& c) {
   const Priority before = priority_of(job);
   if (before == c.priority) return subject;
   reorder(e, *id, [&](Job& waiting) { waiting.new_priority = c.priority; });
-  e.note(subject_of(e.state, job), "priority " + std::string(trainyard::name_of(c.priority)),
-         "was " + std::string(trainyard::name_of(before)));
+  const auto word = [&](Priority priority) {
+    const std::string name = class_of(e.state, priority);
+    return name.empty() ? trainyard::name_of(priority) : name;
+  };
+  e.note(subject_of(e.state, job), "priority " + word(c.priority), "was " + word(before));
   return subject;
 }
 

@@ -55,6 +55,10 @@ std::uint32_t count_to_give(const Inventory& inventory) {
   }));
 }
 
+const char* verb_of(const Drain& drain) {
+  return drain.cordon ? "cordoned" : "drained";
+}
+
 bool in_service(const Node& node) {
   const std::vector<Gpu>& gpus = node.inventory.gpus;
   return !node.drain && std::all_of(gpus.begin(), gpus.end(), [](const Gpu& gpu) { return gpu.fault.empty(); });
@@ -62,7 +66,7 @@ bool in_service(const Node& node) {
 
 std::string out_of_service(const Node& node) {
   std::string text;
-  if (node.drain) text = "drained by " + node.drain->who + ": " + node.drain->why;
+  if (node.drain) text = std::string(verb_of(*node.drain)) + " by " + node.drain->who + ": " + node.drain->why;
   std::size_t faulty = 0;
   std::string first;
   for (const Gpu& gpu : node.inventory.gpus) {
@@ -101,11 +105,11 @@ void forget_missing_gpus(Engine& e, NodeId id) {
 }
 
 // `since` stays that of the first drain: nothing is younger on the node.
-void drain(Engine& e, NodeId id, const std::string& why) {
+void drain(Engine& e, NodeId id, const std::string& why, bool cordon) {
   Node& node = e.edit(id);
-  if (node.drain && node.drain->why == why) return;
-  node.drain = Drain{why, e.who, node.drain ? node.drain->since_ms : e.now};
-  e.note(subject_of(node), "drained", why);
+  if (node.drain && node.drain->why == why && node.drain->cordon == cordon) return;
+  node.drain = Drain{why, e.who, node.drain ? node.drain->since_ms : e.now, cordon};
+  e.note(subject_of(node), verb_of(*node.drain), why);
   e.wake_plan = true;
 }
 
@@ -115,7 +119,10 @@ Result<Subject> apply(Engine& e, const DrainNode& c) {
   if (c.why.empty()) {
     return Error{Code::invalid_argument, "reason: say why node " + c.node + " is drained; others will read it"};
   }
-  drain(e, *id, c.why);
+  if (c.requeue && c.cordon) {
+    return Error{Code::invalid_argument, "requeue: jobs on a cordoned node go on; drain it to requeue them"};
+  }
+  drain(e, *id, c.why, c.cordon);
   if (c.requeue) {
     for (JobId job : jobs_on(e.state, *id)) {
       end(e, job, Verdict::requeue, {"NodeDrained", "node " + c.node + " was drained by " + e.who + ": " + c.why});
@@ -131,8 +138,8 @@ Result<Subject> apply(Engine& e, const UndrainNode& c) {
   if (!node.drain) {
     return Error{Code::failed_precondition, "node " + c.node + " is not drained: jobs are placed on it already"};
   }
+  e.note(subject_of(node), node.drain->cordon ? "uncordoned" : "undrained", "");
   node.drain.reset();
-  e.note(subject_of(node), "undrained", "");
   e.wake_plan = true;
   return Subject{Subject::Kind::node, id->value};
 }
@@ -143,7 +150,7 @@ Result<Subject> apply(Engine& e, const RecordNodeHealth& c) {
   Node& node = e.edit(*id);
   node.health = NodeHealth{e.now, c.passed, c.summary, c.figures};
   e.note(subject_of(node), c.passed ? "health check passed" : "health check failed", c.summary);
-  if (!c.passed) drain(e, *id, "health check failed: " + c.summary);
+  if (!c.passed) drain(e, *id, "health check failed: " + c.summary, false);
   return Subject{Subject::Kind::node, id->value};
 }
 

@@ -119,10 +119,11 @@ void on_node_deadline(Engine& e, NodeId id) {
 
 void on_job_deadline(Engine& e, JobId id) {
   const Job& job = e.state.jobs.at(id);
-  const DurationMs limit = job.spec->max_wall_clock_ms;
+  const DurationMs limit = limit_of(job);
   if (active(job.state) && job.state != JobState::stopping && e.now >= job.started_ms + limit) {
     return end(e, id, Verdict::cancel,
-               {"TimeLimit", "it ran longer than its maxWallClockTime of " + format_duration(limit)});
+               {"TimeLimit", "it ran longer than its maxWallClockTime of " + format_duration(limit) +
+                    (job.limit_ms == 0 ? "" : ", shortened so that it could start when it did")});
   }
   if (job.state == JobState::preparing && e.now >= job.started_ms + e.settings.prepare_limit_ms) {
     end(e, id, Verdict::failure,
@@ -153,7 +154,7 @@ TimeMs deadline_of(const Engine& e, const Node& node) {
 TimeMs deadline_of(const Engine& e, const Job& job) {
   TimeMs first = 0;
   if (!active(job.state) || job.state == JobState::stopping) return 0;
-  earlier(first, job.started_ms + job.spec->max_wall_clock_ms);
+  earlier(first, job.started_ms + limit_of(job));
   if (job.state == JobState::preparing) earlier(first, job.started_ms + e.settings.prepare_limit_ms);
   return first;
 }

@@ -14,11 +14,9 @@ std::uint32_t units_of(const Node& node) {
 }
 
 std::optional<std::uint32_t> most_gpus(const State& state, ClusterId cluster) {
-  auto nodes = state.cluster_nodes.find(cluster);
-  if (nodes == state.cluster_nodes.end()) return std::nullopt;
-  std::uint32_t most = 0;
-  for (NodeId node : nodes->second) most = std::max(most, count_to_give(state.nodes.at(node).inventory));
-  return most;
+  const auto offers = state.offers.find(cluster);
+  if (offers == state.offers.end()) return std::nullopt;
+  return offers->second.by_gpus.rbegin()->first;
 }
 
 std::uint32_t units_of(const State& state, const Holding& holding) {

@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "common/ids.h"
+#include "common/time.h"
 
 namespace trainyard::core {
 
 struct Placement {
   JobId job;
   std::vector<NodeId> nodes;  // rank order; nodes[0] is the head
+  DurationMs limit_ms = 0;    // a shorter time limit than the job's; 0: the job's
 };
 struct Assignment {
   NodeId node;

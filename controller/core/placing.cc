@@ -2,6 +2,7 @@
 #include <set>
 
 #include "common/check.h"
+#include "common/topology.h"
 #include "controller/core/engine.h"
 #include "controller/core/volumes.h"
 
@@ -39,6 +40,25 @@ std::uint32_t choose_ports(const State& state, const Job& job, const std::vector
   return port_of_block(start);
 }
 
+// What its placement made of what the job leaves open: ", 2 of leaf", "of at most 8", ", for at most 45m".
+std::string how(const State& state, const Job& job) {
+  std::string text;
+  if (job.last_nodes.size() < job.spec->node_count) text += " of " + std::to_string(job.spec->node_count);
+  if (const std::string& level = job.spec->topology.level; !level.empty()) {
+    std::set<std::string> domains;
+    for (const std::string& name : job.last_nodes) {
+      const std::string& place = state.nodes.at(state.node_by_name.at(name)).inventory.topology;
+      for (const std::string_view domain : domains_of(place)) {
+        if (level_of(domain) == level) domains.emplace(domain);
+      }
+    }
+    text += " of " + std::to_string(domains.size()) + " " + level + (domains.size() == 1 ? "" : "s");
+    if (domains.size() == 1) text += " (" + *domains.begin() + ")";
+  }
+  if (job.limit_ms != 0) text += ", for at most " + format_duration(job.limit_ms);
+  return text;
+}
+
 }  // namespace
 
 std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
@@ -51,6 +71,7 @@ std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
   launch->group = state.groups.at(workspace.group).name;
   launch->segment = job.segment;
   launch->spec = *job.spec;
+  launch->spec.node_count = static_cast<std::uint32_t>(job.last_nodes.size());
   launch->spec.secrets.clear();
   launch->spec.credentials.clear();
   launch->mapping = job.mapping;
@@ -66,8 +87,10 @@ std::shared_ptr<const Launch> launch_of(const State& state, const Job& job) {
 
 void place(Engine& e, const Placement& placement) {
   Job& job = e.edit(placement.job);
-  TY_CHECK(job.state == JobState::queued && placement.nodes.size() == job.spec->node_count);
+  TY_CHECK(job.state == JobState::queued && placement.nodes.size() <= job.spec->node_count &&
+           placement.nodes.size() >= least_nodes(*job.spec));
   ++job.attempt;
+  job.limit_ms = placement.limit_ms;
   job.started_ms = e.now;
   job.ended_ms = job.head_exited_ms = 0;
   job.verdict = Verdict::none;
@@ -99,7 +122,7 @@ void place(Engine& e, const Placement& placement) {
   }
   e.state.launches[job.id] = launch_of(e.state, job);
   move(e, job, JobEvent::place,
-       "attempt " + std::to_string(job.attempt) + " on " + std::to_string(member) + " node(s)");
+       "attempt " + std::to_string(job.attempt) + " on " + std::to_string(member) + " node(s)" + how(e.state, job));
 }
 
 }  // namespace trainyard::core

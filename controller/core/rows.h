@@ -118,6 +118,7 @@ struct Cluster {
 struct Drain {
   std::string why, who;
   TimeMs since_ms = 0;
+  bool cordon = false;  // for the time being: what runs there is meant to go on
   friend bool operator==(const Drain&, const Drain&) = default;
 };
 
@@ -229,6 +230,7 @@ struct Job {
       std::nullopt;  // instead of the one that it was submitted with: see priority_of
   std::optional<Hold> hold = std::nullopt;
   std::vector<Dependency> dependencies = {};  // as submitted; see may_start
+  DurationMs limit_ms = 0;                    // time limit of the newest attempt: see limit_of
   JobArrayId array = {};                      // whose task it is; 0: of none
   std::uint32_t task = 0;                     // its index there
   JobScheduleId schedule = {};                // that made it; may point to a row that is gone. 0: none

@@ -165,9 +165,9 @@ Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most)
   for (const auto& [group, jobs] : queue->second) {
     for (const JobId id : jobs) {
       if (demand.nodes >= most) return demand;
-      const std::uint32_t need = state.jobs.at(id).spec->node_count;
-      if (need > capacity) continue;
-      demand.nodes += std::min(need, most - demand.nodes);
+      const JobSpec& spec = *state.jobs.at(id).spec;
+      if (least_nodes(spec) > capacity) continue;
+      demand.nodes += std::min(spec.node_count, most - demand.nodes);
       ++demand.jobs;
     }
   }
@@ -216,6 +216,23 @@ void tally(NodeCounts& counts, NodeState state, bool unreachable, int delta) {
   if (state == NodeState::preparing) add(counts.preparing);
 }
 
+NodeOffer offer_of(const Node& node) {
+  return {node.drain.has_value(), !node.drain && !in_service(node), node.inventory.runs_containers(),
+          count_to_give(node.inventory)};
+}
+
+void tally(Offers& offers, const NodeOffer& node, int delta) {
+  const auto add = [delta](std::uint32_t& count, bool counts) {
+    if (counts) count = static_cast<std::uint32_t>(static_cast<int>(count) + delta);
+  };
+  add(offers.drained, node.drained);
+  add(offers.faulty, node.faulty);
+  add(offers.no_containers, !node.containers);
+  const auto same = offers.by_gpus.try_emplace(node.gpus, 0).first;
+  add(same->second, true);
+  if (same->second == 0) offers.by_gpus.erase(same);
+}
+
 namespace {
 
 void index_names(State& s) {
@@ -259,7 +276,7 @@ void rebuild_indexes(State& s) {
   s.array_by_path = {}, s.array_tasks = {}, s.task_counts = {}, s.waiting_arrays = {};
   s.schedule_by_path = {}, s.schedule_jobs = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
-  s.free_flavours = {}, s.counts = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
+  s.free_flavours = {}, s.counts = {}, s.offers = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
   s.run_times = {}, s.shared_nodes = {}, s.dependents = {}, s.held_back = {}, s.held = {};
   index_names(s);
   index_origins(s);
@@ -277,6 +294,7 @@ void rebuild_indexes(State& s) {
     if (node.cluster) {
       s.cluster_nodes[*node.cluster].insert(id);
       tally(s.counts[*node.cluster], node.state, !node.live.reachable, +1);
+      tally(s.offers[*node.cluster], offer_of(node), +1);
       if (placeable(s, node)) s.free_nodes[*node.cluster].insert(id);
       if (const std::uint32_t units = shared_units(s, node); units > 0) s.shared_nodes[*node.cluster][id] = units;
     } else if (placeable(s, node)) {
@@ -301,6 +319,13 @@ void rebuild_indexes(State& s) {
 
 Priority priority_of(const Job& job) {
   return job.new_priority.value_or(job.spec->priority);
+}
+
+std::string class_of(const State& state, Priority priority) {
+  for (const auto& [name, value] : state.classes) {
+    if (value == priority) return name;
+  }
+  return "";
 }
 
 bool all_met(const std::vector<Dependency>& dependencies) {
@@ -328,8 +353,7 @@ Payer payer_of(const State& state, const Job& job) {
 }
 
 QueueGroup queue_group(const State& state, const Job& job) {
-  const Priority priority = priority_of(job);
-  return {priority == Priority::high ? 0 : priority == Priority::normal ? 1 : 2, payer_of(state, job)};
+  return {-static_cast<int>(priority_of(job)), payer_of(state, job)};
 }
 
 std::size_t size_of(const Queue& queue) {
@@ -349,6 +373,10 @@ std::uint64_t decayed(std::uint64_t gpu_ms, DurationMs elapsed_ms, DurationMs ha
   return gpu_ms - gpu_ms / kSteps * steps;
 }
 
+DurationMs limit_of(const Job& job) {
+  return job.limit_ms != 0 ? job.limit_ms : job.spec->max_wall_clock_ms;
+}
+
 std::uint32_t gpus_held(const State& state, WorkspaceId workspace) {
   std::uint32_t gpus = 0;
   for (auto held = state.held.lower_bound({workspace, ""});
@@ -362,8 +390,12 @@ std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster) {
   return std::max(1U, most_gpus(state, cluster).value_or(1));
 }
 
+std::uint32_t least_nodes(const JobSpec& spec) {
+  return spec.min_node_count != 0 ? spec.min_node_count : spec.node_count;
+}
+
 std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node) {
-  return job.spec->node_count * (job.spec->gpus_per_node > 0 ? job.spec->gpus_per_node : per_whole_node);
+  return least_nodes(*job.spec) * (job.spec->gpus_per_node > 0 ? job.spec->gpus_per_node : per_whole_node);
 }
 
 std::uint32_t gpus_wanted(const State& state, const Job& job) {

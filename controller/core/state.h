@@ -19,7 +19,7 @@ std::string path_key(std::initializer_list<std::string_view> names);
 // Jobs of a cluster's queue of one class and payer. Classes go one after the other; whose turn it is within a class,
 // plan decides.
 struct QueueGroup {
-  int rank = 0;  // 0 high, 1 normal, 2 low
+  int rank = 0;  // of the class: its negated number, so that the least goes first
   Payer payer;
   friend auto operator<=>(const QueueGroup&, const QueueGroup&) = default;
 };
@@ -47,6 +47,22 @@ struct NodeCounts {
   friend bool operator==(const NodeCounts&, const NodeCounts&) = default;
 };
 
+// What a node of a cluster can do for jobs, whatever it does now.
+struct NodeOffer {
+  bool drained = false, faulty = false;  // faulty: not drained, but without one of its GPUs
+  bool containers = true;
+  std::uint32_t gpus = 0;  // to give
+  friend bool operator==(const NodeOffer&, const NodeOffer&) = default;
+};
+NodeOffer offer_of(const Node& node);
+// The same of all nodes of a cluster.
+struct Offers {
+  std::uint32_t drained = 0, faulty = 0, no_containers = 0;
+  std::map<std::uint32_t, std::uint32_t> by_gpus;  // nodes, by the GPUs that each has to give
+  friend bool operator==(const Offers&, const Offers&) = default;
+};
+void tally(Offers& offers, const NodeOffer& node, int delta);
+
 // Jobs of an array that have not ended.
 struct TaskCounts {
   std::uint32_t live = 0, queued = 0;  // queued: of the live ones
@@ -71,6 +87,7 @@ struct State {
   std::map<JobArrayId, JobArray> arrays;
   std::map<JobScheduleId, JobSchedule> schedules;
   DurationMs usage_half_life_ms = 0;  // a setting
+  PriorityClasses classes;            // a setting
   // What nodes cannot end of holdings that are stopping, as their newest reports say; not stored.
   std::map<HoldingKey, std::string> stuck;
   std::map<AttemptId, Progress>
@@ -106,6 +123,7 @@ struct State {
   std::map<JobId, std::set<HoldingKey>> job_holdings;       // all attempts that still hold something
   std::map<std::string, std::set<NodeId>> free_flavours;    // free_inventory by lower-cased flavour
   std::map<ClusterId, NodeCounts> counts;                   // of cluster_nodes
+  std::map<ClusterId, Offers> offers;                       // of cluster_nodes
   std::map<ClusterId, std::set<JobId>> active_jobs;         // preparing, starting, running, stopping
   std::map<JobId, std::shared_ptr<const Launch>> launches;  // of active jobs: one copy for all nodes of the attempt
   std::map<ClusterId, std::shared_ptr<const ClusterSetup>> setups;  // of clusters that have something to set up
@@ -125,13 +143,17 @@ Payer payer_of(const State& state, const Job& job);
 QueueGroup queue_group(const State& state, const Job& job);
 std::size_t size_of(const Queue& queue);
 Priority priority_of(const Job& job);
+// Name of the operator's class; empty: it is low, normal or high, or of a class that is not defined any more.
+std::string class_of(const State& state, Priority priority);
+DurationMs limit_of(const Job& job);  // of its newest attempt, or of the next one if it never had one
 // What of it still counts after so long: half after each half-life. Integers only: linear within one.
 std::uint64_t decayed(std::uint64_t gpu_ms, DurationMs elapsed_ms, DurationMs half_life_ms);
 // GPUs that the workspace's jobs have now.
 std::uint32_t gpus_held(const State& state, WorkspaceId workspace);
 // GPUs of one of the cluster's nodes that jobs of whole nodes get, at most; at least 1.
 std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster);
-// GPUs that the job takes where a whole node has so many.
+// The fewest nodes that it starts on, and the GPUs that these are where a whole node has so many.
+std::uint32_t least_nodes(const JobSpec& spec);
 std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node);
 std::uint32_t gpus_wanted(const State& state, const Job& job);  // by its cluster's largest node
 // Nothing but nodes is missing: nobody holds it, and what it waits for has ended as it should. REQUIRES: it is queued
@@ -172,6 +194,7 @@ bool placeable(const State& state, const Node& node);
 // do without it then; those of parts get its other GPUs). Empty: it is in service.
 std::string out_of_service(const Node& node);
 bool in_service(const Node& node);
+const char* verb_of(const Drain& drain);  // drained | cordoned
 std::vector<std::string> gpus_to_give(const Inventory& inventory);  // uuids
 std::uint32_t count_to_give(const Inventory& inventory);            // of them
 // What can be given away of a node: its GPUs that are to give, or 1 when there are none.

@@ -27,8 +27,9 @@ struct JobView {
   std::string reason;
   std::vector<std::string> nodes;  // names of the newest attempt's nodes, rank order
   std::optional<Progress> progress;
-  std::string array;     // of whose tasks it is one; empty: of none
-  std::string schedule;  // that made it; empty: none, or it is gone
+  std::string array;           // of whose tasks it is one; empty: of none
+  std::string schedule;        // that made it; empty: none, or it is gone
+  std::string priority_class;  // see class_of
 };
 
 struct ArrayView {
@@ -37,6 +38,7 @@ struct ArrayView {
   std::string execution_state;  // running | terminating | succeeded | failed | terminated
   std::string reason;           // how far it is, or why it makes no more tasks
   TaskCounts counts;
+  std::string priority_class;  // see class_of
 };
 
 struct ScheduleView {

@@ -7,6 +7,7 @@
 
 #include "controller/edge/agent_registry.h"
 #include "controller/edge/counter_keeper.h"
+#include "controller/edge/job_counters.h"
 #include "controller/edge/launch_relay.h"
 #include "controller/edge/secret_values.h"
 #include "proto/agent_convert.h"
@@ -127,6 +128,13 @@ void AgentStream::on_counters(const v1::CounterSample& message) {
   x_counted_ms = now_ms;
   CounterSample sample = from_proto(message);
   sample.time_ms = now_ms;
+  if (!sample.holdings.empty()) {
+    // Which holdings the node has, and with which GPUs, the state says.
+    (void)x_context.loop.query(
+        [&counters = x_context.counters, node = x_node, sample](const core::State& state, TimeMs) {
+          for (auto& [name, part] : job_samples(state, node, sample)) counters.take(name, std::move(part));
+        });
+  }
   x_context.counters.take(x_node, std::move(sample));
 }
 

@@ -170,7 +170,7 @@ grpc::ServerUnaryReactor* NodesService::RepairNode(grpc::CallbackServerContext* 
 
 grpc::ServerUnaryReactor* NodesService::DrainNode(grpc::CallbackServerContext* context,
                                                   const v1::DrainNodeRequest* request, v1::Node* response) {
-  core::CommandBody body = core::DrainNode{request->name(), request->reason(), request->requeue()};
+  core::CommandBody body = core::DrainNode{request->name(), request->reason(), request->requeue(), request->cordon()};
   return x_context.command(context, request, Context::Work::ends, std::move(body), fill<NodeId>(response));
 }
 

@@ -56,6 +56,8 @@ class NodesService final : public v1::Nodes::CallbackService {
                                               v1::DeleteReservationResponse*) override;
   grpc::ServerUnaryReactor* GetNodeCounters(grpc::CallbackServerContext*, const v1::GetNodeCountersRequest*,
                                             v1::NodeCounters*) override;
+  grpc::ServerUnaryReactor* GetJobCounters(grpc::CallbackServerContext*, const v1::GetJobCountersRequest*,
+                                           v1::JobCounters*) override;
 
  private:
   Context& x_context;

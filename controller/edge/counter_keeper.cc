@@ -67,22 +67,46 @@ void CounterKeeper::take(const std::string& node, CounterSample sample) {
   });
 }
 
-void CounterKeeper::read(const std::string& node, TimeMs from_ms, TimeMs to_ms, std::function<void(Samples)> done) {
+void CounterKeeper::on_thread(std::function<void(Error)> refused, std::function<void(storage::CounterStore&)> work) {
   if (!enter(x_reads, kMostReads)) {
-    return done(Error{Code::resource_exhausted, "too many counters are asked for now: try again in a second"});
+    return refused({Code::resource_exhausted, "too many counters are asked for now: try again in a second"});
   }
-  boost::asio::post(x_io, [this, node, from_ms, to_ms, done = std::move(done)] {
+  boost::asio::post(x_io, [this, refused = std::move(refused), work = std::move(work)] {
     x_reads.fetch_sub(1, std::memory_order_relaxed);
     flush();
-    if (!is_open()) {
-      // Not UNAVAILABLE: that would have clients wait for a controller that is there.
-      return done(
-          Error{Code::failed_precondition, "the counters' file cannot be opened; the controller's log says why"});
-    }
-    auto samples = x_store->read(node, from_ms, to_ms);
+    if (is_open()) return work(*x_store);
+    // Not UNAVAILABLE: that would have clients wait for a controller that is there.
+    refused({Code::failed_precondition, "the counters' file cannot be opened; the controller's log says why"});
+  });
+}
+
+void CounterKeeper::read(const std::string& node, TimeMs from_ms, TimeMs to_ms, std::function<void(Samples)> done) {
+  on_thread(done, [this, node, from_ms, to_ms, done](storage::CounterStore& store) {
+    auto samples = store.read(node, from_ms, to_ms);
     if (!samples) failed(samples.error(), 0);
     done(std::move(samples));
   });
+}
+
+void CounterKeeper::read_all(const std::string& prefix, TimeMs from_ms, TimeMs to_ms, Each each,
+                             std::function<void(Status)> done) {
+  const auto work = [this, prefix, from_ms, to_ms, each = std::move(each), done](storage::CounterStore& store) {
+    const auto names = store.names(prefix);
+    if (!names) {
+      failed(names.error(), 0);
+      return done(names.error());
+    }
+    for (const std::string& name : *names) {
+      auto samples = store.read(name, from_ms, to_ms);
+      if (!samples) {
+        failed(samples.error(), 0);
+        return done(samples.error());
+      }
+      if (const Status more = each(name, std::move(samples).value()); !more) return done(more);
+    }
+    done({});
+  };
+  on_thread(done, work);
 }
 
 void CounterKeeper::flush_later() {

@@ -28,8 +28,13 @@ class CounterKeeper {
   using Samples = Result<std::vector<CounterSample>>;
   // The samples with from < time <= to, also those that are not written yet. `done` runs on the keeper's thread.
   void read(const std::string& node, TimeMs from_ms, TimeMs to_ms, std::function<void(Samples)> done);
+  // Of every series whose name begins so, one after the other: `each` says whether to go on. Both run on the keeper's
+  // thread.
+  using Each = std::function<Status(const std::string& name, std::vector<CounterSample> samples)>;
+  void read_all(const std::string& prefix, TimeMs from_ms, TimeMs to_ms, Each each, std::function<void(Status)> done);
 
  private:
+  void on_thread(std::function<void(Error)> refused, std::function<void(storage::CounterStore&)> work);
   void flush_later();
   void flush();
   void sweep();

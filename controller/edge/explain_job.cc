@@ -24,6 +24,8 @@ const char* name_of(Kind kind) {
       return "largerCluster";
     case Kind::larger_quota:
       return "largerQuota";
+    case Kind::any_topology:
+      return "anyTopology";
     case Kind::release:
       return "release";
   }
@@ -38,7 +40,8 @@ void to_proto(const plan::Relaxation& relaxation, v1::Relaxation& message) {
   message.set_gpus(relaxation.gpus);
   if (relaxation.kind == Kind::shorter_limit) set_duration(relaxation.limit_ms, *message.mutable_time_limit());
   if (relaxation.kind == Kind::higher_priority) {
-    message.set_scheduling_priority(relaxation.priority == Priority::high ? v1::PRIORITY_HIGH : v1::PRIORITY_NORMAL);
+    message.set_scheduling_priority(to_proto(relaxation.priority));
+    message.set_priority_class(relaxation.priority_class);
   }
 }
 

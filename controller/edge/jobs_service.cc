@@ -1,6 +1,7 @@
 #include "controller/edge/jobs_service.h"
 
 #include <fmt/format.h>
+#include <strings.h>
 
 #include <algorithm>
 
@@ -139,7 +140,10 @@ grpc::ServerUnaryReactor* JobsService::PrioritizeJob(grpc::CallbackServerContext
   const auto body = [&]() -> Body {
     const auto priority = priority_from_proto(request->scheduling_priority());
     if (!priority) return priority.error();
-    return core::CommandBody(core::PrioritizeJob{job_of(request->job()), *priority});
+    core::PrioritizeJob change{job_of(request->job()), *priority};
+    const Status known = read_class(x_context.config, request->priority_class(), change.priority);
+    if (!known) return known.error();
+    return core::CommandBody(std::move(change));
   };
   return x_context.command(context, request, Context::Work::ends, body(), fill<JobId>(response));
 }
@@ -170,6 +174,20 @@ grpc::ServerUnaryReactor* JobsService::GetJobTimeline(grpc::CallbackServerContex
     if (!id) return to_grpc(id.error());
     return add_timeline(x_context.store, *id, *response->mutable_lines());
   });
+}
+
+Status read_class(const Config& config, const std::string& name, Priority& priority) {
+  if (name.empty()) return {};
+  const PriorityClasses& classes = config.timing.classes;
+  std::string known = "low, normal, high";
+  for (const auto& [other, value] : classes) {
+    if (strcasecmp(other.c_str(), name.c_str()) == 0) {
+      priority = value;
+      return {};
+    }
+    known += ", " + other;
+  }
+  return Error{Code::invalid_argument, "properties.schedulingPriority: '" + name + "' is no class here: use one of " + known};
 }
 
 // ---- Files ----

@@ -69,6 +69,9 @@ inline core::JobRef job_of(const v1::JobName& name) {
   return {name.resource_group(), name.workspace(), name.experiment(), name.name()};
 }
 
+// The operator's class of that name into `priority`; empty: it stays as it is.
+Status read_class(const Config& config, const std::string& name, Priority& priority);
+
 // The checked submission of a job, of an array's tasks or of a schedule's jobs: the requests have the same fields for
 // it.
 template <class Request>
@@ -90,6 +93,9 @@ Result<core::SubmitJob> submission_of(const Request& request, const Context& con
   submit.ref = {home.group, home.workspace, request.experiment(), request.name()};
   submit.cluster = std::move(job->cluster);
   submit.spec = std::move(job->spec);
+  if (const Status known = read_class(context.config, request.spec().priority_class(), submit.spec.priority); !known) {
+    return known.error();
+  }
   seal(context.vault, home.group + "/" + home.workspace, request.spec(), submit.spec);
   submit.mapping = std::move(mapping).value();
   submit.unique = random_uuid();

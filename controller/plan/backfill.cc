@@ -29,7 +29,7 @@ struct End {
 End end_of(const State& state, const Job& job, TimeMs now_ms, Belief belief) {
   if (job.state == JobState::stopping) return {now_ms + kStoppingMs, true};
   const Expected expected = expected_duration(state, job, belief);
-  const DurationMs ran_ms = now_ms - job.started_ms, limit_ms = job.spec->max_wall_clock_ms;
+  const DurationMs ran_ms = now_ms - job.started_ms, limit_ms = core::limit_of(job);
   DurationMs total_ms = expected.duration_ms;
   if (ran_ms >= total_ms) total_ms = std::max(std::min(2 * ran_ms, limit_ms), ran_ms + kStoppingMs);
   return {job.started_ms + total_ms, expected.firm};
@@ -64,29 +64,31 @@ class Starts {
     }
   }
 
+  // Where the job starts now without breaking a promise, on `most` nodes at most; no nodes: it does not.
+  core::Placement start(const Job& job, std::uint32_t most) {
+    Shape shape = shape_of(x_state, job);
+    shape.nodes = most;
+    Expected expected = expected_duration(x_state, job, x_belief);
+    core::Placement placement{job.id, x_future.fits_now(shape, span_of(expected))};
+    if (placement.nodes.empty()) placement.limit_ms = longest_limit(job, shape);
+    if (placement.limit_ms != 0) {
+      shape.limit_ms = placement.limit_ms;
+      expected = {placement.limit_ms, true};
+      placement.nodes = x_future.fits_now(shape, placement.limit_ms);
+    }
+    if (!placement.nodes.empty()) take({x_now_ms, placement.nodes}, shape, expected);
+    return placement;
+  }
+
   // When and where the job starts if it keeps its place: from then on its nodes are taken. Never: nothing that is known
-  // gives it enough of them.
+  // gives it enough of them. REQUIRES: it does not start now
   Slot promise(const Job& job) {
     const Shape shape = shape_of(x_state, job);
     const Expected expected = expected_duration(x_state, job, x_belief);
-    Slot slot{x_now_ms, {}};
-    // Until somebody waits, what is free now is all that counts.
-    if (!x_looks_ahead) slot.nodes = x_future.fits_now(shape, span_of(expected));
-    if (slot.nodes.empty()) {
-      look_ahead();
-      slot = x_future.earliest(shape, span_of(expected));
-    }
+    look_ahead();
+    Slot slot = x_future.earliest(shape, span_of(expected));
     if (slot.start_ms != Future::kNever) take(slot, shape, expected);
     return slot;
-  }
-
-  // Where the job starts now without breaking a promise; nowhere: it does not.
-  std::vector<NodeId> fill_in(const Job& job) {
-    const Shape shape = shape_of(x_state, job);
-    const Expected expected = expected_duration(x_state, job, x_belief);
-    Slot slot{x_now_ms, x_future.fits_now(shape, span_of(expected))};
-    if (!slot.nodes.empty()) take(slot, shape, expected);
-    return slot.nodes;
   }
 
   const Future& future() const { return x_future; }
@@ -94,6 +96,23 @@ class Starts {
  private:
   // Of whom nobody knows how long it takes, it must be assumed that it never ends: it starts beside promises only.
   static DurationMs span_of(const Expected& expected) { return expected.firm ? expected.duration_ms : Future::kNever; }
+
+  // The longest time limit, in whole minutes or the least that its user accepts, with which it starts now; 0: none.
+  DurationMs longest_limit(const Job& job, Shape shape) const {
+    const DurationMs least_ms = job.spec->min_wall_clock_ms;
+    const auto fits = [&](DurationMs limit_ms) {
+      shape.limit_ms = limit_ms;
+      return !x_future.fits_now(shape, limit_ms).empty();
+    };
+    if (least_ms == 0 || !fits(least_ms)) return 0;
+    constexpr DurationMs kMinute = 60'000;
+    DurationMs fitting = least_ms / kMinute, over = job.spec->max_wall_clock_ms / kMinute + 1;
+    while (over - fitting > 1) {
+      const DurationMs middle = fitting + (over - fitting) / 2;
+      (fits(middle * kMinute) ? fitting : over) = middle;
+    }
+    return std::max(least_ms, fitting * kMinute);
+  }
 
   void take(const Slot& slot, Shape shape, const Expected& expected) {
     x_future.take(slot.nodes, shape, slot.start_ms, expected.duration_ms);
@@ -104,7 +123,8 @@ class Starts {
     x_future.add(node.id, core::units_of(node), free,
                  {.whole = core::in_service(node),
                   .parts = core::count_to_give(node.inventory) > 0,
-                  .containers = node.inventory.runs_containers()});
+                  .containers = node.inventory.runs_containers()},
+                 node.inventory.topology);
     if (const auto closed = x_closed.find(node.id); closed != x_closed.end()) {
       for (const Closed& one : closed->second) x_future.close(node.id, one);
     }
@@ -138,10 +158,15 @@ class Starts {
   bool x_looks_ahead = false;
 };
 
+// That the job takes of each of its nodes.
+std::uint32_t gpus_per_node(const Supply& supply, const Job& job) {
+  return job.spec->gpus_per_node > 0 ? job.spec->gpus_per_node : supply.gpus_per_whole_node();
+}
+
 }  // namespace
 
 Expected expected_duration(const State& state, const Job& job, Belief belief) {
-  const DurationMs limit_ms = job.spec->max_wall_clock_ms;
+  const DurationMs limit_ms = job.state == JobState::queued ? job.spec->max_wall_clock_ms : core::limit_of(job);
   const bool chosen = limit_ms != kUnchosenLimitMs;
   if (belief == Belief::worst || (belief == Belief::plan && chosen)) return {limit_ms, chosen};
   if (const auto learnt = core::usual_run_time(state, job)) return {std::min(*learnt, limit_ms), true};
@@ -149,8 +174,14 @@ Expected expected_duration(const State& state, const Job& job, Belief belief) {
 }
 
 Shape shape_of(const State& state, const Job& job) {
-  return {job.spec->node_count, job.spec->gpus_per_node, !job.mapping.container_image.empty(),
-          core::payer_of(state, job).workspace, job.spec->max_wall_clock_ms};
+  const JobSpec& spec = *job.spec;
+  return {.nodes = spec.node_count,
+          .units = spec.gpus_per_node,
+          .in_container = !job.mapping.container_image.empty(),
+          .workspace = core::payer_of(state, job).workspace,
+          .limit_ms = spec.max_wall_clock_ms,
+          .least = core::least_nodes(spec),
+          .topology = spec.topology.none() ? nullptr : &spec.topology};
 }
 
 ClosedNodes closed_nodes(const State& state) {
@@ -171,36 +202,29 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   Starts starts(state, cluster, now_ms, Belief::plan, withdrawn);
   if (!starts.future().anything_free()) return placements;
   Order order(state, cluster.id, shares, now_ms, settings.order, instead);
-  const Supply supply = supply_of(state, cluster);
-  const std::uint32_t per_whole_node = std::max(1U, supply.most_gpus.value_or(1));
+  const Supply supply(state, cluster);
   std::uint32_t promised = 0, looked_at = 0, passed_over = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
     if (!starts.future().anything_free() || (promised > 0 && looked_at == settings.depth)) break;
-    if (!possible(supply, *job)) continue;  // not before a resize: passed over
+    if (!supply.possible(*job)) continue;  // not before a resize: passed over
     const core::Payer payer = core::payer_of(state, *job);
-    const std::uint32_t gpus = core::gpus_wanted(*job, per_whole_node);
-    if (!shares.allows(payer.workspace, gpus)) {
+    const std::uint32_t per_node = gpus_per_node(supply, *job);
+    const std::uint32_t most = std::min(job->spec->node_count, shares.room(payer.workspace) / per_node);
+    if (most < core::least_nodes(*job->spec)) {
       if (!shares.allows(payer.workspace, 1)) order.pass_over(payer.workspace);
       if (++passed_over == kPassedOver) break;
       continue;
     }
     if (promised > 0) ++looked_at;
-    std::vector<NodeId> nodes;
-    if (promised < settings.reservations) {
-      Slot slot = starts.promise(*job);
-      if (slot.start_ms == Future::kNever) break;
-      if (slot.start_ms == now_ms) {
-        nodes = std::move(slot.nodes);
-      } else {
-        ++promised;
-        shares.promise(payer, gpus);
-      }
-    } else {
-      nodes = starts.fill_in(*job);
+    core::Placement placement = starts.start(*job, most);
+    if (!placement.nodes.empty()) {
+      shares.give(payer, per_node * static_cast<std::uint32_t>(placement.nodes.size()));
+      placements.push_back(std::move(placement));
+    } else if (promised < settings.reservations) {
+      if (starts.promise(*job).start_ms == Future::kNever) break;
+      ++promised;
+      shares.promise(payer, per_node * core::least_nodes(*job->spec));
     }
-    if (nodes.empty()) continue;
-    shares.give(payer, gpus);
-    placements.push_back({job->id, std::move(nodes)});
   }
   return placements;
 }
@@ -214,39 +238,12 @@ bool starts(const State& state, const Cluster& cluster, TimeMs now_ms, const Set
                      [&](const core::Placement& placement) { return placement.job == job.id; });
 }
 
-Supply supply_of(const State& state, const Cluster& cluster) {
-  // One walk for all of it: it is most of a plan that has little to place.
-  std::uint32_t drained = 0, faulty = 0, no_containers = 0;
-  std::optional<std::uint32_t> most_gpus;
-  if (const auto nodes = state.cluster_nodes.find(cluster.id); nodes != state.cluster_nodes.end()) {
-    most_gpus = 0;
-    for (const NodeId id : nodes->second) {
-      const core::Node& node = state.nodes.at(id);
-      drained += node.drain ? 1 : 0;
-      faulty += !node.drain && !core::in_service(node) ? 1 : 0;
-      no_containers += node.inventory.runs_containers() ? 0 : 1;
-      most_gpus = std::max(*most_gpus, core::count_to_give(node.inventory));
-    }
-  }
-  const auto without = [](std::uint32_t all, std::uint32_t some) { return all - std::min(all, some); };
-  const std::uint32_t capacity = core::capacity_of(cluster.spec);
-  return {without(capacity, drained + faulty), without(capacity, drained), without(capacity, no_containers), most_gpus};
-}
-
-bool possible(const Supply& supply, const Job& job) {
-  const JobSpec& spec = *job.spec;
-  return spec.node_count <= (spec.gpus_per_node == 0 ? supply.whole : supply.shared) &&
-         (job.mapping.container_image.empty() || spec.node_count <= supply.containers) &&
-         supply.most_gpus.value_or(spec.gpus_per_node) >= spec.gpus_per_node;
-}
-
 Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief, const Settings& settings) {
   constexpr std::uint32_t kLookedThrough = 1'000;
   Forecast result;
   const auto cluster = state.clusters.find(job.cluster);
   if (cluster == state.clusters.end() || !core::may_start(job)) return result;
-  const Supply supply = supply_of(state, cluster->second);
-  const std::uint32_t per_whole_node = std::max(1U, supply.most_gpus.value_or(1));
+  const Supply supply(state, cluster->second);
   const std::set<NodeId> none;
   Starts starts(state, cluster->second, now_ms, belief, none);
   Shares shares(state, now_ms);
@@ -257,14 +254,18 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
     const bool is_it = next->id == job.id;
     if (is_it) result.turn = turn;
     const core::Payer payer = core::payer_of(state, *next);
-    const std::uint32_t gpus = core::gpus_wanted(*next, per_whole_node);
-    const bool waits = possible(supply, *next) && shares.allows(payer.workspace, gpus);
-    const TimeMs start_ms = waits ? starts.promise(*next).start_ms : Future::kNever;
+    const std::uint32_t per_node = gpus_per_node(supply, *next), least = core::least_nodes(*next->spec);
+    const std::uint32_t most = std::min(next->spec->node_count, shares.room(payer.workspace) / per_node);
+    const bool waits = supply.possible(*next) && most >= least;
+    TimeMs start_ms = Future::kNever;
+    if (waits) {
+      const auto nodes = static_cast<std::uint32_t>(starts.start(*next, most).nodes.size());
+      start_ms = nodes > 0 ? now_ms : starts.promise(*next).start_ms;
+      nodes > 0 ? shares.give(payer, per_node * nodes) : shares.promise(payer, per_node * least);
+    }
     if (is_it) result.start_ms = start_ms;
     if (is_it || (waits && start_ms == Future::kNever)) break;
-    if (!waits) continue;
-    start_ms == now_ms ? shares.give(payer, gpus) : shares.promise(payer, gpus);
-    result.turns_before.push_back(start_ms);
+    if (waits) result.turns_before.push_back(start_ms);
   }
   result.before =
       static_cast<std::uint32_t>(std::count_if(result.turns_before.begin(), result.turns_before.end(),

@@ -1,7 +1,8 @@
 // Which queued jobs of a cluster start now. Pure.
 //
 // The rule: jobs are taken in their order (order.h). One whose workspace would exceed its limit of GPUs is passed over.
-// One that fits starts. One that does not fit is promised the earliest
+// One that fits starts, on as many nodes as it wants and can have; one that fits with a shorter time limit only, and
+// accepts that, starts with the longest that does. One that does not fit is promised the earliest
 // time at which it can start by the limits of what runs; the first `reservations` such jobs keep their promise, and
 // those behind them start now only if that takes nothing away from a promise. A job that nothing known could ever give
 // enough nodes (they are unreachable, say) holds all that is free: nobody starts before it.
@@ -18,6 +19,7 @@
 #include "controller/core/state.h"
 #include "controller/plan/future.h"
 #include "controller/plan/order.h"
+#include "controller/plan/supply.h"
 
 namespace trainyard::plan {
 
@@ -50,16 +52,6 @@ Expected expected_duration(const core::State& state, const core::Job& job, Belie
 Shape shape_of(const core::State& state, const core::Job& job);
 // Reservations, by node.
 ClosedNodes closed_nodes(const core::State& state);
-
-// What the cluster could have at most, however long one waits.
-struct Supply {
-  std::uint32_t whole = 0, shared = 0;  // nodes for jobs of whole nodes, and of parts: without those out of service
-  std::uint32_t containers = 0;         // nodes that can run them
-  std::optional<std::uint32_t> most_gpus;
-};
-Supply supply_of(const core::State& state, const core::Cluster& cluster);
-// Whether the job can start before the cluster is resized, or a node is put back into service.
-bool possible(const Supply& supply, const core::Job& job);
 
 // The placements of one cluster's queue, on its nodes but those that it gives back. `shares` learns what they get.
 std::vector<core::Placement> fill(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,

@@ -14,35 +14,39 @@ TimeMs end_of(TimeMs from_ms, DurationMs duration_ms) {
   return duration_ms >= Future::kNever - from_ms ? Future::kNever : from_ms + duration_ms;
 }
 
+// By when nodes that come free then, each in its domain, are enough.
+TimeMs when_enough(std::vector<std::pair<TimeMs, std::int32_t>>& starts, GangSize size) {
+  if (starts.size() < size.least) return Future::kNever;
+  if (size.block == 1) {
+    const auto last = starts.begin() + (size.least - 1);
+    std::nth_element(starts.begin(), last, starts.end());
+    return last->first;
+  }
+  std::sort(starts.begin(), starts.end());
+  Together together(size);
+  for (const auto& [start_ms, domain] : starts) {
+    together.add(domain);
+    if (together.nodes() > 0) return start_ms;
+  }
+  return Future::kNever;
+}
+
 }  // namespace
 
-void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer) {
+void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer, const std::string& topology) {
   TY_CHECK(free <= whole);
-  TY_CHECK(!contains(node));
-  x_lines.insert(x_lines.begin() + static_cast<std::ptrdiff_t>(index_of(node)),
-                 Line{node, whole, offer, {{x_now_ms, free}}});
+  const bool is_new = x_index.emplace(node.value, x_lines.size()).second;
+  TY_CHECK(is_new);
+  x_lines.push_back(Line{node, whole, offer, x_places.number_of(topology), {{x_now_ms, free}}});
   if (free > 0) x_open.insert({free, node});
 }
 
-std::size_t Future::index_of(NodeId node) const {
-  const auto found = std::lower_bound(x_lines.begin(), x_lines.end(), node,
-                                      [](const Line& line, NodeId id) { return line.node < id; });
-  return static_cast<std::size_t>(found - x_lines.begin());
-}
-
-bool Future::contains(NodeId node) const {
-  const std::size_t index = index_of(node);
-  return index < x_lines.size() && x_lines[index].node == node;
-}
-
 Future::Line& Future::line_of(NodeId node) {
-  TY_CHECK(contains(node));
-  return x_lines[index_of(node)];
+  return x_lines[x_index.at(node.value)];
 }
 
 const Future::Line& Future::line_of(NodeId node) const {
-  TY_CHECK(contains(node));
-  return x_lines[index_of(node)];
+  return x_lines[x_index.at(node.value)];
 }
 
 void Future::release(NodeId node, TimeMs at_ms, std::uint32_t units, bool firm) {
@@ -90,54 +94,64 @@ TimeMs Future::earliest_on(const Line& line, Shape shape, TimeMs from_ms, Durati
 // Each round moves the start to the time at which enough nodes are free for themselves; it is right when they are free
 // together.
 Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
-  std::vector<TimeMs> starts;
+  const std::vector<std::int32_t>* domains = shape.topology ? &x_places.domains(*shape.topology) : nullptr;
+  const auto domain_of = [&](const Line& line) { return domains == nullptr ? 0 : (*domains)[line.place]; };
+  GangSize size = shape.gang();
+  std::vector<std::pair<TimeMs, std::int32_t>> starts;  // and domain
   TimeMs start_ms = x_now_ms;
   for (;;) {
     starts.clear();
     for (const Line& line : x_lines) {
+      if (domain_of(line) == Places::kOut) continue;
       const TimeMs on_it_ms = earliest_on(line, shape, start_ms, duration_ms);
-      if (on_it_ms != kNever) starts.push_back(on_it_ms);
+      if (on_it_ms != kNever) starts.push_back({on_it_ms, domain_of(line)});
     }
-    if (starts.size() < shape.nodes) return {kNever, {}};
-    const auto last = starts.begin() + (shape.nodes - 1);
-    std::nth_element(starts.begin(), last, starts.end());
-    if (*last == start_ms) break;
-    start_ms = *last;
+    const TimeMs enough_ms = when_enough(starts, size);
+    if (enough_ms == kNever) return {kNever, {}};
+    if (enough_ms == start_ms) break;
+    start_ms = enough_ms;
   }
-  std::vector<std::pair<std::uint32_t, NodeId>> fitting;  // by what is free there then
+  if (start_ms > x_now_ms) size.most = size.least;  // what else there is then, it takes then
+  std::vector<Fit> fits;
   for (const Line& line : x_lines) {
-    if (earliest_on(line, shape, start_ms, duration_ms) == start_ms) {
-      fitting.push_back({free_at(line, start_ms), line.node});
+    if (domain_of(line) != Places::kOut && earliest_on(line, shape, start_ms, duration_ms) == start_ms) {
+      fits.push_back({free_at(line, start_ms), line.node, domain_of(line)});
     }
   }
-  std::sort(fitting.begin(), fitting.end());
-  Slot slot{start_ms, {}};
-  for (std::uint32_t i = 0; i < shape.nodes; ++i) slot.nodes.push_back(fitting[i].second);
-  return slot;
+  return {start_ms, choose(std::move(fits), size)};
 }
 
 bool Future::refused(Shape shape, DurationMs duration_ms) const {
   return std::any_of(x_refusals.begin(), x_refusals.end(), [&](const Refusal& refusal) {
     const bool same_kind = shape.workspace == refusal.shape.workspace && shape.limit_ms >= refusal.shape.limit_ms &&
                            (shape.units == 0) == (refusal.shape.units == 0) &&
-                           (shape.in_container || !refusal.shape.in_container);
-    return same_kind && shape.units >= refusal.shape.units && shape.nodes >= refusal.shape.nodes &&
+                           (shape.in_container || !refusal.shape.in_container) &&
+           (!insists(refusal.shape.topology) || (shape.topology != nullptr && *shape.topology == *refusal.shape.topology));
+    return same_kind && shape.units >= refusal.shape.units && shape.gang().least >= refusal.shape.gang().least &&
            duration_ms >= refusal.duration_ms;
   });
 }
 
 std::vector<NodeId> Future::fits_now(Shape shape, DurationMs duration_ms) const {
-  std::vector<NodeId> nodes;
-  if (x_open.size() < shape.nodes || refused(shape, duration_ms)) return nodes;
+  const GangSize size = shape.gang();
+  if (x_open.size() < size.least || refused(shape, duration_ms)) return {};
+  const std::vector<std::int32_t>* domains = shape.topology ? &x_places.domains(*shape.topology) : nullptr;
+  std::vector<Fit> fits;
   const auto first = shape.units == 0 ? x_open.begin() : x_open.lower_bound({shape.units, NodeId{}});
-  for (auto open = first; open != x_open.end() && nodes.size() < shape.nodes; ++open) {
+  for (auto open = first; open != x_open.end(); ++open) {
+    // The first ones are as good as any where it does not matter which are together.
+    if (domains == nullptr && fits.size() == shape.nodes) break;
     const Line& line = line_of(open->second);
-    if (open->first < units_on(line, shape) || earliest_on(line, shape, x_now_ms, duration_ms) != x_now_ms) continue;
-    nodes.push_back(line.node);
+    const std::int32_t domain = domains == nullptr ? 0 : (*domains)[line.place];
+    if (domain == Places::kOut || open->first < units_on(line, shape) ||
+        earliest_on(line, shape, x_now_ms, duration_ms) != x_now_ms) {
+      continue;
+    }
+    fits.push_back({open->first, line.node, domain});
   }
-  if (nodes.size() == shape.nodes) return nodes;
-  if (x_refusals.size() < kRefusalsKept) x_refusals.push_back({shape, duration_ms});
-  return {};
+  std::vector<NodeId> nodes = choose(std::move(fits), size);
+  if (nodes.empty() && x_refusals.size() < kRefusalsKept) x_refusals.push_back({shape, duration_ms});
+  return nodes;
 }
 
 std::size_t Future::split_at(Line& line, TimeMs at_ms) {

@@ -14,11 +14,14 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "common/ids.h"
 #include "common/time.h"
+#include "controller/plan/islands.h"
 
 namespace trainyard::plan {
 
@@ -28,6 +31,13 @@ struct Shape {
   bool in_container = false;  // on nodes that can run one
   WorkspaceId workspace;      // whose reservations it may use
   DurationMs limit_ms = 0;    // it is over by then, for certain: it must not reach into a reservation of others
+  std::uint32_t least = 0;    // nodes on which it starts, too, when it cannot have more; 0: `nodes`
+  const Topology* topology = nullptr;  // which nodes go together; of the job's spec; null: any
+
+  GangSize gang() const {
+    const std::uint32_t fewest = least == 0 ? nodes : least;
+    return topology == nullptr ? GangSize{nodes, fewest} : gang_size(*topology, nodes, fewest);
+  }
 };
 
 // A node is for jobs of this workspace only, or for nobody's (0).
@@ -51,7 +61,7 @@ inline bool keeps_out(const ClosedNodes& closed, NodeId node, Shape shape, TimeM
 
 struct Slot {
   TimeMs start_ms = 0;
-  std::vector<NodeId> nodes;  // the fullest ones that do first: whole nodes stay free for those that need them
+  std::vector<NodeId> nodes;  // in rank order: see choose
 };
 
 class Future {
@@ -65,8 +75,8 @@ class Future {
     bool whole = true, parts = true, containers = true;
   };
   // REQUIRES: the node is new and `free` <= `whole`
-  void add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer);
-  bool contains(NodeId node) const;
+  void add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer, const std::string& topology = "");
+  bool contains(NodeId node) const { return x_index.contains(node.value); }
   // REQUIRES: the node was added
   void close(NodeId node, Closed closed) { line_of(node).closed.push_back(closed); }
   // So much more of it is free from then on; before now counts as now. Not `firm`: nobody said how long it takes, and
@@ -76,9 +86,10 @@ class Future {
   // What is after this time rests on a guess.
   void distrust(TimeMs from_ms) { x_firm_until_ms = std::min(x_firm_until_ms, from_ms); }
 
-  // start_ms == kNever: by what is known it never fits.
+  // start_ms == kNever: by what is known it never fits. On as many nodes as it can have if that is now, else on the
+  // fewest.
   Slot earliest(Shape shape, DurationMs duration_ms) const;
-  // The same, but only if that is now; otherwise no nodes. Much cheaper.
+  // The same, but only if that is now, and on as many nodes as it can have; otherwise none. Much cheaper.
   std::vector<NodeId> fits_now(Shape shape, DurationMs duration_ms) const;
   // REQUIRES: it fits there then
   void take(const std::vector<NodeId>& nodes, Shape shape, TimeMs from_ms, DurationMs duration_ms);
@@ -96,6 +107,7 @@ class Future {
     NodeId node;
     std::uint32_t whole = 1;
     Offer offer;
+    std::uint32_t place = 0;  // its number in x_places
     std::vector<Step> steps;
     std::vector<Closed> closed = {};
   };
@@ -105,7 +117,6 @@ class Future {
     DurationMs duration_ms = 0;
   };
 
-  std::size_t index_of(NodeId node) const;  // where it is, or would be
   Line& line_of(NodeId node);
   const Line& line_of(NodeId node) const;
   // What the shape takes of the node; more than it has where that cannot be.
@@ -125,7 +136,9 @@ class Future {
 
   const TimeMs x_now_ms;
   TimeMs x_firm_until_ms = kNever;
-  std::vector<Line> x_lines;                          // by node
+  std::vector<Line> x_lines;  // as they were added: nothing may depend on that
+  std::unordered_map<std::uint64_t, std::size_t> x_index;
+  Places x_places;
   std::set<std::pair<std::uint32_t, NodeId>> x_open;  // free now > 0, by how much
   mutable std::vector<Refusal> x_refusals;            // while what is free now only shrinks
 };

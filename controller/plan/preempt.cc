@@ -23,7 +23,8 @@ class Room {
       const core::Node& node = state.nodes.at(id);
       const bool works = node.state == core::NodeState::idle || node.state == core::NodeState::running;
       if (!works || !core::answers(node) || node.drain || withdrawn.contains(id)) continue;
-      Place place{core::units_of(node), core::units_of(node), core::in_service(node), node.inventory.runs_containers()};
+      Place place{core::units_of(node), core::units_of(node), core::in_service(node), node.inventory.runs_containers(),
+                  x_names.number_of(node.inventory.topology)};
       for (const auto& [key, holding] : core::holdings_on(state, id)) {
         place.free -= std::min(place.free, core::units_of(state, holding));
       }
@@ -35,38 +36,34 @@ class Room {
   void add(const Job& job) { change(job, true); }
   void remove(const Job& job) { change(job, false); }
 
-  bool fits(Shape shape) const {
-    std::uint32_t count = 0;
-    for (const auto& [id, place] : x_places) {
-      count += wanted_of(id, place, shape) <= place.free ? 1 : 0;
-      if (count >= shape.nodes) return true;
-    }
-    return false;
-  }
-  // The nodes that the plan would take: the fullest ones that do. REQUIRES: it fits
+  bool fits(Shape shape) const { return !nodes_for(shape).empty(); }
+  // The nodes that the plan would take. REQUIRES: it fits
   void take(Shape shape) {
-    std::vector<std::pair<std::uint32_t, NodeId>> fitting;
-    for (const auto& [id, place] : x_places) {
-      if (wanted_of(id, place, shape) <= place.free) fitting.push_back({place.free, id});
-    }
-    std::sort(fitting.begin(), fitting.end());
-    for (std::uint32_t i = 0; i < shape.nodes; ++i) {
-      Place& place = x_places.at(fitting[i].second);
-      place.free -= wanted_of(fitting[i].second, place, shape);
-    }
+    for (const NodeId node : nodes_for(shape)) take(node, shape);
   }
   void take(const core::Placement& placement, Shape shape) {
-    for (const NodeId node : placement.nodes) {
-      Place& place = x_places.at(node);
-      place.free -= std::min(place.free, wanted_of(node, place, shape));
-    }
+    for (const NodeId node : placement.nodes) take(node, shape);
   }
 
  private:
   struct Place {
     std::uint32_t whole = 1, free = 0;
     bool in_service = true, containers = true;
+    std::uint32_t name = 0;  // of its place in the operator's tree
   };
+  void take(NodeId node, Shape shape) {
+    Place& place = x_places.at(node);
+    place.free -= std::min(place.free, wanted_of(node, place, shape));
+  }
+  std::vector<NodeId> nodes_for(Shape shape) const {
+    const std::vector<std::int32_t>* domains = shape.topology ? &x_names.domains(*shape.topology) : nullptr;
+    std::vector<Fit> fits;
+    for (const auto& [id, place] : x_places) {
+      const std::int32_t domain = domains == nullptr ? 0 : (*domains)[place.name];
+      if (domain != Places::kOut && wanted_of(id, place, shape) <= place.free) fits.push_back({place.free, id, domain});
+    }
+    return choose(std::move(fits), shape.gang());
+  }
   std::uint32_t wanted_of(NodeId node, const Place& place, Shape shape) const {
     if (keeps_out(x_closed, node, shape, x_now_ms)) return place.whole + 1;
     const bool able = (shape.units > 0 || place.in_service) && (!shape.in_container || place.containers);
@@ -89,6 +86,7 @@ class Room {
   const TimeMs x_now_ms;
   const ClosedNodes x_closed;
   std::map<NodeId, Place> x_places;
+  Places x_names;
 };
 
 // Running jobs, who gives way first in front. Its GPUs and payer.
@@ -127,9 +125,9 @@ class Preempter {
 
   Room& room() { return x_room; }
 
-  // False: it waits on.
+  // False: it waits on. Nobody gives way for more than the fewest nodes that it starts on.
   bool help(const Job& job, std::uint32_t gpus, std::vector<core::Preemption>& preemptions) {
-    const Shape shape = shape_of(x_state, job);
+    const Shape shape = least_of(job);
     const core::Payer payer = core::payer_of(x_state, job);
     if (x_room.fits(shape)) {
       take(shape, payer, gpus);
@@ -162,6 +160,12 @@ class Preempter {
       gpus += core::gpus_of(x_state.holdings.at(key));
     }
     return gpus;
+  }
+
+  Shape least_of(const Job& job) const {
+    Shape shape = shape_of(x_state, job);
+    shape.nodes = shape.least;
+    return shape;
   }
 
   // It will have that: the next of its workspace may take back only what is left of the guarantee.
@@ -198,7 +202,7 @@ class Preempter {
       x_room.add(*one.job);
       taken[other] += one.gpus;
       chosen.push_back(one);
-      if (x_room.fits(shape_of(x_state, job))) break;
+      if (x_room.fits(least_of(job))) break;
     }
     return chosen;
   }
@@ -247,14 +251,13 @@ std::vector<core::Preemption> preempt(const State& state, const core::Cluster& c
     preempter.room().take(placement, shape_of(state, state.jobs.at(placement.job)));
   }
   Order order(state, cluster.id, shares, now_ms, settings.order);
-  const Supply supply = supply_of(state, cluster);
-  const std::uint32_t per_whole_node = std::max(1U, supply.most_gpus.value_or(1));
+  const Supply supply(state, cluster);
   std::uint32_t waiting = 0, looked_at = 0;
   for (const Job* job = order.next(); job != nullptr && waiting < settings.reservations; job = order.next()) {
     if (++looked_at > settings.depth) break;
-    const std::uint32_t gpus = core::gpus_wanted(*job, per_whole_node);
+    const std::uint32_t gpus = core::gpus_wanted(*job, supply.gpus_per_whole_node());
     const WorkspaceId workspace = core::payer_of(state, *job).workspace;
-    if (placed.contains(job->id) || !possible(supply, *job) || !shares.allows(workspace, gpus)) continue;
+    if (placed.contains(job->id) || !supply.possible(*job) || !shares.allows(workspace, gpus)) continue;
     ++waiting;
     if (!preempter.help(*job, gpus, preemptions)) break;
   }

@@ -1,5 +1,8 @@
 #include "controller/plan/shares.h"
 
+#include <algorithm>
+#include <limits>
+
 namespace trainyard::plan {
 
 namespace {
@@ -60,9 +63,13 @@ std::uint32_t Shares::gpus_of(WorkspaceId workspace) const {
   return total_of(workspace).gpus;
 }
 
-bool Shares::allows(WorkspaceId workspace, std::uint32_t gpus) const {
+std::uint32_t Shares::room(WorkspaceId workspace) const {
   const std::uint32_t limit = quota_of(workspace).limit;
-  return limit == 0 || gpus_of(workspace) + gpus <= limit;
+  return limit == 0 ? std::numeric_limits<std::uint32_t>::max() : limit - std::min(limit, gpus_of(workspace));
+}
+
+bool Shares::allows(WorkspaceId workspace, std::uint32_t gpus) const {
+  return gpus <= room(workspace);
 }
 
 void Shares::give(const core::Payer& payer, std::uint32_t gpus) {

@@ -28,6 +28,7 @@ class Shares {
   std::uint32_t gpus_of(WorkspaceId workspace) const;  // that its jobs have now
   // Below its guaranteed number: it goes before others of the class.
   bool entitled(WorkspaceId workspace) const { return gpus_of(workspace) < quota_of(workspace).guaranteed; }
+  std::uint32_t room(WorkspaceId workspace) const;  // more GPUs that its limit allows
   // So many more do not exceed its limit.
   bool allows(WorkspaceId workspace, std::uint32_t gpus) const;
 

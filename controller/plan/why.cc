@@ -4,7 +4,9 @@
 #include <set>
 #include <utility>
 
+#include "common/model_json.h"
 #include "common/time.h"
+#include "common/topology.h"
 #include "controller/core/view.h"
 
 namespace trainyard::plan {
@@ -30,27 +32,33 @@ std::string hour_of(TimeMs time) {
   return iso8601(time).substr(11, 5);
 }
 
-// Nodes of which so much is free now, whoever it is promised to; `reserved`: the job would run into a reservation
-// there.
+// Calls `visit` with each node of which so much is free now, whoever it is promised to, and whether the job would run
+// into a reservation there.
+template <class Visit>
+void for_nodes_with_room(const State& state, const Cluster& cluster, Shape shape, TimeMs now_ms, Visit visit) {
+  const auto closed = closed_nodes(state);
+  const auto look = [&](NodeId id, bool enough) {
+    const Inventory& inventory = state.nodes.at(id).inventory;
+    if (!enough || (shape.in_container && !inventory.runs_containers())) return;
+    visit(id, keeps_out(closed, id, shape, now_ms));
+  };
+  if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
+    for (const NodeId node : free->second) {
+      look(node, shape.units == 0 || core::count_to_give(state.nodes.at(node).inventory) >= shape.units);
+    }
+  }
+  const auto shared = state.shared_nodes.find(cluster.id);
+  if (shape.units == 0 || shared == state.shared_nodes.end()) return;
+  for (const auto& [node, units] : shared->second) look(node, units >= shape.units);
+}
+
 struct RoomNow {
   std::uint32_t nodes = 0, reserved = 0;
 };
 RoomNow nodes_with_room(const State& state, const Cluster& cluster, Shape shape, TimeMs now_ms) {
   RoomNow room;
-  const auto closed = closed_nodes(state);
-  const auto count = [&](NodeId id, bool enough) {
-    const Inventory& inventory = state.nodes.at(id).inventory;
-    if (!enough || (shape.in_container && !inventory.runs_containers())) return;
-    ++(keeps_out(closed, id, shape, now_ms) ? room.reserved : room.nodes);
-  };
-  if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
-    for (const NodeId node : free->second) {
-      count(node, shape.units == 0 || core::count_to_give(state.nodes.at(node).inventory) >= shape.units);
-    }
-  }
-  const auto shared = state.shared_nodes.find(cluster.id);
-  if (shape.units == 0 || shared == state.shared_nodes.end()) return room;
-  for (const auto& [node, units] : shared->second) count(node, units >= shape.units);
+  for_nodes_with_room(state, cluster, shape, now_ms,
+                      [&](NodeId, bool reserved) { ++(reserved ? room.reserved : room.nodes); });
   return room;
 }
 
@@ -61,6 +69,17 @@ Job changed(const Job& job, Change change) {
   Job copy = job;
   copy.spec = std::make_shared<const JobSpec>(std::move(spec));
   return copy;
+}
+
+// The same job on exactly so many nodes.
+Job with_nodes(const Job& job, std::uint32_t count) {
+  return changed(job, [&](JobSpec& spec) {
+    spec.node_count = count;
+    spec.min_node_count = 0;
+  });
+}
+bool fills_blocks(const JobSpec& spec, std::uint32_t count) {
+  return spec.topology.block_size == 0 || count % spec.topology.block_size == 0;
 }
 
 const core::Workspace& workspace_of(const State& state, const Job& job) {
@@ -147,15 +166,16 @@ std::string next_reservation(const State& state, const Cluster& cluster, const J
 void try_fewer_nodes(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,
                      const Settings& settings, Why& why) {
   const std::uint32_t most =
-      std::min(job.spec->node_count - 1, nodes_with_room(state, cluster, shape_of(state, job), now_ms).nodes);
+      std::min(core::least_nodes(*job.spec) - 1, nodes_with_room(state, cluster, shape_of(state, job), now_ms).nodes);
   for (std::uint32_t count = most; count > 0; --count) {
-    const Job smaller = changed(job, [&](JobSpec& spec) { spec.node_count = count; });
+    if (!fills_blocks(*job.spec, count)) continue;
+    const Job smaller = with_nodes(job, count);
     if (!starts(state, cluster, now_ms, settings, smaller)) continue;
     Relaxation found;
     found.kind = Relaxation::Kind::fewer_nodes;
     found.node_count = count;
     found.text = "with " + number(count) + " node" + (count == 1 ? "" : "s") + " instead of " +
-                 number(job.spec->node_count) + " it would start now";
+                 number(core::least_nodes(*job.spec)) + " it would start now";
     why.relaxations.push_back(std::move(found));
     return;
   }
@@ -183,15 +203,16 @@ void count_fits(const State& state, const Cluster& cluster, const Job& job, Time
   const auto [free, reserved] = nodes_with_room(state, cluster, shape_of(state, job), now_ms);
   core::Quota without_limit = workspace_of(state, job).quota;
   without_limit.limit = 0;
-  std::uint32_t fits = std::min(free, job.spec->node_count);
+  const std::uint32_t least = core::least_nodes(*job.spec);
+  std::uint32_t fits = std::min(free, least);
   while (fits > 0) {
-    const Job smaller = changed(job, [&](JobSpec& spec) { spec.node_count = fits; });
-    // What its workspace may have is another matter.
+    // What its workspace may have is another matter, and so is which of them lie together.
+    const Job smaller = changed(with_nodes(job, fits), [](JobSpec& spec) { spec.topology = {}; });
     if (starts(state, cluster, now_ms, settings, smaller, without_limit)) break;
     --fits;
   }
   // Where it could have them all, how many more there are does not matter.
-  why.fits = fits == std::min(free, job.spec->node_count) ? free : fits;
+  why.fits = fits == std::min(free, least) ? free : fits;
   if (const auto idle = nodes_with_room(state, cluster, {1, 0, false}, now_ms).nodes;
       shape_of(state, job).in_container && idle > free + reserved) {
     const std::uint32_t others = idle - free - reserved;
@@ -232,7 +253,9 @@ void try_shorter_limit(const State& state, const Cluster& cluster, const Job& jo
 
 void try_higher_priority(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,
                          const Settings& settings, Why& why) {
-  for (const Priority priority : {Priority::normal, Priority::high}) {
+  std::set<Priority> higher_ones{Priority::normal, Priority::high};
+  for (const auto& [name, priority] : state.classes) higher_ones.insert(priority);
+  for (const Priority priority : higher_ones) {
     if (priority <= core::priority_of(job)) continue;
     Job higher = job;
     higher.new_priority = priority;
@@ -240,11 +263,54 @@ void try_higher_priority(const State& state, const Cluster& cluster, const Job& 
     Relaxation found;
     found.kind = Relaxation::Kind::higher_priority;
     found.priority = priority;
-    found.text =
-        std::string("with priority ") + (priority == Priority::high ? "high" : "normal") + " it would start now";
+    found.priority_class = core::class_of(state, priority);
+    found.text = "with priority " + (found.priority_class.empty() ? name_of(priority) : found.priority_class) +
+                 " it would start now";
     why.relaxations.push_back(std::move(found));
     return;
   }
+}
+
+// ---- Topology ----
+
+// Free nodes that lie where the job is not to run, and those that are not together as it insists.
+void add_topology(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms, Why& why) {
+  const Topology& wanted = job.spec->topology;
+  if (!insists(&wanted)) return;
+  Places places;
+  std::vector<std::uint32_t> free;  // by place
+  for_nodes_with_room(state, cluster, shape_of(state, job), now_ms, [&](NodeId id, bool reserved) {
+    if (reserved) return;
+    const std::uint32_t place = places.number_of(state.nodes.at(id).inventory.topology);
+    free.resize(std::max<std::size_t>(free.size(), place + 1));
+    ++free[place];
+  });
+  const std::vector<std::int32_t>& domains = places.domains(wanted);
+  Together together(gang_size(wanted, job.spec->node_count, 1));
+  std::uint32_t inside = 0, outside = 0;
+  for (std::size_t place = 0; place < free.size(); ++place) {
+    (domains[place] == Places::kOut ? outside : inside) += free[place];
+    if (domains[place] != Places::kOut) together.add(domains[place], free[place]);
+  }
+  if (outside > 0) {
+    why.obstacles.push_back({"topology", outside, are(outside) + "free but not where it may run: " + text_of(wanted)});
+  }
+  const std::uint32_t got = together.nodes();
+  if (got >= why.needs || got == inside) return;
+  why.obstacles.push_back({"topology", inside - got,
+                           are(inside) + "free where it may run, but it gets " + number(got) +
+                               " of them: it wants " + text_of(wanted)});
+}
+
+void try_any_topology(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,
+                      const Settings& settings, Why& why) {
+  if (!insists(&job.spec->topology)) return;
+  const Job anywhere = changed(job, [](JobSpec& spec) { spec.topology = {}; });
+  if (!starts(state, cluster, now_ms, settings, anywhere)) return;
+  Relaxation found;
+  found.kind = Relaxation::Kind::any_topology;
+  found.text = "without its topology (" + text_of(job.spec->topology) + ") it would start now";
+  why.relaxations.push_back(std::move(found));
 }
 
 // ---- Quotas and shares ----
@@ -322,7 +388,7 @@ void try_release(const State& state, const Cluster& cluster, const Job& job, Tim
 
 Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& settings) {
   Why result;
-  result.needs = job.spec->node_count;
+  result.needs = core::least_nodes(*job.spec);
   const auto found = state.clusters.find(job.cluster);
   if (found == state.clusters.end() || found->second.deleting) {
     result.possible = false;
@@ -338,7 +404,7 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
   add_quota(state, job, result);
   const auto nodes = obstacles_of(state, cluster, now_ms);
   result.obstacles.insert(result.obstacles.end(), nodes.begin(), nodes.end());
-  result.possible = possible(supply_of(state, cluster), job) && quota_allows_ever(state, job);
+  result.possible = Supply(state, cluster).possible(job) && quota_allows_ever(state, job);
   if (const std::uint32_t capacity = core::capacity_of(cluster.spec); result.needs > capacity) {
     Relaxation larger;
     larger.kind = Relaxation::Kind::larger_cluster;
@@ -353,12 +419,14 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
   }
   try_fewer_gpus(state, cluster, job, now_ms, settings, result);
   try_fewer_nodes(state, cluster, job, now_ms, settings, result);
+  try_any_topology(state, cluster, job, now_ms, settings, result);
   if (result.possible) {
     try_shorter_limit(state, cluster, job, now_ms, settings, result);
     try_higher_priority(state, cluster, job, now_ms, settings, result);
   }
   try_larger_quota(state, cluster, job, now_ms, settings, result);
   count_fits(state, cluster, job, now_ms, settings, result);
+  add_topology(state, cluster, job, now_ms, result);
   result.position = forecast(state, job, now_ms, Belief::plan, settings).turn;
   add_turn(state, job, now_ms, result);
   result.best = forecast(state, job, now_ms, Belief::best, settings);

@@ -13,19 +13,29 @@ namespace trainyard::plan {
 // So many nodes of the cluster do not help the job now, because of this.
 struct Obstacle {
   std::string code;  // busy, cleaning, preparing, leaving, unusable, drained, faulty, unreachable, missing,
-                     // noContainers, reserved, promised; of no node: heldBack, quota, turn
+                     // noContainers, reserved, promised, topology; of no node: heldBack, quota, turn
   std::uint32_t nodes = 0;
   std::string text;  // "3 are busy until about 14:20"
 };
 
 struct Relaxation {
-  enum class Kind { fewer_nodes, fewer_gpus, shorter_limit, higher_priority, larger_cluster, release, larger_quota };
+  enum class Kind {
+    fewer_nodes,
+    fewer_gpus,
+    shorter_limit,
+    higher_priority,
+    larger_cluster,
+    release,
+    larger_quota,
+    any_topology
+  };
   Kind kind = Kind::fewer_nodes;
   std::uint32_t node_count = 0;          // fewer_nodes: of the job; larger_cluster: of the cluster, at least
   std::uint32_t gpus_per_node = 0;       // fewer_gpus
   DurationMs limit_ms = 0;               // shorter_limit
   std::uint32_t gpus = 0;                // larger_quota: of the workspace; 0: no limit
   Priority priority = Priority::normal;  // higher_priority
+  std::string priority_class = {};       // its name if it is one of the operator's
   std::string text;
 };
 

@@ -119,3 +119,27 @@ TEST_CASE("counters of a node: a row per sample and GPU") {
   CHECK(gpu_cell(two_gpus("n").samples(1)) == "97 %");
   CHECK(cpu_cell(two_gpus("n").samples(1)) == "42 %");
 }
+
+TEST_CASE("counters of a job: each attempt on each node, without the network") {
+  v1::JobCounters counters;
+  auto& one = *counters.add_series();
+  one.set_node("node1");
+  one.set_attempt(1);
+  *one.add_samples() = two_gpus("node1").samples(1);
+  auto& two = *counters.add_series();
+  two.set_node("node2");
+  two.set_attempt(2);
+  *two.add_samples() = two_gpus("node2").samples(0);
+  const Answer answer = show_job_series(counters);
+  CHECK(answer.table.columns == std::vector<std::string>{"Attempt", "Node", "Time", "CPU %", "Memory Used",
+                                                         "Memory Total", "GPU", "GPU %", "GPU Memory", "GPU Watts",
+                                                         "GPU °C"});
+  REQUIRE(answer.table.rows.size() == 3);
+  for (const auto& row : answer.table.rows) CHECK(row.size() == answer.table.columns.size());
+  CHECK(answer.table.rows[0][1] == "node1");
+  CHECK(answer.table.rows[0][7] == "97");
+  CHECK(answer.table.rows[2][0] == "2");
+  REQUIRE(answer.value.size() == 2);
+  CHECK(answer.value[0]["samples"][0]["gpus"][0]["uuid"] == "GPU-a");
+  CHECK_FALSE(answer.value[0]["samples"][0].contains("networkSentBytesPerSecond"));
+}

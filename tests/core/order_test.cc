@@ -32,6 +32,28 @@ TEST_CASE("owners have their turns by what they had: who had nothing goes first"
   CHECK(starts(nodes + "had alice in w 600\nqueued a 1 by alice high\nqueued b 1 by bob\nqueued c 1 by bob") == "a b");
 }
 
+TEST_CASE("a class of the operator's goes where its number says") {
+  core::State state = scene("nodes 1\nqueued a 1\nqueued b 1 high\nqueued c 1 low\nqueued d 1");
+  const auto put = [&](const std::string& name, int number) {
+    state.jobs.at(job_of(state, name).id).new_priority = Priority{number};
+    core::rebuild_indexes(state);
+  };
+  put("a", 200);
+  CHECK(starts(state) == "a");
+  put("a", 50);
+  CHECK(starts(state) == "b");
+  state.classes = {{"urgent", Priority{500}}};
+  put("b", -200);
+  const plan::Why c = plan::why(state, job_of(state, "c"), kSceneNow);
+  REQUIRE(!c.relaxations.empty());
+  CHECK(c.relaxations.back().text == "with priority high it would start now");
+  put("b", 100);
+  const plan::Why d = plan::why(state, job_of(state, "d"), kSceneNow);
+  REQUIRE(!d.relaxations.empty());
+  CHECK(d.relaxations.back().text == "with priority urgent it would start now");
+  CHECK(d.relaxations.back().priority_class == "urgent");
+}
+
 TEST_CASE("workspaces share by their weights, their owners within them") {
   const std::string busy = "nodes 6\nquota w2 weight 2\n";
   std::string queue;

@@ -41,6 +41,17 @@ struct Builder {
     state.clusters.at({4}).spec.target_node_count = static_cast<std::uint32_t>(count);
   }
 
+  void put_nodes(std::istringstream& words) {
+    std::string place;
+    int count = 0;
+    words >> place >> count;
+    for (auto& [id, node] : state.nodes) {
+      if (!node.inventory.topology.empty() || count == 0) continue;
+      node.inventory.topology = place;
+      --count;
+    }
+  }
+
   WorkspaceId workspace_named(const std::string& name) const {
     for (const auto& [id, workspace] : state.workspaces) {
       if (workspace.name == name) return id;
@@ -133,6 +144,18 @@ struct Builder {
       } else if (word == "in") {
         words >> word;
         job.experiment = {workspace_named(word).value + 1};
+      } else if (word == "one" || word == "near") {
+        words >> spec.topology.level;
+        spec.topology.required = word == "one";
+      } else if (word == "blocks") {
+        words >> spec.topology.block_size >> spec.topology.level;
+        spec.topology.required = true;
+      } else if (word == "within") {
+        words >> spec.topology.within.emplace_back();
+      } else if (word == "min") {
+        words >> spec.min_node_count;
+      } else if (word == "shortest" && words >> minutes) {
+        spec.min_wall_clock_ms = minutes * kMinute;
       } else if (word == "limit" && words >> minutes) {
         spec.max_wall_clock_ms = minutes * kMinute;
       } else if (word == "since" && words >> minutes) {
@@ -180,6 +203,8 @@ State scene(const std::string& text) {
         if (kind == "drained") node->second.drain = Drain{"disks", "carol", kSceneNow};
         if (kind == "faulty") node->second.inventory.gpus.at(0).fault = "XID 79";
       }
+    } else if (kind == "at") {
+      b.put_nodes(words);
     } else if (kind == "had") {
       b.add_spent(words);
     } else if (kind == "quota") {
@@ -215,6 +240,7 @@ std::string places(const std::string& text, const plan::Settings& settings) {
   std::string all;
   for (const Placement& placement : plan::make_plan(state, kSceneNow, settings).placements) {
     all += (all.empty() ? "" : " ") + state.jobs.at(placement.job).name;
+    if (placement.limit_ms != 0) all += "(" + std::to_string(placement.limit_ms / kMinute) + "m)";
     for (std::size_t i = 0; i < placement.nodes.size(); ++i) {
       all += (i == 0 ? ":" : ",") + state.nodes.at(placement.nodes[i]).name;
     }

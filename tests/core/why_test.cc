@@ -28,10 +28,11 @@ const Relaxation* relaxation(const plan::Why& why, Relaxation::Kind kind) {
 core::State applied(core::State state, const std::string& name, const Relaxation& relaxation) {
   core::Job& job = state.jobs.at(job_of(state, name).id);
   JobSpec spec = *job.spec;
-  if (relaxation.kind == Relaxation::Kind::fewer_nodes) spec.node_count = relaxation.node_count;
+  if (relaxation.kind == Relaxation::Kind::fewer_nodes) spec.node_count = relaxation.node_count, spec.min_node_count = 0;
   if (relaxation.kind == Relaxation::Kind::fewer_gpus) spec.gpus_per_node = relaxation.gpus_per_node;
   if (relaxation.kind == Relaxation::Kind::shorter_limit) spec.max_wall_clock_ms = relaxation.limit_ms;
   if (relaxation.kind == Relaxation::Kind::higher_priority) spec.priority = relaxation.priority;
+  if (relaxation.kind == Relaxation::Kind::any_topology) spec.topology = {};
   if (relaxation.kind == Relaxation::Kind::larger_quota) {
     state.workspaces.at(core::payer_of(state, job).workspace).quota.limit = relaxation.gpus;
   }
@@ -104,6 +105,9 @@ TEST_CASE("a job that is changed as suggested is in the next plan, in thousands 
     const bool shared = random() % 2 == 0;
     const auto part = [&] { return shared && random() % 3 != 0 ? "x" + draw(1, 4) : std::string(); };
     std::string text = "nodes " + std::to_string(nodes) + "x4\ndone x 2 took 20 t.sh\n";
+    const bool placed = random() % 2 == 0;
+    if (placed) text += "at leaf=l1 " + draw(1, 4) + "\nat leaf=l2 " + draw(1, 4) + "\n";
+    const char* const wishes[] = {" one leaf", " near leaf", " within leaf=l1", ""};
     int left = nodes;
     for (int i = 0; i < 4 && left > 0; ++i) {
       const int held = 1 + static_cast<int>(random() % static_cast<unsigned>(left));
@@ -122,7 +126,8 @@ TEST_CASE("a job that is changed as suggested is in the next plan, in thousands 
     for (int i = 0; i < 7; ++i) {
       text += "queued q" + std::to_string(i) + " " + draw(1, 11) + part() + (owners ? owned[random() % 4] : "") +
               (random() % 3 ? " limit " + draw(1, 90) : std::string()) + priorities[random() % 3] +
-              (random() % 2 ? " t.sh" : "") + "\n";
+              (placed ? wishes[random() % 4] : "") + (random() % 4 == 0 ? " min 1" : "") +
+              (random() % 4 == 0 ? " shortest " + draw(1, 30) : std::string()) + (random() % 2 ? " t.sh" : "") + "\n";
     }
     core::State state = scene(text);
     if (random() % 3 == 0) state.jobs.at(job_of(state, "q3").id).hold = core::Hold{"later", "carol", kSceneNow};
@@ -145,4 +150,5 @@ TEST_CASE("a job that is changed as suggested is in the next plan, in thousands 
   CHECK(tried[Relaxation::Kind::higher_priority] > 100);
   CHECK(tried[Relaxation::Kind::larger_quota] > 50);
   CHECK(tried[Relaxation::Kind::release] > 20);
+  CHECK(tried[Relaxation::Kind::any_topology] > 50);
 }

@@ -6,7 +6,7 @@ others. Their GPUs are a stand-in's for the driver's library."""
 import os
 import re
 
-from e2e import SHARE, Lab, World, check, main, wait_until
+from e2e import SHARE, Lab, World, check, main, wait_for_go, wait_until
 
 EVERY_SECOND = {"counters_every_ms": 1000}
 BUSY = 2_000_000  # bytes a second: more than reports and counters are, by far
@@ -93,6 +93,40 @@ def gpus_are_seen_by_uuid():
         check(lab.node("node1")["reachable"], "the agent to go on")
         os.remove(hang)
         wait_until(lambda: _newest(lab, "node1")["gpus"], 30, "GPUs again", 0.2)
+
+
+def a_job_has_series_of_its_own():
+    """Two jobs on one node, a GPU each: each sees its own processor time and its own GPU, also when it has ended."""
+    gpus = {"node1": [("GPU-11", "Tesla-T4", 15360, 1024, 37, 45500, 61), ("GPU-12", "Tesla-T4", 15360, 0, 5, 9100, 40)]}
+    with Lab(nodes=1, gpus=0, agent=EVERY_SECOND, nvml_gpus=gpus) as lab:
+        world = World(lab)
+        part = {"resources": {"nodes": 1, "gpusPerNode": 1}, "nodeCount": None}
+        world.submit("busy", command=f"until [ -e {SHARE}/go ]; do :; done", **part)
+        world.submit("idle", command=wait_for_go(), **part)
+        for name in ("busy", "idle"):
+            world.wait_for(name, "running")
+
+        def series(name):
+            return lab.cli("job", "counters", *world.at(name), "-o", "json").json()
+
+        def newest(name):
+            found = series(name)
+            return found[0]["samples"][-1] if found else {"cpuPercent": 0, "gpus": []}
+
+        # Of two cores that others use, too.
+        wait_until(lambda: newest("busy")["cpuPercent"] > 2 and newest("busy")["gpus"] and newest("idle")["gpus"], 60, "both to be measured", 0.2)
+        check(newest("idle")["cpuPercent"] < newest("busy")["cpuPercent"] / 2, f"one is busy: {newest('idle')} {newest('busy')}")
+        seen = {name: [gpu["uuid"] for gpu in newest(name)["gpus"]] for name in ("busy", "idle")}
+        check(sorted(sum(seen.values(), [])) == ["GPU-11", "GPU-12"], f"a GPU each: {seen}")
+        check(newest("busy")["memoryUsedBytes"] > 0, f"its memory: {newest('busy')}")
+        world.touch("go")
+        for name in ("busy", "idle"):
+            world.succeed(name)
+        world.wait_idle(1)
+        ended = series("busy")
+        check([(each["node"], each["attempt"]) for each in ended] == [("node1", 1)] and ended[0]["samples"], f"what has ended: {ended}")
+        check("node1" in lab.cli("job", "counters", *world.at("busy"), "--step", "1h", "-o", "table").ok(), "a table")
+        lab.cli("job", "counters", *world.at("none")).failed("none does not exist")
 
 
 def series_go_on_after_restarts():

@@ -55,5 +55,28 @@ def hold_release_and_priority():
         world.succeed("kept")
 
 
+def classes_of_the_operator():
+    """urgent goes before high, scavenger after low; a name that is not defined is refused with those that are."""
+    with Lab(nodes=1, config={"scheduling": {"classes": {"urgent": 200, "scavenger": -200}}}) as lab:
+        world = World(lab)
+        world.submit("first", command=wait_for_go())
+        world.wait_for("first", "running")
+        for name, priority in (("s", "scavenger"), ("l", "low"), ("h", "high"), ("u", "URGENT")):
+            world.submit(name, command="true", schedulingPriority=priority)
+        world.submit("n", command="true")
+        check(world.job("u")["schedulingPriority"] == "urgent", f"shown by its name: {world.job('u')['schedulingPriority']}")
+        lab.cli("job", "update", *world.at("n"), "--priority", "Scavenger").ok()
+        check("was normal" in lab.cli("job", "timeline", *world.at("n")).ok(), "its timeline")
+        lab.kill_controller()
+        lab.start_controller()
+        check(world.job("n")["schedulingPriority"] == "scavenger", "kept over a restart")
+        world.create("bad", world.body(command="true", schedulingPriority="soon")).failed("soon", "low, normal, high, scavenger, urgent")
+        world.touch("go")
+        for name in ("first", "u", "h", "l", "s", "n"):
+            world.succeed(name)
+        started = [world.job(name)["executionInfo"]["startTime"] for name in ("u", "h", "l", "s", "n")]
+        check(started == sorted(started), f"one after the other: {started}")
+
+
 if __name__ == "__main__":
     main(globals())

@@ -256,3 +256,51 @@ TEST_CASE("the keeper of a place that cannot be written says so and drops what c
   keeper.read("one", 0, 1'000'000, [&](CounterKeeper::Samples samples) { answer.set_value(std::move(samples)); });
   CHECK(answer.get_future().get().error().code == Code::failed_precondition);
 }
+
+TEST_CASE("a job's own series: its part of each sample, with its GPUs, for as long as there is a job") {
+  Controller controller;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  v1::Cluster cluster;
+  REQUIRE(user.make_cluster(1, cluster).ok());
+  FakeAgent agent(controller.channel(), "one", "10.0.0.1");
+  REQUIRE(eventually([&] { return user.cluster().allocation_state() == "steady"; }));
+  v1::Job job;
+  REQUIRE(user.submit(User::job_request("j", 1), job).ok());
+  REQUIRE(eventually([&] { return user.job("j").phase() == "running"; }));
+
+  v1::GetJobCountersRequest request;
+  *request.mutable_job() = User::job_name("j");
+  const auto series = [&] {
+    v1::JobCounters answer;
+    REQUIRE(User::call(user.nodes, &v1::Nodes::Stub::GetJobCounters, request, answer).ok());
+    return answer;
+  };
+  CHECK(series().series_size() == 0);
+  auto sent = sample(90, {"GPU-a", "GPU-b"});
+  for (const std::uint64_t number : {job.number(), job.number() + 1}) {  // the node has no other
+    v1::HoldingCounters& holding = *sent.add_holdings();
+    holding.set_job(number);
+    holding.set_attempt(1);
+    holding.set_cpu_percent(25);
+    holding.set_memory_used_bytes(1ULL << 30);
+  }
+  agent.count(sent);
+  REQUIRE(eventually([&] { return series().series_size() == 1; }));
+  const v1::JobCounters answer = series();
+  CHECK(answer.series(0).node() == "one");
+  CHECK(answer.series(0).attempt() == 1);
+  REQUIRE(answer.series(0).samples_size() == 1);
+  const v1::CounterSample& got = answer.series(0).samples(0);
+  CHECK(got.cpu_percent() == 25);
+  CHECK(got.memory_used_bytes() == 1ULL << 30);
+  CHECK(got.memory_total_bytes() == 16ULL << 30);
+  CHECK(got.gpus_size() == 2);
+  CHECK(got.holdings_size() == 0);
+  CHECK(counters_of(user, "one").samples(0).cpu_percent() == 90);
+  CHECK(counters_of(user, "one").samples(0).holdings_size() == 0);
+  request.mutable_job()->set_name("none");
+  v1::JobCounters none;
+  CHECK(User::call(user.nodes, &v1::Nodes::Stub::GetJobCounters, request, none).error_code() ==
+        grpc::StatusCode::NOT_FOUND);
+}

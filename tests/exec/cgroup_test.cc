@@ -80,3 +80,26 @@ TEST_CASE("many waits on cgroups that end at different times all come back") {
     ::waitpid(pid, nullptr, 0);
   }
 }
+
+TEST_CASE("a cgroup knows what ran in it and what lives in it use") {
+  if (!is_root_with_cgroups()) return;
+  const TestCgroup cgroup;
+  CHECK(cgroup.job().cpu_time_us() == 0);
+  CHECK(cgroup.all().memory_bytes() == 0);
+  constexpr std::uint64_t kBytes = 50 << 20;
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    write_text(cgroup.job().path() + "/cgroup.procs", "0");
+    std::vector<char> memory(kBytes, 'x');
+    while (cgroup.job().cpu_time_us() < 200'000) memory[0] = static_cast<char>(memory[0] + 1);
+    for (;;) ::pause();
+  }
+  REQUIRE(eventually([&] { return cgroup.all().cpu_time_us() >= 200'000; }, 60'000));
+  CHECK(cgroup.shim().cpu_time_us() == 0);
+  CHECK(cgroup.all().memory_bytes() >= kBytes);
+  CHECK(cgroup.shim().memory_bytes() == 0);
+  CHECK(Cgroup("/none").cpu_time_us() == 0);
+  cgroup.all().kill();
+  ::waitpid(pid, nullptr, 0);
+  CHECK(cgroup.all().cpu_time_us() >= 200'000);
+}

@@ -104,3 +104,17 @@ TEST_CASE("what the GPUs' process says is read back, and other lines are left ou
   CHECK(format_gpus({}) == "\n");
   CHECK(parse_gpus("GPU-a 1 2 3\nGPU-b x 2 3 4\nGPU-c 1 -5 3 4\n\nGPU-d 0 0 0 0\n").size() == 1);
 }
+
+TEST_CASE("a holding's part of the processors is of all cores, and a new one counts from its beginning") {
+  MachineReading before{10'000}, after{12'000};
+  const AttemptId old{JobId{7}, 1}, fresh{JobId{8}, 2}, gone{JobId{6}, 1};
+  after.cores = 4;
+  before.holdings = {{old, {1'000'000, 10}}, {gone, {5, 5}}};
+  after.holdings = {{old, {5'000'000, 20}}, {fresh, {800'000, 30}}};
+  CounterSample sample = sample_between(before, after);
+  // 4 of the 8 seconds of processor time that four cores have in 2 s; 0.8 of them.
+  CHECK(sample.holdings == std::vector<HoldingCounters>{{7, 1, 50, 20}, {8, 2, 10, 30}});
+  after.holdings[old].cpu_us = 900'000'000;
+  CHECK(sample_between(before, after).holdings[0].cpu_percent == 100);
+  CHECK(read_machine(1).cores >= 1);
+}

@@ -67,6 +67,16 @@ std::int64_t count_rows(const std::string& path) {
 
 }  // namespace
 
+TEST_CASE("series are listed by how their names begin") {
+  const TemporaryDirectory directory;
+  const auto store = opened(directory.path() + "/counters.db");
+  for (const char* name : {"job/1/1/b", "job/1/2/a", "job/1/1/a", "job/11/1/a", "job", "n1"}) {
+    REQUIRE(store->append({sample(name, kStart, 1)}).ok());
+  }
+  CHECK(store->names("job/1/").value() == std::vector<std::string>{"job/1/1/a", "job/1/1/b", "job/1/2/a"});
+  CHECK(store->names("job/2/").value().empty());
+}
+
 TEST_CASE("counters: what was written is read back, also after a restart, and only for its node") {
   TemporaryDirectory directory;
   const std::string path = directory.path() + "/counters.db";

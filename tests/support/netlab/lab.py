@@ -61,9 +61,11 @@ class Result:
 
 class Lab:
     def __init__(self, nodes=4, gpus=1, flavour="STANDARD_NC6", bin_dir=None, timing=None, fence=False, images=None, name=None,
-                 keep=False, start=True, config=None, agent=None, nvml_gpus=None):
-        """`nvml_gpus`: node → its GPUs as set_gpus() takes them; the agents see them through a stand-in for the driver's library."""
+                 keep=False, start=True, config=None, agent=None, nvml_gpus=None, topology=None):
+        """`nvml_gpus`: node → its GPUs as set_gpus() takes them; the agents see them through a stand-in for the driver's library.
+        `topology`: node → its place in the operator's tree."""
         self.agent_settings = agent or {}
+        self.topology = topology or {}
         self.nodes = [f"node{i + 1}" for i in range(nodes)]
         self.gpus, self.flavour, self.keep = gpus, flavour, keep
         self.nvml_gpus = nvml_gpus
@@ -132,7 +134,7 @@ class Lab:
             "address": host.address, "spool_dir": os.path.join(host.folder, "spool"), "work_dir": os.path.join(self.root, "work"),
             # Of what this machine has installed no story must depend.
             "container_runtime": "none", "cgroup_parent": "trainyard", "pretend_gpus": self.gpus, "heartbeat_ms": self.timing.get("heartbeat_ms", 1000),
-            **self.agent_settings,
+            "topology": self.topology.get(node, ""), **self.agent_settings,
         }
 
     def limit_groups(self, node):

@@ -47,6 +47,7 @@ Inventory inventory_of(NodeIndex node) {
                       .cores = 8,
                       .memory_bytes = 1ULL << 34,
                       .agent_version = "simulated"};
+  inventory.topology = fmt::format("rack=r{}/leaf=l{}", node % 2, node / 2 % 4);
   if (node % 5 == 1) inventory.file_server_software = "simulated";
   for (std::uint32_t gpu = 0; gpu < (is_large(node) ? kLargeGpus : 1); ++gpu) {
     inventory.gpus.push_back({fmt::format("GPU-{}-{}", node, gpu), "pretend", 1ULL << 33, true});

@@ -11,6 +11,8 @@ namespace trainyard::simulator {
 namespace {
 
 constexpr const char* kUsers[] = {"user:ada", "user:bob", "user:eve"};
+// With a class of the operator's.
+constexpr Priority kPriorities[] = {Priority::low, Priority::normal, Priority::high, Priority{50}};
 
 }  // namespace
 
@@ -255,6 +257,17 @@ void Users::rescale() {
   ask(core::ResizeCluster{ref_of(plan), x_random.chance(100) ? 0 : target, option});
 }
 
+// How many nodes it gets, which ones, for how long.
+void Users::leave_open(JobSpec& spec) {
+  if (x_random.chance(150)) spec.min_node_count = static_cast<std::uint32_t>(x_random.between(1, spec.node_count));
+  if (x_random.chance(200)) spec.min_wall_clock_ms = x_random.between(20'000, spec.max_wall_clock_ms);
+  if (x_random.chance(150)) {
+    spec.topology.level = x_random.chance(500) ? "rack" : "leaf";
+    spec.topology.required = x_random.chance(300);
+    if (spec.topology.required && spec.node_count % 2 == 0) spec.topology.block_size = 2;
+  }
+}
+
 JobSpec Users::draw_spec(const ClusterPlan& cluster) {
   JobSpec spec;
   const auto largest = static_cast<std::int64_t>(std::clamp(cluster.nodes / 2, 1U, 8U));
@@ -271,7 +284,8 @@ JobSpec Users::draw_spec(const ClusterPlan& cluster) {
   if (x_random.chance(300)) spec.file_shares.push_back({"account", "https://account/share", "share", "share"});
   if (x_random.chance(30)) spec.file_shares.push_back({"account", "https://account/passing", "passing", "passing"});
   spec.max_wall_clock_ms = x_random.between(90'000, 240'000);
-  spec.priority = static_cast<Priority>(x_random.below(3));
+  spec.priority = kPriorities[x_random.below(std::size(kPriorities))];
+  leave_open(spec);
   spec.recovery.on_node_loss = x_random.chance(850) ? OnNodeLoss::requeue : OnNodeLoss::fail;
   spec.recovery.max_requeues = static_cast<std::uint32_t>(x_random.below(4));
   spec.recovery.rerun_after = x_random.chance(750) ? RerunAfter::fenced : RerunAfter::gang_broken;
@@ -303,7 +317,7 @@ void Users::submit() {
 // Somebody holds a job, and later lets it go; its priority may change, too.
 void Users::reorder() {
   const core::JobRef job = some_job();
-  if (x_random.chance(400)) return ask(core::PrioritizeJob{job, static_cast<Priority>(x_random.below(3))});
+  if (x_random.chance(400)) return ask(core::PrioritizeJob{job, kPriorities[x_random.below(std::size(kPriorities))]});
   if (x_random.chance(500)) return ask(core::HoldJob{job, "later"});
   ask(core::ReleaseJob{job});
 }

@@ -55,6 +55,7 @@ class Users {
   void again_and_again();
   void reorder();
   void something_impossible();
+  void leave_open(JobSpec& spec);
   void drain_or_undrain();
   void something_again();
   core::JobRef some_job();
