@@ -276,6 +276,7 @@ void add_job_commands(CLI::App& app, Program& program) {
                             [=, &program] { return timeline(program, *options); }),
             options);
   add_job_array_commands(jobs, program);
+  add_job_schedule_commands(jobs, program);
   add_job_counters_command(jobs, program);
   add_job_file_commands(jobs, program);
   add_job_node_commands(jobs, program);

@@ -34,15 +34,6 @@ Json parameters_of(const v1::ParameterSweep& sweep) {
   return {{"list", {{"firstRows", rows}, {"names", std::vector<std::string>(names.begin(), names.end())}}}};
 }
 
-// Its tasks' cluster and spec are read where those of a job are.
-v1::Job as_job(const v1::JobArray& array) {
-  v1::Job job;
-  job.set_resource_group(array.resource_group());
-  job.set_workspace(array.workspace());
-  *job.mutable_spec() = array.spec();
-  return job;
-}
-
 }  // namespace
 
 std::vector<std::string> Kind<v1::JobArray>::columns() {

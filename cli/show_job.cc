@@ -219,6 +219,8 @@ Json Kind<v1::Job>::json(const v1::Job& item) {
   out["requeues"] = item.requeues();
   out["runAs"] = or_null(item.run_as());
   out["resourceGroup"] = item.resource_group();
+  out["scheduleName"] = or_null(item.schedule_name());
+  out["scheduleTime"] = when(item.has_schedule_time(), item.schedule_time());
   out["submittedBy"] = or_null(item.submitted_by());
   out["taskIndex"] = item.array_name().empty() ? Json(nullptr) : Json(item.task_index());
   out["toolType"] = item.tool_type();

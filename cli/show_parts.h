@@ -25,6 +25,15 @@ template <class Message>
 Json provisioned_at(const Message& item) {
   return when(item.has_creation_time() && item.provisioning_state() == "succeeded", item.creation_time());
 }
+// A record that makes jobs, as one of them: their cluster and spec are read where those of a job are.
+template <class Message>
+v1::Job as_job(const Message& item) {
+  v1::Job job;
+  job.set_resource_group(item.resource_group());
+  job.set_workspace(item.workspace());
+  *job.mutable_spec() = item.spec();
+  return job;
+}
 // Fields of a job's spec; names in it are of the job's workspace.
 void add_spec(const v1::Job& job, Json& out);
 Json hold_of(bool held, const v1::Hold& hold);                                    // null: nobody holds it

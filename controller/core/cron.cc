@@ -138,7 +138,7 @@ Result<std::uint64_t> part_of(const Field& field, std::string_view part) {
     if (dash != std::string_view::npos) {
       const auto high = value_in(field, range.substr(dash + 1));
       if (!high.ok()) return high.error();
-      last = field.most == 7 && *high == 0 ? 7 : *high;  // FRI-SUN
+      last = field.most == 7 && *high == 0 && first > 0 ? 7 : *high;  // FRI-SUN
     }
     if (first > last) return wrong(field, quoted + " ends before it begins");
   }
@@ -204,19 +204,24 @@ std::optional<std::int64_t> first_minute(const Cron& cron, std::int64_t from) {
   return std::nullopt;
 }
 
+struct Minutes {
+  std::uint64_t count = 0;
+  std::int64_t last = 0;
+};
+
 // Of a day's minutes from `from` to `to`, both included.
-Passed minutes_between(const Cron& cron, std::int64_t from, std::int64_t to) {
-  Passed passed;
+Minutes minutes_between(const Cron& cron, std::int64_t from, std::int64_t to) {
+  Minutes minutes;
   for (std::int64_t hour = from / 60; hour <= to / 60; ++hour) {
     if ((cron.hours >> hour & 1) == 0) continue;
     std::uint64_t left = cron.minutes;
     if (hour == from / 60) left = left >> from % 60 << from % 60;
     if (hour == to / 60) left &= (2ULL << to % 60) - 1;
     if (left == 0) continue;
-    passed.times += static_cast<std::uint64_t>(std::popcount(left));
-    passed.newest_ms = hour * 60 + 63 - std::countl_zero(left);
+    minutes.count += static_cast<std::uint64_t>(std::popcount(left));
+    minutes.last = hour * 60 + 63 - std::countl_zero(left);
   }
-  return passed;
+  return minutes;
 }
 
 std::int64_t minute_of(const Cron& cron, TimeMs time_ms) {
@@ -294,11 +299,11 @@ Passed passed_between(const Cron& cron, TimeMs after_ms, TimeMs until_ms) {
   for (std::int64_t day = floor_div(from, kMinutesOfDay); day * kMinutesOfDay <= to; ++day) {
     if (!comes_on(cron, day, date_of(day))) continue;
     const std::int64_t start = day * kMinutesOfDay;
-    const Passed some = minutes_between(cron, std::max<std::int64_t>(from - start, 0),
-                                        std::min<std::int64_t>(to - start, kMinutesOfDay - 1));
-    if (some.times == 0) continue;
-    all.times += some.times;
-    all.newest_ms = time_of(cron, start + some.newest_ms);
+    const Minutes some = minutes_between(cron, std::max<std::int64_t>(from - start, 0),
+                                         std::min<std::int64_t>(to - start, kMinutesOfDay - 1));
+    if (some.count == 0) continue;
+    all.times += some.count;
+    all.newest_ms = time_of(cron, start + some.last);
   }
   return all;
 }

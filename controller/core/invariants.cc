@@ -143,6 +143,12 @@ void check_job(const State& state, const Job& job) {
   must(listed == active(job.state), "active_jobs", about);
   must(state.launches.contains(job.id) == active(job.state), "launches", about);
   must(state.experiments.contains(job.experiment), "a job's experiment exists", about);
+  if (state.schedules.contains(job.schedule)) {
+    const auto made = state.schedule_jobs.find(job.schedule);
+    must(
+        made != state.schedule_jobs.end() && made->second.contains(job.due_ms) && made->second.at(job.due_ms) == job.id,
+        "no time of a schedule is two jobs", about);
+  }
   if (!job.array) return;
   const auto array = state.arrays.find(job.array);
   must(array != state.arrays.end(), "a task's array exists", about);
@@ -190,6 +196,32 @@ void check_array(const State& state, const JobArray& array) {
     const bool listed = waiting != state.waiting_arrays.end() && waiting->second.contains(array.id);
     must(listed == (more && !dependency.met), "waiting_arrays", about);
   }
+}
+
+void check_schedule(const State& state, const JobSchedule& schedule) {
+  const std::string about = "job schedule " + std::to_string(schedule.id.value) + " " + schedule.name;
+  must(state.experiments.contains(schedule.experiment), "a schedule's experiment exists", about);
+  must((schedule.next_ms == 0) == schedule.suspended.has_value(), "a schedule is due unless it is suspended", about);
+  must(schedule.next_ms == 0 || next_after(schedule.cron, schedule.next_ms - 1) == schedule.next_ms,
+       "a schedule is due when its expression says", about);
+  std::uint32_t rows = 0, ended = 0, live = 0;
+  if (const auto jobs = state.schedule_jobs.find(schedule.id); jobs != state.schedule_jobs.end()) {
+    for (const auto& [due_ms, id] : jobs->second) {
+      const Job& job = state.jobs.at(id);
+      must(job.schedule == schedule.id && job.due_ms == due_ms, "schedule_jobs", about);
+      must(due_ms <= job.created_ms, "no job of a schedule is made before its time", about);
+      must(schedule.next_ms == 0 || due_ms < schedule.next_ms, "a time for which there is a job is over", about);
+      ++rows;
+      if (terminal(job.state)) {
+        ++ended;
+      } else if (job.created_ms > schedule.changed_ms) {
+        ++live;
+      }
+    }
+  }
+  must(rows <= schedule.made, "a schedule counts its jobs", about);
+  must(schedule.keep == 0 || ended <= schedule.keep, "a schedule keeps no more than it should", about);
+  must(schedule.overlap == Overlap::allow || live <= 1, "jobs of a schedule that skips do not overlap", about);
 }
 
 void check_file_server(const State& state, const FileServer& row) {
@@ -249,6 +281,12 @@ void check_invariants(const State& state) {
        "array_tasks has tasks of arrays only", "");
   must(state.array_by_path.size() == state.arrays.size() && state.task_counts.size() == state.arrays.size(),
        "every array has one name and one count", "");
+  for (const auto& [id, schedule] : state.schedules) check_schedule(state, schedule);
+  must(std::count_if(state.jobs.begin(), state.jobs.end(),
+                     [&](const auto& row) { return state.schedules.contains(row.second.schedule); }) ==
+           static_cast<std::ptrdiff_t>(total(state.schedule_jobs)),
+       "schedule_jobs has jobs of schedules only", "");
+  must(state.schedule_by_path.size() == state.schedules.size(), "every schedule has one name", "");
   std::size_t served = 0;
   for (const auto& [id, row] : state.file_servers) {
     check_file_server(state, row);

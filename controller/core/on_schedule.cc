@@ -66,7 +66,7 @@ Result<JobId> make_job(Engine& e, const JobSchedule& schedule, TimeMs due_ms) {
   return made;
 }
 
-// One that goes on is more than `keep` says of ended ones; the time may also be refused.
+// What becomes of a time that has come.
 DueRun run(Engine& e, JobSchedule& row, TimeMs due_ms) {
   const std::string subject = subject_of(e.state, row), time = stamp(row.cron, due_ms);
   const Job* other = row.overlap == Overlap::skip ? going_on(e.state, row.id) : nullptr;

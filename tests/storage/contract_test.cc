@@ -102,6 +102,8 @@ TEMPLATE_TEST_CASE("a row committed again replaces the old one, field by field",
   rows.jobs[0].cause = {};
   rows.arrays[0].next = 43, rows.arrays[0].parallel = 0;
   rows.arrays[0].cause = {}, rows.arrays[0].hold = std::nullopt, rows.arrays[0].dependencies.clear();
+  rows.schedules[0].made = 5, rows.schedules[0].suspended = std::nullopt, rows.schedules[0].error.clear();
+  rows.schedules[0].recent.clear(), rows.schedules[0].cron = rows.schedules[1].cron;
   rows.holdings[0].gpu_uuids.clear();
   rows.requests[0].message.clear();
   commit(fixture, rows);
@@ -131,6 +133,7 @@ TEMPLATE_TEST_CASE("what is erased is gone, and only that", "", MemoryFixture, S
   erase.erased_accounts = {{7}};
   erase.erased_requests = {"6f1c", "never there"};
   erase.erased_arrays = {{14}};
+  erase.erased_schedules = {{15}};
   commit(fixture, erase);
   fixture.again();
   core::Tables tables = load(fixture);
@@ -141,6 +144,8 @@ TEMPLATE_TEST_CASE("what is erased is gone, and only that", "", MemoryFixture, S
   CHECK(tables.file_servers.empty());
   REQUIRE(tables.arrays.size() == 1);
   CHECK(tables.arrays[0].id == JobArrayId{13});
+  REQUIRE(tables.schedules.size() == 1);
+  CHECK(tables.schedules[0].id == JobScheduleId{16});
   CHECK(tables.requests.empty());
   REQUIRE(tables.jobs.size() == 1);
   CHECK(same(tables.jobs[0], full_job(60)));

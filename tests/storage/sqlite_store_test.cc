@@ -352,6 +352,23 @@ TEST_CASE("of a job array that cannot be read, the tasks go on as jobs of none")
   CHECK(*database.integer("SELECT count(*) FROM job_array_specs") == 0);
 }
 
+TEST_CASE("a job schedule that cannot be read goes to quarantine; what it made and the other ones are there") {
+  TemporaryDirectory directory;
+  const std::string damage = GENERATE(as<std::string>(), "cron='0 3 * *'", "cron='0 0 30 2 *'", "utc_offset='CET'",
+                                      "overlap='sometimes'", "spec='{}'", "body='{\"recent\":[{}]}'", "experiment=77");
+  REQUIRE(open_store(directory.path())->commit(full_changes(1)).ok());
+  REQUIRE(raw(directory.path()).execute("UPDATE job_schedules SET " + damage + " WHERE id=15").ok());
+  const auto tables = open_store(directory.path())->load();
+  REQUIRE(tables.ok());
+  INFO(damage);
+  REQUIRE(tables->schedules.size() == 1);
+  CHECK(tables->schedules[0].id == JobScheduleId{16});
+  REQUIRE(tables->jobs.size() == 1);
+  CHECK(tables->jobs[0].schedule == JobScheduleId{15});
+  auto database = raw(directory.path());
+  CHECK(*database.integer("SELECT count(*) FROM quarantine WHERE table_name='job_schedules'") == 1);
+}
+
 TEST_CASE("what was given of a job array is written once, however often its counts change") {
   TemporaryDirectory directory;
   {

@@ -236,6 +236,9 @@ void Oracle::check_job(const core::Job& job, const core::Job* before, const core
       if (written.id == job.experiment) experiment = written.name;
     }
     seen.path = experiment + "/" + job.name;
+    if (job.schedule && !x_due.emplace(job.schedule, job.due_ms).second) {
+      x_world.fail(fmt::format("I15: {} is the second job of its schedule for one time", text(job)));
+    }
   } else {
     if (job.attempt < before->attempt) x_world.fail(fmt::format("I3: {}: attempt numbers fell", text(job)));
     if (core::terminal(before->state) && (job.state != before->state || job.verdict != before->verdict ||
@@ -327,6 +330,11 @@ void Oracle::cover(const core::Changes& changes, const Disk& disk) {
     if (moved && line.subject.starts_with("job:")) x_world.hit("job " + line.what);
     if (line.subject.starts_with("array:") && line.what == "succeeded") x_world.hit("job array ended");
     if (line.subject.starts_with("array:") && line.what == "failed") x_world.hit("job array failed");
+    for (const char* what : {" made", " skipped", " refused", " missed"}) {
+      if (line.subject.starts_with("schedule:") && line.what.ends_with(what)) {
+        x_world.hit("time of a schedule" + std::string(what));
+      }
+    }
     if (!line.subject.starts_with("file-server:")) continue;
     if (moved || line.what == "deleted") x_world.hit("file server " + line.what);
     if (line.what == "deleted" && line.why.find("confirmed") != std::string::npos) x_world.hit("file server forgotten");
@@ -429,6 +437,11 @@ std::uint64_t digest(const core::State& state) {
   for (const auto& [id, array] : state.arrays) {
     add(id.value * 2 + array.deleting), add(static_cast<std::uint64_t>(array.state)), add(array.parallel);
     add(array.next), add(array.succeeded), add(array.failed), add(array.cause.code.size());
+  }
+  for (const auto& [id, schedule] : state.schedules) {
+    add(id.value * 2 + schedule.suspended.has_value()), add(static_cast<std::uint64_t>(schedule.next_ms));
+    add(static_cast<std::uint64_t>(schedule.overlap)), add(schedule.keep);
+    add(schedule.made), add(schedule.skipped), add(schedule.refused), add(schedule.missed);
   }
   for (const auto& [id, row] : state.file_servers) add(id.value * 4 + static_cast<std::uint64_t>(row.state));
   for (const auto& [key, holding] : state.holdings) {

@@ -113,6 +113,7 @@ class Oracle {
   std::set<NodeIndex> x_frozen;
   std::map<NodeIndex, TimeMs> x_excused_until;
   std::map<JobId, Seen> x_jobs;
+  std::set<std::pair<JobScheduleId, TimeMs>> x_due;  // times of schedules for which there was a job
   std::map<std::string, Answer> x_answers;
   std::set<JobId> x_acknowledged;
   std::set<std::string> x_erasable;  // paths of jobs whose rows may go

@@ -148,6 +148,7 @@ bool Simulation::at_rest(std::string& why_not) const {
           fmt::format("job array {} goes on: {} of {} tasks were made", id.value, array.next, array.body->tasks));
     }
   }
+  if (!x_controller.disk().schedules.empty()) return wait_for("a job schedule is still there");
   for (const auto& [key, holding] : x_controller.disk().holdings) {
     return wait_for(fmt::format("job {} attempt {} still holds node {}", holding.id.job.value, holding.id.attempt,
                                 key.first.value));
@@ -297,6 +298,8 @@ const char* const kRequiredCoverage[] = {"fault agent crash",
                                          "file server forgotten",
                                          "job array ended",
                                          "job array failed",
+                                         "time of a schedule made",
+                                         "time of a schedule skipped",
                                          "node shared by two jobs",
                                          "fault slow disk",
                                          "fault slow kill",

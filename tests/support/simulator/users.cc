@@ -155,6 +155,7 @@ void Users::one_thing() {
     return ask(core::SetQuota{{"g", "w"}, {x_random.chance(500) ? limit : 0, 0, 2}});
   }
   if (draw < 935) return many_at_once();
+  if (draw < 945) return again_and_again();
 }
 
 // An array of a few small tasks comes, changes, ends or goes.
@@ -175,6 +176,29 @@ void Users::many_at_once() {
   create.parallel = static_cast<std::uint32_t>(x_random.below(4));
   if (x_random.chance(200) && !x_jobs.empty())
     create.job.dependencies.push_back({"", some_job().job, core::After::any});
+  ask(std::move(create));
+}
+
+// A schedule of a small job comes, changes or goes. Of few names, so that one often comes again in the minute of the
+// last.
+void Users::again_and_again() {
+  const core::JobRef ref{"g", "w", "e", fmt::format("c{}", x_random.below(3))};
+  const std::uint64_t draw = x_random.below(1000);
+  if (draw < 200) {
+    return ask(core::UpdateJobSchedule{.ref = ref, .suspended = x_random.chance(400), .why = "for a while"});
+  }
+  if (draw < 350) {
+    const auto overlap = x_random.chance(500) ? core::Overlap::allow : core::Overlap::skip;
+    return ask(
+        core::UpdateJobSchedule{.ref = ref, .overlap = overlap, .keep = static_cast<std::uint32_t>(x_random.below(4))});
+  }
+  if (draw < 500) return ask(core::DeleteJobSchedule{ref});
+  const ClusterPlan& plan = x_clusters[x_random.below(x_clusters.size())];
+  core::CreateJobSchedule create{{ref, ref_of(plan), draw_spec(plan), {}, "u" + ref.job}, "* * * * *", "+05:30"};
+  create.job.spec.node_count = std::min(create.job.spec.node_count, std::max(1U, plan.nodes / 4));
+  if (x_random.chance(300)) create.cron = "*/3 * * * *";
+  if (x_random.chance(300)) create.overlap = core::Overlap::allow;
+  create.keep = static_cast<std::uint32_t>(x_random.below(4));
   ask(std::move(create));
 }
 
@@ -352,6 +376,9 @@ void Users::come_to_an_end() {
   for (std::uint32_t round = 0; round < x_round; round += 2) {
     const std::string name = fmt::format("x{}", round / 2);
     ask(core::DeleteCluster{{"g", "w", name}});
+  }
+  for (const auto& [id, schedule] : x_controller.disk().schedules) {
+    ask(core::DeleteJobSchedule{{"g", "w", "e", schedule.name}});
   }
   ask(core::SetQuota{{"g", "w"}, {}});
   for (const auto& [id, job] : x_controller.disk().jobs) {

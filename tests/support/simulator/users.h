@@ -52,6 +52,7 @@ class Users {
   void rerun();
   void reserve();
   void many_at_once();
+  void again_and_again();
   void reorder();
   void something_impossible();
   void leave_open(JobSpec& spec);
