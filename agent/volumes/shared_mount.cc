@@ -202,7 +202,9 @@ Status start_daemon(const Client& client, const Base& base, DurationMs limit_ms,
   }
   ShimSpec spec;
   spec.argv = client.daemon;
-  for (const std::string& variable : client_environment(base.secrets)) {
+  auto environment = client_environment(base.secrets);
+  environment.insert(environment.end(), client.daemon_environment.begin(), client.daemon_environment.end());
+  for (const std::string& variable : environment) {
     const auto equals = variable.find('=');
     spec.environment.push_back({variable.substr(0, equals), variable.substr(equals + 1)});
   }
