@@ -13,7 +13,7 @@ from e2e import SKIPPED, Lab, World, check, main, wait_until
 from lab import LABS, PREFIX
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support", "volumes"))
-from servers import abort_all_fuse, object_servers, start_samba, write_silent  # noqa: E402
+from servers import abort_all_fuse, object_servers, start_samba, start_sshd, write_silent  # noqa: E402
 
 KEY = "canary-8d2e-key"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # azurite's own, in its manual
@@ -389,6 +389,49 @@ def commands_of_users():
     with _lab([], nodes=1, unmanaged_file_systems=False) as lab:
         world = World(lab)
         world.create("j", _body(world, commands=[mount], command="true")).failed("properties.mountVolumes.unmanagedFileSystems", "run as root")
+
+
+def sshfs_as_a_command_of_users():
+    """A user's own sshfs, with a key of its own, from a real sshd: two ranks share it; a killed server ends the job with its mount's error."""
+    _needs("sshfs", "ssh-keygen")
+    if not os.path.exists("/usr/sbin/sshd"):
+        print("skipped: no sshd")
+        sys.exit(SKIPPED)
+    with _armed(), _lab([], nodes=2) as lab:
+        world = World(lab)
+        server, options = start_sshd(lab.network.hosts["head"], os.path.join(lab.root, "ssh"))
+        _wait_port(lab, 2222)
+        served = os.path.join(lab.root, "ssh", "data")
+        os.makedirs(served)
+        place = "$AZ_BATCHAI_JOB_MOUNT_ROOT/u"
+        mount = {"mountCommand": f"sshfs root@head:{served} {options},ServerAliveInterval=2,ServerAliveCountMax=2", "relativeMountPath": "u"}
+        body = _body(world, commands=[mount], nodes=2, mpi=True, command=f"{_write_and_read(place)}; grep -c '/u .*nosuid,nodev' /proc/self/mountinfo")
+        body["properties"]["stdOutErrPathPrefix"] = place
+        world.create("j", body).ok()
+        world.succeed("j")
+        [text] = [open(os.path.join(folder, "stdout.txt")).read() for folder, _, files in os.walk(served) if "stdout.txt" in files]
+        check("0 read from 1" in text and "1 read from 0" in text, f"both ranks to have read what the other wrote: {text}")
+        check(sorted(name for name in os.listdir(served) if name.endswith(".txt")) == ["0.txt", "1.txt"], f"both files on the server: {os.listdir(served)}")
+        _nothing_left(lab)
+        for name, sent in (("silent", signal.SIGSTOP), ("killed", signal.SIGKILL)):
+            world.create(name, _body(world, commands=[mount], command=_write_for_ever(place))).ok()
+            world.wait_file("wrote", 60)
+            for pid in lab.network.hosts["head"].pids("sshd"):
+                os.kill(pid, sent)
+            error = _error(world, name)
+            said = "the unmanaged file system at u on node" in error["message"] and "does not work any more" in error["message"]
+            check(error["code"] == "UnmanagedFileSystemMountError" and said, f"the mount to be named: {error}")
+            world.wait_idle(2, 60)
+            _nothing_left(lab)
+            for pid in lab.network.hosts["head"].pids("sshd"):
+                os.kill(pid, signal.SIGCONT)
+            os.remove(os.path.join(world.share, "wrote"))
+        server.wait()
+        # Nobody answers at that port any more.
+        world.create("gone", _body(world, commands=[mount], command="true", recovery={"maxRequeues": 0})).ok()
+        error = _error(world, "gone")
+        check(error["code"] == "UnmanagedFileSystemMountError" and "the mount command exited with code 1" in error["message"], f"sshfs's own words: {error}")
+        _nothing_left(lab)
 
 
 def file_servers():

@@ -63,7 +63,7 @@ def start_sshd(host, folder):
     with open(os.path.join(folder, "known"), "w") as file, open(os.path.join(folder, "host-key.pub")) as key:
         file.write(f"[{host.name}]:2222 {key.read()}")
     # It insists on a directory in /run, which on the head is the machine's.
-    own_run = f"mount -t tmpfs tmpfs /run && mkdir /run/sshd && exec /usr/sbin/sshd -D -f {path} -E {folder}/log"
+    own_run = f"mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec /usr/sbin/sshd -D -f {path} -E {folder}/log"
     server = host.start(["unshare", "--mount", "--propagation", "private", "sh", "-c", own_run])
     return server, (f"-p 2222 -o IdentityFile={folder}/key,UserKnownHostsFile={folder}/known,StrictHostKeyChecking=yes,"
                     "ConnectTimeout=5,allow_other")
