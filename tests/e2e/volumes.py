@@ -10,36 +10,15 @@ import sys
 import threading
 
 from e2e import SKIPPED, Lab, World, check, main, wait_until
-from lab import LABS, PREFIX
+from lab import LABS, PREFIX, TEST_TIMING
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support", "volumes"))
-from servers import abort_all_fuse, object_servers, start_samba, start_sshd, write_silent  # noqa: E402
+from servers import FIND_KEY, abort_all_fuse, object_servers, start_samba, start_sshd, write_silent  # noqa: E402
 
 KEY = "canary-8d2e-key"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # azurite's own, in its manual
 BLOBS = "$AZ_BATCHAI_JOB_MOUNT_ROOT/b"
 FILES = "$AZ_BATCHAI_JOB_MOUNT_ROOT/m"
-# Standard input: a key. Says where on this host, but for /proc, is a file with it, and which process has it in its arguments or environment.
-FIND_KEY = """import os, stat, sys
-key = sys.stdin.read().encode()
-def has(path):
-    try:
-        with open(path, "rb") as file:
-            return key in file.read()
-    except OSError:
-        return False
-for place in sys.argv[1:]:
-    for folder, _, names in os.walk(place):
-        for name in names:
-            path = os.path.join(folder, name)
-            if stat.S_ISREG(os.lstat(path).st_mode) and has(path):
-                above = os.stat(folder)
-                print("file", path, oct(os.stat(path).st_mode & 0o777), os.stat(path).st_uid, oct(above.st_mode & 0o777))
-for pid in filter(str.isdigit, os.listdir("/proc")):
-    for what in ("cmdline", "environ"):
-        if has(f"/proc/{pid}/{what}"):
-            print("process", pid, what)
-"""
 _numbers = itertools.count()
 
 
@@ -358,6 +337,52 @@ def an_smb_server_ends_while_a_rank_writes():
             os.remove(os.path.join(world.share, "wrote"))
         world.submit("k", command="echo again")
         world.succeed("k")
+
+
+def a_cluster_volume_whose_server_dies():
+    """Its jobs fail with the mount's error instead of waiting for ever, also after a restart of the agent; the node is unusable, says why, and
+    is set up again when the server is back."""
+    _needs("smbd", "smbpasswd", "smbnetfs", "smbclient")
+    timing = {**TEST_TIMING, "setup_retry_ms": 3000, "setup_retry_longest_ms": 3000}
+    with _armed(), _lab([{"account": "users", "smb": "//head/data", "user": "root"}], nodes=1, timing=timing) as lab:
+        world = World(lab, target=0)
+        _smb(lab, {"root": KEY})
+        _account(lab, "users", "data")
+        lab.cli("cluster", "create", "-g", "g", "-w", "w", "-n", "v", "--vm-size", lab.flavour, "-t", 1, "--afs-name", "data", "--afs-mount-path", "afs",
+                "--storage-account-name", "users", "--storage-account-key", KEY).ok()
+        place = "$AZ_BATCHAI_MOUNT_ROOT/afs"
+        world.create("j", world.body(command=f"echo here > {place}/file && cat {place}/file"), cluster="v").ok()
+        world.succeed("j")
+        check(world.output("j") == "here\n", f"the cluster's mount to work: {world.output('j')}")
+
+        def servers(sent):
+            for pid in lab.network.hosts["head"].pids("smbd"):
+                os.kill(pid, sent)
+
+        def node():
+            return lab.cli("node", "show", "node1", "-o", "json").json()
+
+        for name, restart in (("k", False), ("l", True)):
+            world.create(name, world.body(command=_write_for_ever(place)), cluster="v").ok()
+            world.wait_file("wrote", 60)
+            if restart:
+                lab.kill_agent("node1")
+                lab.start_agent("node1")
+            servers(signal.SIGSTOP)
+            error = _error(world, name)
+            check(error["code"] == "AZFMountError" and "cannot use //head/data/data at afs on node node1" in error["message"], f"the mount to be named: {error}")
+            wait_until(lambda: node()["state"] == "unusable", 30, "the node is unusable")
+            shown = node()
+            check("AZFMountError" in shown["note"] and "//head/data/data at afs" in shown["note"], f"the node to say why: {shown}")
+            world.create(f"{name}-waits", world.body(command="echo again"), cluster="v").ok()
+            servers(signal.SIGCONT)
+            world.succeed(f"{name}-waits", 90)
+            os.remove(os.path.join(world.share, "wrote"))
+        # Nobody uses it: the node is unusable all the same.
+        servers(signal.SIGKILL)
+        wait_until(lambda: node()["state"] == "unusable", 40, "the node is unusable")
+        lab.cli("cluster", "delete", "-g", "g", "-w", "w", "-n", "v", "-y").ok()
+        _nothing_left(lab)
 
 
 def _share(name):
