@@ -11,6 +11,7 @@ foreach(check trainyard-check-cpu trainyard-check-gpu)
   endif()
 endforeach()
 install(TARGETS ${agent_programs} RUNTIME DESTINATION bin COMPONENT agent)
+install(TARGETS trainyard-smbnetfs LIBRARY DESTINATION lib/trainyard COMPONENT agent)
 install(TARGETS trainyard RUNTIME DESTINATION bin COMPONENT cli)
 add_custom_target(packaged DEPENDS trainyard trainyard-controller ${agent_programs})
 

@@ -254,6 +254,22 @@ void AgentCore::on(const SetUpEnded& input) {
   x_actions.push_back(PersistSetup{});
 }
 
+// The jobs here see its mounts. What has run may have written half of something: its own matter. What has not runs
+// elsewhere.
+void AgentCore::on(const SetupBroke& input) {
+  if (!x_setup || x_setup->run != input.run || x_setup->state != SetupState::done) return;
+  x_setup->state = SetupState::failed;
+  x_setup->error = input.error;
+  x_changed = true;
+  x_actions.push_back(PersistSetup{});
+  for (auto& [id, held] : x_holdings) {
+    if (ended(held.state)) continue;
+    NodeError error = input.error;
+    error.infrastructure = !held.run_ordered;
+    settle(held, HoldingState::failed, error);
+  }
+}
+
 void AgentCore::on(const SetupTakenDown& input) {
   if (!x_setup || x_setup->run != input.run || x_setup->state != SetupState::stopping) return;
   x_setup.reset();
@@ -305,6 +321,11 @@ void AgentCore::on(const Prepared& input) {
   HeldAttempt* held = find(input.id);
   if (held == nullptr || held->state != HoldingState::preparing) return;
   if (input.error) return settle(*held, HoldingState::failed, *input.error);
+  if (x_setup && x_setup->state == SetupState::failed) {  // broken since the job was sent here
+    NodeError error = x_setup->error;
+    error.infrastructure = true;
+    return settle(*held, HoldingState::failed, error);
+  }
   held->state = HoldingState::ready;
   x_changed = true;
   if (held->run_ordered) run(*held);

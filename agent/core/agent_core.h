@@ -86,6 +86,11 @@ struct SetUpEnded {
   std::uint64_t run = 0;
   std::optional<NodeError> error;
 };
+// Of one that is done: a volume of it does not work any more.
+struct SetupBroke {
+  std::uint64_t run = 0;
+  NodeError error;
+};
 // Outcome of TakeDownSetup: nothing is left
 struct SetupTakenDown {
   std::uint64_t run = 0;
@@ -113,8 +118,8 @@ struct Tick {};
 struct Input {
   TimeMs now_ms = 0;
   std::variant<OrdersArrived, ReportAcknowledged, LinkUp, LinkDown, Prepared, HeadStarted, HeadEnded, PeerLost,
-               ImageKnown, ProgressTold, LimitExceeded, Stuck, Cleaned, SetUpEnded, SetupTakenDown, FileServerUp,
-               FileServerDown, FileServerRemoved, InventoryChanged, Tick>
+               ImageKnown, ProgressTold, LimitExceeded, Stuck, Cleaned, SetUpEnded, SetupBroke, SetupTakenDown,
+               FileServerUp, FileServerDown, FileServerRemoved, InventoryChanged, Tick>
       body;
 };
 
@@ -279,6 +284,7 @@ class AgentCore {
   void on(const Stuck& input);
   void on(const Cleaned& input);
   void on(const SetUpEnded& input);
+  void on(const SetupBroke& input);
   void on(const SetupTakenDown& input);
   void on(const FileServerUp& input);
   void on(const FileServerDown& input);

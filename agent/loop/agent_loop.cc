@@ -165,6 +165,7 @@ void AgentLoop::take_up() {
     opened(id);
     executor->adopt(held);
   }
+  if (const auto& setup = x_core.setup(); setup && setup->state == SetupState::done) setup_executor()->adopt();
   // Also those of file operations that an earlier life was at.
   x_files.forget_mounts();
   feed(Tick{});
@@ -343,6 +344,7 @@ std::shared_ptr<SetupExecutor> AgentLoop::setup_executor() {
   const HeldSetup& held = *x_core.setup();
   SetupExecutor::Events events;
   events.ended = [this](SetUpEnded outcome) { feed(std::move(outcome)); };
+  events.broke = [this](SetupBroke outcome) { feed(std::move(outcome)); };
   events.taken_down = [this](SetupTakenDown outcome) { setup_taken_down(outcome); };
   const Place place = place_of(x_context, name_of_setup(x_spool.record().store_generation, held.run));
   x_setup_executor = std::make_shared<SetupExecutor>(x_context, place, held, std::move(events));

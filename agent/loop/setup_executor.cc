@@ -91,7 +91,26 @@ void SetupExecutor::mount_volumes() {
 
 void SetupExecutor::volumes_mounted(std::optional<NodeError> error) {
   if (error) return end(std::move(error));
+  watch_volumes();
   make_output_directory();
+}
+
+void SetupExecutor::adopt() {
+  x_done = true;
+  watch_volumes();
+}
+
+void SetupExecutor::watch_volumes() {
+  x_volumes->watch([weak = weak_from_this()](NodeError error) {
+    if (const auto self = weak.lock(); self && !self->x_taking_down) self->volume_broke(std::move(error));
+  });
+}
+
+void SetupExecutor::volume_broke(NodeError error) {
+  say(error.message);
+  if (x_done) return x_events.broke({x_run, std::move(error)});
+  x_broken = std::move(error);
+  Cgroup(x_place.job_cgroup()).kill();
 }
 
 // ---- The task's output ----
@@ -159,6 +178,7 @@ std::vector<NamedValue> SetupExecutor::environment() const {
 }
 
 void SetupExecutor::start_task() {
+  if (x_broken) return end(std::move(x_broken));
   begin_logs();
   const std::string directory = x_place.spool + "/setup";
   if (observe_shim(directory).state == ShimState::never_started) {
@@ -194,6 +214,7 @@ void SetupExecutor::watch_task(const std::string& directory) {
 void SetupExecutor::task_ended(const ShimObservation& seen) {
   if (x_taking_down) return;
   x_limit.cancel();
+  if (x_broken) return end(std::move(x_broken));
   if (seen.state == ShimState::lost) return end(failed("the supervisor of the set-up task died"));
   if (!seen.exit.error.empty()) return end(failed(seen.exit.error));
   say(fmt::format("the set-up task exited with code {}", seen.exit.exit_code));
@@ -220,7 +241,10 @@ void SetupExecutor::task_ended(const ShimObservation& seen) {
 void SetupExecutor::end(std::optional<NodeError> error) {
   if (error) say(error->message);
   auto tell = [self = shared_from_this(), error = std::move(error)] {
-    if (!self->x_taking_down) self->x_events.ended({self->x_run, error});
+    if (self->x_taking_down) return;
+    const std::optional<NodeError> outcome = error ? error : self->x_broken;
+    self->x_done = !outcome;
+    self->x_events.ended({self->x_run, outcome});
   };
   const auto logs = std::exchange(x_logs, nullptr);
   if (!logs) return boost::asio::post(x_context.io, std::move(tell));

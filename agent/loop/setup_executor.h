@@ -6,6 +6,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,17 +20,22 @@ class SetupExecutor : public std::enable_shared_from_this<SetupExecutor> {
  public:
   struct Events {
     std::function<void(SetUpEnded)> ended;
+    std::function<void(SetupBroke)> broke;
     std::function<void(SetupTakenDown)> taken_down;
   };
   SetupExecutor(ExecutorContext& context, Place place, const HeldSetup& held, Events events);
 
   void set_up();
+  // One that is done, of an earlier life of the agent: its volumes are looked at again.
+  void adopt();
   void take_down();
 
  private:
   Status make_place();
   void mount_volumes();
   void volumes_mounted(std::optional<NodeError> error);
+  void watch_volumes();
+  void volume_broke(NodeError error);
   void make_output_directory();
   void output_directory_made(HelperResult result);
   void keep_earlier_files();
@@ -58,7 +64,8 @@ class SetupExecutor : public std::enable_shared_from_this<SetupExecutor> {
   std::string x_output;                           // absolute; empty: there is no task
   std::string x_output_root, x_output_directory;  // the same for a helper
   int x_helpers_under_way = 0;  // taking down waits for them: a mount must not appear after the unmounting
-  bool x_taking_down = false, x_timed_out = false;
+  bool x_taking_down = false, x_timed_out = false, x_done = false;
+  std::optional<NodeError> x_broken;  // a volume that stopped to work before the task ended
   boost::asio::steady_timer x_limit;
   std::shared_ptr<LogShipper> x_logs;
   std::unique_ptr<ShimWatch> x_watch;

@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <sstream>
 
 #include "agent/exec/files.h"
@@ -89,6 +92,13 @@ Result<Client> nfs_client(const ClientRequest& request) {
   return client;
 }
 
+// A file that is installed with this program: BUILD/bin and BUILD/lib, /usr/bin and /usr/lib.
+std::string beside_programs(const std::string& name) {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return (self.parent_path().parent_path() / name).string();
+}
+
 struct SmbPlace {
   std::string host, share, below;
 };
@@ -108,10 +118,73 @@ Result<SmbPlace> smb_place(const std::string& source) {
 // smbclient says what is wrong in the server's words; where it is missing, an error is only seen at the first read.
 Status add_smb_check(const ClientRequest& request, const SmbPlace& place, Client& client) {
   const std::string smbclient = find_program("smbclient");
-  if (smbclient.empty()) return {};
+  // Its file has no quotes: it would take a password's first blank away, and be refused.
+  if (smbclient.empty() || request.credential.starts_with(' ')) return {};
   const std::string file = request.secrets + "/smbclient";
   client.checks.push_back({smbclient, "-A", file, "//" + place.host + "/" + place.share, "-c", "quit"});
   return write_private(file, "username = " + request.volume.user + "\npassword = " + request.credential + "\n");
+}
+
+Status write_smbnetfs_files(const ClientRequest& request, const SmbPlace& place) {
+  const std::string home = request.secrets + "/.smb";
+  ::mkdir(home.c_str(), 0700);
+  const auto quoted = [](const std::string& text) {
+    std::string out = "\"";
+    for (const char c : text) out += (c == '"' || c == '\\') ? std::string{'\\', c} : std::string(1, c);
+    return out + "\"";
+  };
+  // Not neg_cache "false": with that smbnetfs 0.6.3 waits for itself before it mounts anything, for ever, without a
+  // word. What it shows as free space is a number of pages that it is told.
+  const std::pair<const char*, std::string> files[] = {
+      {"smb.conf", "[global]\nclient min protocol = SMB2\nname resolve order = host\ndisable netbios = yes\n"},
+      {"smbnetfs.conf",
+       "smb_query_browsers \"false\"\nuse_libsecret \"false\"\nneg_cache_timeout 1\nfree_space_size 268435456\n"
+       "stat_workaround_enable_default_entries \"false\"\nstat_workaround_depth \"0\"\ninclude \"smbnetfs.auth\"\n"
+       "host " +
+           quoted(place.host) + " visible=true\n"},
+      {"smbnetfs.auth",
+       "auth " + quoted(place.host) + " " + quoted(request.volume.user) + " " + quoted(request.credential) + "\n"}};
+  for (const auto& [name, text] : files) {
+    if (const Status written = write_private(home + "/" + name, text); !written) return written;
+  }
+  return {};
+}
+
+// All users of a node share one mount, which is root's: the modes say what others, the jobs' users, may do. smbnetfs
+// keeps none, FUSE shows one for everything, and the kernel holds users to it.
+Result<Client> smbnetfs_client(const ClientRequest& request, const SmbPlace& place, Client client) {
+  const std::string smbnetfs = find_program("smbnetfs");
+  if (smbnetfs.empty()) {
+    return Error{
+        Code::failed_precondition,
+        "this machine cannot mount SMB: its kernel has no cifs (or mount.cifs is missing: install cifs-utils), "
+        "and there is no smbnetfs"};
+  }
+  const auto mode = [](const std::string& text) { return std::strtoul(text.c_str(), nullptr, 8) & 0777UL; };
+  const unsigned long files = mode(request.settings.file_mode);
+  if (files != mode(request.settings.directory_mode)) {
+    return Error{Code::failed_precondition, "smbnetfs shows files and directories with one mode: fileMode " +
+                                                request.settings.file_mode + " and directoryMode " +
+                                                request.settings.directory_mode +
+                                                " must be the same (or install cifs-utils on a kernel with cifs)"};
+  }
+  const std::string writes = beside_programs("lib/trainyard/trainyard-smbnetfs.so");
+  if (::access(writes.c_str(), R_OK) != 0) return Error{Code::failed_precondition, "cannot read " + writes};
+  if (const Status written = write_smbnetfs_files(request, place); !written) return written.error();
+  char umask[8];
+  std::snprintf(umask, sizeof umask, "0%03lo", 0777UL & ~files);
+  client.name = "smbnetfs";
+  client.daemon = {smbnetfs,
+                   request.mount_point,
+                   "-f",
+                   "-o",
+                   std::string("allow_other,nosuid,nodev,default_permissions,umask=") + umask +
+                       (has_option(request.volume, "ro") ? ",ro" : ""),
+                   "-o",
+                   "smb_timeout=5000,reply_timeout=10,max_retry_count=1"};
+  client.daemon_environment = {"LD_PRELOAD=" + writes};
+  client.below = place.host + "/" + place.share + (place.below.empty() ? "" : "/" + place.below);
+  return client;
 }
 
 Result<Client> smb_client(const ClientRequest& request) {
@@ -120,57 +193,17 @@ Result<Client> smb_client(const ClientRequest& request) {
   Client client{.name = "kernel cifs", .below = place->below};
   if (const Status added = add_smb_check(request, *place, client); !added) return added.error();
   const std::string mount = find_program("mount.cifs");
-  if (!mount.empty() && kernel_has("cifs")) {
-    const std::string file = request.secrets + "/cifs";
-    if (const Status written =
-            write_private(file, "username=" + request.volume.user + "\npassword=" + request.credential + "\n");
-        !written) {
-      return written.error();
-    }
-    client.mount_command = {mount, "//" + place->host + "/" + place->share, request.mount_point, "-o",
-                            "credentials=" + file + ",file_mode=" + request.settings.file_mode +
-                                ",dir_mode=" + request.settings.directory_mode + ",nosuid,nodev" +
-                                (request.volume.options.empty() ? "" : "," + request.volume.options)};
-    return client;
+  if (mount.empty() || !kernel_has("cifs")) return smbnetfs_client(request, *place, std::move(client));
+  const std::string file = request.secrets + "/cifs";
+  if (const Status written =
+          write_private(file, "username=" + request.volume.user + "\npassword=" + request.credential + "\n");
+      !written) {
+    return written.error();
   }
-  const std::string smbnetfs = find_program("smbnetfs");
-  if (smbnetfs.empty()) {
-    return Error{
-        Code::failed_precondition,
-        "this machine cannot mount SMB: its kernel has no cifs (or mount.cifs is missing: install cifs-utils), "
-        "and there is no smbnetfs"};
-  }
-  client.name = "smbnetfs";
-  const std::string home = request.secrets + "/.smb";
-  ::mkdir(home.c_str(), 0700);
-  const auto quoted = [](const std::string& text) {
-    std::string out = "\"";
-    for (const char c : text) out += (c == '"' || c == '\\') ? std::string{'\\', c} : std::string(1, c);
-    return out + "\"";
-  };
-  for (const auto& [name, text] :
-       {std::pair<std::string, std::string>{"smb.conf",
-                                            "[global]\nclient min protocol = SMB2\nname resolve order = host\n"
-                                            "disable netbios = yes\n"},
-        {"smbnetfs.conf",
-         "smb_query_browsers \"false\"\nuse_libsecret \"false\"\nneg_cache \"false\"\ninclude \"smbnetfs.auth\"\n"},
-        {"smbnetfs.auth", "auth " + quoted(place->host) + " " + quoted(request.volume.user) + " " +
-                              quoted(request.credential) + "\n"}}) {
-    if (const Status written = write_private(home + "/" + name, text); !written) return written.error();
-  }
-  // Modes below are what it shows: it keeps none. (umask of FUSE: what is taken away from 0777.)
-  client.daemon = {smbnetfs,
-                   request.mount_point,
-                   "-f",
-                   "-o",
-                   "allow_other,nosuid,nodev",
-                   "-o",
-                   "smb_timeout=5000",
-                   "-o",
-                   "reply_timeout=10",
-                   "-o",
-                   "max_retry_count=1"};
-  client.below = place->host + "/" + place->share + (place->below.empty() ? "" : "/" + place->below);
+  client.mount_command = {mount, "//" + place->host + "/" + place->share, request.mount_point, "-o",
+                          "credentials=" + file + ",file_mode=" + request.settings.file_mode +
+                              ",dir_mode=" + request.settings.directory_mode + ",nosuid,nodev" +
+                              (request.volume.options.empty() ? "" : "," + request.volume.options)};
   return client;
 }
 

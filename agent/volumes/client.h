@@ -25,6 +25,7 @@ struct Client {
   std::string name;                              // "rclone", "kernel cifs", ...
   std::vector<std::string> mount_command;        // of the kernel's: ends when it is mounted
   std::vector<std::string> daemon;               // of FUSE: runs in the foreground for as long as it is mounted
+  std::vector<std::string> daemon_environment;   // NAME=VALUE, beside client_environment()
   std::vector<std::vector<std::string>> checks;  // say, before the mount, in clear words what is wrong
   // When the last check says that there is no such bucket: this makes it.
   std::vector<std::string> make;

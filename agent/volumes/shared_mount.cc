@@ -202,7 +202,9 @@ Status start_daemon(const Client& client, const Base& base, DurationMs limit_ms,
   }
   ShimSpec spec;
   spec.argv = client.daemon;
-  for (const std::string& variable : client_environment(base.secrets)) {
+  auto environment = client_environment(base.secrets);
+  environment.insert(environment.end(), client.daemon_environment.begin(), client.daemon_environment.end());
+  for (const std::string& variable : environment) {
     const auto equals = variable.find('=');
     spec.environment.push_back({variable.substr(0, equals), variable.substr(equals + 1)});
   }
@@ -290,6 +292,11 @@ Result<std::string> claim(const MountJob& job, const std::string& hash, const st
 
 std::string command_name(const std::string& target) {
   return "command-" + hash_of(target);
+}
+
+Error exited_with(const ShimObservation& seen, const Base& base) {
+  return {Code::failed_precondition,
+          "the mount command exited with code " + std::to_string(seen.exit.exit_code) + ": " + base.log()};
 }
 
 std::string shell_quoted(const std::string& text) {
@@ -384,13 +391,19 @@ Status mount_by_command(const MountJob& job) {
     mounted = Error{Code::failed_precondition, "the mount command did not end within " +
                                                    std::to_string(job.limit_ms * 2 / 3'000) + " s: " + base.log()};
   } else if (seen.state != ShimState::running && seen.exit.exit_code != 0) {
-    mounted = Error{Code::failed_precondition,
-                    "the mount command exited with code " + std::to_string(seen.exit.exit_code) + ": " + base.log()};
+    mounted = exited_with(seen, base);
   } else if (device_at(target).empty()) {
     mounted = Error{Code::failed_precondition,
                     "the mount command exited with code 0, but nothing is mounted at " + target + ": " + base.log()};
   }
   if (mounted) mounted = check_mount(target, kReadLimitMs);
+  // Some (sshfs) mount first, and then see that there is no server: their words say more than what a read does.
+  const TimeMs patience = monotonic_ms() + kEndByItselfMs;
+  while (!mounted && seen.state == ShimState::running && monotonic_ms() < patience) {
+    ::usleep(kPollUs);
+    seen = observe_shim(base.shim());
+    if (seen.state != ShimState::running && seen.exit.exit_code != 0) mounted = exited_with(seen, base);
+  }
   if (mounted) {
     ::mount(nullptr, target.c_str(), nullptr, MS_PRIVATE, nullptr);
     const Status safer = within(kReadLimitMs, [&]() -> Status {

@@ -3,6 +3,7 @@
 
 #include "common/topology.h"
 #include "controller/core/engine.h"
+#include "controller/core/setup.h"
 #include "controller/core/view.h"
 
 namespace trainyard::core {
@@ -440,6 +441,9 @@ NodeView view(const State& state, const Node& node, TimeMs now_ms) {
     append(out.note, "; ", "ALARM: job " + state.holdings.at(it->first).job_name + ": " + it->second);
   }
   append(out.note, "; ", node.reason);
+  if (node.state == NodeState::running && setup_failed(node)) {
+    append(out.note, "; ", node.live.setup->error.code + ": " + node.live.setup->error.message);
+  }
   if (const std::string& software = node.inventory.file_server_software; !software.empty()) {
     append(out.note, "; ",
            node.inventory.serves_files() ? "storage node: " + software

@@ -1,6 +1,7 @@
 // Clusters and the nodes they take from the inventory and give back.
 #include "common/check.h"
 #include "controller/core/engine.h"
+#include "controller/core/setup.h"
 #include "controller/core/volumes.h"
 
 namespace trainyard::core {
@@ -96,6 +97,9 @@ void advance(Engine& e, NodeId id) {
     return set_node_state(e, id, NodeState::idle, "ready");
   }
   if (node.state == NodeState::preparing) return consider_setup(e, id);
+  // A volume of a set-up that was done stopped to work: the jobs there end first, with its error.
+  const bool works = node.state == NodeState::idle || node.state == NodeState::running;
+  if (works && nothing_held && setup_failed(node)) return consider_setup(e, id);
   if (node.state == NodeState::running && nothing_held) {
     if (echoed && is_set_up(node)) return set_node_state(e, id, NodeState::idle, "nothing left on it");
     return set_node_state(e, id, NodeState::preparing, "what it held was fenced");

@@ -5,6 +5,7 @@
 #include "common/check.h"
 #include "controller/core/engine.h"
 #include "controller/core/lookup.h"
+#include "controller/core/setup.h"
 
 namespace trainyard::core {
 
@@ -28,12 +29,9 @@ bool is_set_up(const Node& node) {
 }
 
 void consider_setup(Engine& e, NodeId id) {
-  const Node& node = e.state.nodes.at(id);
-  const std::optional<SetupReport>& there = node.live.setup;
-  if (node.state != NodeState::preparing || node.setup_run == 0 || !there) return;
-  if (there->run != node.setup_run || there->state != SetupState::failed) return;
+  if (!setup_failed(e.state.nodes.at(id))) return;
   Node& row = e.edit(id);
-  row.setup_error = there->error;
+  row.setup_error = row.live.setup->error;
   if (row.setup_error.code.empty()) row.setup_error.code = "NodeSetupFailed";
   row.setup_error.details.push_back({"node", row.name});
   row.reason = row.setup_error.code + ": " + row.setup_error.message;

@@ -6,6 +6,7 @@
 
 #include "common/check.h"
 #include "controller/core/engine.h"
+#include "controller/core/setup.h"
 
 namespace trainyard::core {
 
@@ -26,7 +27,7 @@ std::uint32_t units_of(const State& state, const Holding& holding) {
 std::uint32_t shared_units(const State& state, const Node& node) {
   const bool in_parts =
       node.state == NodeState::running || (node.state == NodeState::idle && !in_service(node));  // a GPU is faulty
-  if (!node.cluster || node.drain || !in_parts || !answers(node)) return 0;
+  if (!node.cluster || node.drain || !in_parts || !answers(node) || setup_failed(node)) return 0;
   std::set<std::string> free;
   for (std::string& uuid : gpus_to_give(node.inventory)) free.insert(std::move(uuid));
   for (const auto& [key, holding] : holdings_on(state, node.id)) {

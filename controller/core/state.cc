@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "controller/core/engine.h"
+#include "controller/core/setup.h"
 #include "controller/core/volumes.h"
 
 namespace trainyard::core {
@@ -110,10 +111,15 @@ bool answers(const Node& node) {
          node.live.echoed_revision >= node.awaited_revision && node.live.fence_state != "running";
 }
 
+bool setup_failed(const Node& node) {
+  const std::optional<SetupReport>& there = node.live.setup;
+  return node.setup_run != 0 && there && there->run == node.setup_run && there->state == SetupState::failed;
+}
+
 bool placeable(const State& state, const Node& node) {
   const bool wanted = node.cluster ? node.state == NodeState::idle : node.state == NodeState::unassigned;
   if (!node.cluster && node.live.setup) return false;  // of the cluster it left: still being taken away
-  return wanted && answers(node) && in_service(node) && holds_nothing(state, node.id);
+  return wanted && answers(node) && in_service(node) && !setup_failed(node) && holds_nothing(state, node.id);
 }
 
 std::shared_ptr<const ClusterSetup> setup_of(const State& state, const Cluster& cluster) {

@@ -68,6 +68,46 @@ TEST_CASE("the next run begins when nothing is left of the last one, and no job 
   CHECK(node.did<SendReport>()->report.setup->run == 41);
 }
 
+TEST_CASE("a volume of a set-up that stops to work ends the jobs that see it, and only those") {
+  const NodeError error{"AZFMountError", "no answer", {}, true};
+  const AttemptId prepared{JobId{18}, 1}, stopping{JobId{20}, 1};
+  Node node;
+  node.step(OrdersArrived{with_setup(1, 40)});
+  node.step(SetupBroke{40, error});  // it is not done: the executor says so by its outcome
+  CHECK(node.core->setup()->state == SetupState::running);
+  node.step(SetUpEnded{40, std::nullopt});
+  const auto ordered = [&](std::uint64_t revision, HoldingPhase first, HoldingPhase last) {
+    return OrdersArrived{
+        with_setup(revision, 40, {order(first), order(HoldingPhase::prepare, prepared), order(last, stopping)})};
+  };
+  node.step(ordered(2, HoldingPhase::prepare, HoldingPhase::prepare));
+  node.step(ordered(3, HoldingPhase::run, HoldingPhase::stop));
+  node.step(Prepared{kJob, std::nullopt});
+  node.step(Prepared{prepared, std::nullopt});
+  node.step(SetupBroke{39, error});  // of another run
+  CHECK(node.state() == HoldingState::ready);
+  node.step(SetupBroke{40, error});
+  const Report& report = node.did<SendReport>()->report;
+  CHECK(report.setup == SetupReport{40, SetupState::failed, error});
+  CHECK(node.state() == HoldingState::failed);
+  CHECK_FALSE(node.core->holdings().at(kJob).error.infrastructure);  // it may have written half of something
+  CHECK(node.state(prepared) == HoldingState::failed);
+  CHECK(node.core->holdings().at(prepared).error.infrastructure);
+  CHECK(node.state(stopping) != HoldingState::failed);
+  node.step(SetupBroke{40, error});
+  CHECK(node.did<SendReport>() == nullptr);
+  node.restart();
+  CHECK(node.core->setup()->state == SetupState::failed);
+  CHECK(node.state() == HoldingState::failed);
+  // A job that was on its way here meanwhile.
+  const AttemptId after{JobId{21}, 1};
+  node.connect();
+  node.step(OrdersArrived{with_setup(4, 40, {order(HoldingPhase::run), order(HoldingPhase::prepare, after)})});
+  node.step(Prepared{after, std::nullopt});
+  CHECK(node.state(after) == HoldingState::failed);
+  CHECK(node.core->holdings().at(after).error.infrastructure);
+}
+
 TEST_CASE("orders of another store wait until the old store's set-up is gone, too") {
   Node node;
   node.step(OrdersArrived{with_setup(5, 40)});

@@ -114,6 +114,83 @@ TEST_CASE("a node whose set-up failed is unusable, with the reason, and is tried
   CHECK(w.node("n1").reason.empty());
 }
 
+TEST_CASE(
+    "a volume of a node's set-up stops to work: the job fails with its error, the node is unusable until it is set up "
+    "again") {
+  const NodeError error{"AZFMountError", "cannot use //server/s at afs on node n1: no answer", {{"node", "n1"}}, false};
+  World w;
+  w.nodes(2);
+  w.cluster("nc6", with_task(1));
+  w.settle();
+  const std::string name = w.node("n1").state == NodeState::idle ? "n1" : "n2";
+  PretendAgent& agent = w.agents.at(name);
+  SECTION("with a job") {
+    w.submit("j", 1);
+    w.submit("k", 1);
+    w.settle();
+    REQUIRE(w.job("j").state == JobState::running);
+    agent.setup->state = SetupState::failed;
+    agent.setup->error = error;
+    agent.cleans = false;
+    for (auto& [id, holding] : agent.holdings) {
+      holding.state = HoldingState::failed;
+      holding.error = error;
+    }
+    w.report(name);
+    CHECK(w.job("j").state == JobState::stopping);
+    CHECK_THAT(view(w.state(), w.node(name), w.now).note, Contains("AZFMountError: cannot use //server/s at afs"));
+    agent.cleans = true;
+    w.settle();
+    CHECK(w.job("j").state == JobState::failed);
+    CHECK(w.job("j").cause.code == "AZFMountError");
+  }
+  SECTION("without") {
+    w.restart_controller();
+    CHECK(w.node(name).state == NodeState::idle);
+    w.settle();
+    CHECK(w.node(name).state == NodeState::idle);
+    agent.setup->state = SetupState::failed;
+    agent.setup->error = error;
+    w.report(name);
+    w.submit("k", 1);
+    w.settle();
+  }
+  CHECK(w.node(name).state == NodeState::unusable);
+  CHECK_THAT(seen(w).reason, Contains(name + " is unusable"));
+  CHECK(w.job("k").state == JobState::queued);
+  w.restart_controller();
+  w.settle();
+  CHECK(agent.setup_runs.size() == 1);
+  w.wait(w.settings.setup_retry_ms + 10'000);
+  CHECK(agent.setup_runs.size() == 2);
+  CHECK(w.job("k").state == JobState::running);
+}
+
+TEST_CASE("a node whose set-up broke gives no parts of itself while its jobs end") {
+  World w;
+  PretendAgent& agent = w.add_agent("n1");
+  agent.inventory.gpus = {{"gpu0", "V100", 32}, {"gpu1", "V100", 32}};
+  w.report("n1");
+  w.cluster("nc6", with_task(1));
+  w.settle();
+  JobSpec spec = World::spec(1);
+  spec.gpus_per_node = 1;
+  const auto submit = [&](const std::string& name) {
+    REQUIRE(w.command(SubmitJob{World::job_ref(name), World::cluster_ref("nc6"), spec, {}, "unique-" + name}).ok());
+  };
+  submit("j");
+  w.settle();
+  REQUIRE(shared_units(w.state(), w.node("n1")) == 1);
+  agent.cleans = false;
+  agent.setup->state = SetupState::failed;
+  agent.setup->error = kFailed;
+  w.report("n1");
+  submit("k");
+  w.settle();
+  CHECK(shared_units(w.state(), w.node("n1")) == 0);
+  CHECK(w.job("k").state == JobState::queued);
+}
+
 TEST_CASE("an operator's repair does not wait for the pause; only an unusable node is repaired") {
   World w;
   w.nodes(1);

@@ -24,11 +24,12 @@ class _Node:
         self.root = self.network.root
         self.network.add(["node1"])
         self.host = self.network.hosts["node1"]
-        for program in ("trainyard-helper", "trainyard-shim"):
-            shutil.copy(os.path.join(build_directory(), "bin", program), self.root)
+        for program in ("bin/trainyard-helper", "bin/trainyard-shim", "lib/trainyard/trainyard-smbnetfs.so"):
+            os.makedirs(os.path.join(self.root, os.path.dirname(program)), exist_ok=True)
+            shutil.copy(os.path.join(build_directory(), program), os.path.join(self.root, program))
         self.cgroup = os.path.join(self.host.cgroup, "volumes")
         self.places = {name: os.path.join(self.root, name) for name in ("work", "spool", "run")}
-        self.places.update(cgroup=self.cgroup, shim=os.path.join(self.root, "trainyard-shim"))
+        self.places.update(cgroup=self.cgroup, shim=os.path.join(self.root, "bin", "trainyard-shim"))
 
     def __enter__(self):
         return self
@@ -38,7 +39,7 @@ class _Node:
 
     def helper(self, *words, **job):
         text = json.dumps({**job, "places": self.places} if job else self.places)
-        return self.host.run([os.path.join(self.root, "trainyard-helper"), *words], stdin=None, input=text)
+        return self.host.run([os.path.join(self.root, "bin", "trainyard-helper"), *words], stdin=None, input=text)
 
     def mount(self, volume, place, credential="", limit_ms=30000):
         return self.helper("mount-volume", volume={"relativeMountPath": "v", **volume}, target=self.at(place), fileMode="0777",

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Volumes of other machines, with real servers on the head's host: S3 (s3rver; rclone and s3fs), Azure Blob (azurite; rclone), users' own mount commands, file servers. One mount per node and volume, counted; nothing is left."""
+"""Volumes of other machines, with real servers on the head's host: S3 (s3rver; rclone and s3fs), Azure Blob (azurite; rclone), SMB (Samba; smbnetfs), users' own mount commands (sshfs), file servers. One mount per node and volume, counted; nothing is left."""
+import contextlib
 import itertools
 import os
 import signal
@@ -9,14 +10,15 @@ import sys
 import threading
 
 from e2e import SKIPPED, Lab, World, check, main, wait_until
-from lab import LABS, PREFIX
+from lab import LABS, PREFIX, TEST_TIMING
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support", "volumes"))
-from servers import abort_all_fuse, object_servers, write_silent  # noqa: E402
+from servers import FIND_KEY, abort_all_fuse, object_servers, start_samba, start_sshd, write_silent  # noqa: E402
 
 KEY = "canary-8d2e-key"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # azurite's own, in its manual
 BLOBS = "$AZ_BATCHAI_JOB_MOUNT_ROOT/b"
+FILES = "$AZ_BATCHAI_JOB_MOUNT_ROOT/m"
 _numbers = itertools.count()
 
 
@@ -205,6 +207,184 @@ def a_silent_server_while_a_rank_writes():
             os.kill(pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def _armed(seconds=240):
+    """What a broken mount would hold for ever is let go after this long, with or without us."""
+    timer = threading.Timer(seconds, abort_all_fuse, [os.listdir("/sys/fs/fuse/connections")])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _smb(lab, passwords):
+    start_samba(lab.network.hosts["head"], os.path.join(lab.root, "smb"), passwords)
+    _wait_port(lab, 445)
+    return os.path.join(lab.root, "smb", "share")
+
+
+def _files(account, share="data", key=None, **more):
+    mount = {"accountName": account, "azureFileUrl": f"https://{account}.file.core.windows.net/{share}", "relativeMountPath": "m", **more}
+    if key:
+        mount["credentials"] = {"accountKey": key}
+    return mount
+
+
+def _with_files(world, mount, **more):
+    body = world.body(**more)
+    body["properties"]["mountVolumes"]["azureFileShares"].append(mount)
+    return body
+
+
+def _where_the_key_is(lab, node, key):
+    done = lab.network.hosts[node].run(["/usr/bin/python3", "-c", FIND_KEY, "/run", os.path.join(lab.root, "work"), os.path.join(lab.root, "hosts")],
+                                       stdin=None, input=key)
+    check(done.returncode == 0, f"the search for the key: {done.stderr}")
+    return done.stdout.splitlines()
+
+
+def _write_for_ever(where):
+    return f"i=0; while :; do i=$((i+1)); dd if=/dev/zero of={where}/file.$i bs=1M count=1; ls {where} > /dev/null; touch {_share('wrote')}; sleep 0.1; done 2> /dev/null"
+
+
+def smb_by_smbnetfs():
+    """Two ranks on two nodes write and read a share of a real Samba server; the password is in two files of root's and nowhere else;
+    modes hold for the job's user; the server says what is wrong."""
+    _needs("smbd", "smbpasswd", "smbnetfs", "smbclient")
+    operators = os.path.join(LABS, f"{PREFIX}{os.getpid()}-operators-key")
+    with open(os.open(operators, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(f"of the operator's {KEY}\n")
+    storage = [{"account": "users", "smb": "//head/data", "user": "root"}, {"account": "wrong", "smb": "//head/data", "user": "root"},
+               {"account": "operators", "smb": "//head/data", "user": "daemon", "credentials_file": operators},
+               {"account": "noshare", "smb": "//head/other", "user": "root"}, {"account": "nowhere", "smb": "//node1/data", "user": "root"}]
+    try:
+        with _armed(), _lab(storage, nodes=3) as lab:
+            world = World(lab, target=2)
+            share = _smb(lab, {"root": KEY, "daemon": f"of the operator's {KEY}"})
+            for account in ("users", "wrong", "operators", "noshare", "nowhere"):
+                _account(lab, account, "data")
+            _used_by_two_ranks(lab, world, share)
+            _modes_of_smb(lab, world)
+            # What is wrong is said in the server's words, and nobody tries again what cannot get better.
+            for account, key, words in (("wrong", "no such key", "LOGON_FAILURE"), ("noshare", KEY, "BAD_NETWORK_NAME"), ("nowhere", KEY, "CONNECTION_REFUSED")):
+                world.create(account, _with_files(world, _files(account, key=key), command="true", recovery={"maxRequeues": 0})).ok()
+                error = _error(world, account)
+                check(error["code"] == "AZFMountError" and words in error["message"], f"the server's words: {error}")
+            _nothing_left(lab)
+    finally:
+        os.unlink(operators)
+
+
+def _used_by_two_ranks(lab, world, share):
+    command = (f"{_write_and_read(FILES)}; for word in a b; do echo $word >> {FILES}/log.$r; done; truncate -s 2 {FILES}/log.$r; "
+               f"mkdir {FILES}/folder.$r; touch {_share('ready')}.$r; while [ ! -e {_share('go')} ]; do sleep 0.1; done")
+    body = _with_files(world, _files("users", key=KEY), nodes=2, mpi=True, command=command)
+    body["properties"]["stdOutErrPathPrefix"] = FILES
+    answer = world.create("j", body).ok()
+    os.remove(os.path.join(lab.root, "job-j.json"))
+    world.wait_file("ready.0", 60)
+    world.wait_file("ready.1", 60)
+    found = [line for node in lab.nodes for line in _where_the_key_is(lab, node, KEY)]
+    names = sorted(os.path.basename(line.split()[1]) for line in found if line.startswith("file"))
+    check(names == 2 * ["identity"] + 2 * ["smbclient"] + 2 * ["smbnetfs.auth"], f"the helper's files only: {found}")
+    check(all(line.startswith("file /run/") and line.endswith(" 0o600 0 0o700") for line in found), f"root's, in memory, no argument, no environment: {found}")
+    world.touch("go")
+    world.succeed("j")
+    check(KEY not in answer + lab.cli("job", "show", *world.at("j"), "-o", "json").ok(), "answers without the key")
+    _nothing_left(lab)
+    check(not any(_where_the_key_is(lab, node, KEY) for node in lab.nodes), "no key to be left")
+    logs = {name: open(os.path.join(share, "data", name)).read() for name in ("log.0", "log.1")}
+    check(logs == {"log.0": "a\n", "log.1": "a\n"}, f"what was appended and cut to be on the server: {logs}")
+    [text] = [open(os.path.join(folder, "stdout.txt")).read() for folder, _, files in os.walk(share) if "stdout.txt" in files]
+    check("0 read from 1" in text and "1 read from 0" in text, f"both ranks to have read what the other wrote: {text}")
+
+
+def _modes_of_smb(lab, world):
+    """The operator's key; a mount that its users may read, and only root may change."""
+    read = _files("operators", fileMode="0755", directoryMode="0755")
+    command = f"cat {FILES}/0.txt; stat -c %a {FILES}/0.txt {FILES}; echo x > {FILES}/x || mkdir {FILES}/y || echo refused"
+    world.create("k", _with_files(world, read, command=command)).ok()
+    world.succeed("k")
+    check(world.output("k") == "from 0\n755\n755\nrefused\n", f"a mount that others may only read: {world.output('k')}")
+    world.create("l", _with_files(world, {**read, "fileMode": "0644"}, command="true")).ok()
+    error = _error(world, "l")
+    check(error["code"] == "AZFMountError" and "fileMode 0644 and directoryMode 0755 must be the same" in error["message"], f"what smbnetfs cannot: {error}")
+
+
+def an_smb_server_ends_while_a_rank_writes():
+    """Killed, or silent: the job fails with its mount's error, soon; no agent waits for it, the node is clean and takes the next job."""
+    _needs("smbd", "smbpasswd", "smbnetfs", "smbclient")
+    with _armed(), _lab([{"account": "users", "smb": "//head/data", "user": "root"}], nodes=2) as lab:
+        world = World(lab)
+        _smb(lab, {"root": KEY})
+        _account(lab, "users", "data")
+        for name, sent in (("silent", signal.SIGSTOP), ("killed", signal.SIGKILL)):
+            world.create(name, _with_files(world, _files("users", key=KEY), command=_write_for_ever(FILES))).ok()
+            world.wait_file("wrote", 60)
+            servers = lab.network.hosts["head"].pids("smbd")
+            check(servers, "the server to be found")
+            for pid in servers:
+                os.kill(pid, sent)
+            error = _error(world, name)
+            said = "cannot use //head/data/data at m on node" in error["message"] and "does not work any more" in error["message"]
+            check(error["code"] == "AZFMountError" and said, f"the mount to be named: {error}")
+            world.wait_idle(2, 60)
+            _nothing_left(lab)
+            for pid in servers if sent == signal.SIGSTOP else ():
+                os.kill(pid, signal.SIGCONT)
+            os.remove(os.path.join(world.share, "wrote"))
+        world.submit("k", command="echo again")
+        world.succeed("k")
+
+
+def a_cluster_volume_whose_server_dies():
+    """Its jobs fail with the mount's error instead of waiting for ever, also after a restart of the agent; the node is unusable, says why, and
+    is set up again when the server is back."""
+    _needs("smbd", "smbpasswd", "smbnetfs", "smbclient")
+    timing = {**TEST_TIMING, "setup_retry_ms": 3000, "setup_retry_longest_ms": 3000}
+    with _armed(), _lab([{"account": "users", "smb": "//head/data", "user": "root"}], nodes=1, timing=timing) as lab:
+        world = World(lab, target=0)
+        _smb(lab, {"root": KEY})
+        _account(lab, "users", "data")
+        lab.cli("cluster", "create", "-g", "g", "-w", "w", "-n", "v", "--vm-size", lab.flavour, "-t", 1, "--afs-name", "data", "--afs-mount-path", "afs",
+                "--storage-account-name", "users", "--storage-account-key", KEY).ok()
+        place = "$AZ_BATCHAI_MOUNT_ROOT/afs"
+        world.create("j", world.body(command=f"echo here > {place}/file && cat {place}/file"), cluster="v").ok()
+        world.succeed("j")
+        check(world.output("j") == "here\n", f"the cluster's mount to work: {world.output('j')}")
+
+        def servers(sent):
+            for pid in lab.network.hosts["head"].pids("smbd"):
+                os.kill(pid, sent)
+
+        def node():
+            return lab.cli("node", "show", "node1", "-o", "json").json()
+
+        for name, restart in (("k", False), ("l", True)):
+            world.create(name, world.body(command=_write_for_ever(place)), cluster="v").ok()
+            world.wait_file("wrote", 60)
+            if restart:
+                lab.kill_agent("node1")
+                lab.start_agent("node1")
+            servers(signal.SIGSTOP)
+            error = _error(world, name)
+            check(error["code"] == "AZFMountError" and "cannot use //head/data/data at afs on node node1" in error["message"], f"the mount to be named: {error}")
+            wait_until(lambda: node()["state"] == "unusable", 30, "the node is unusable")
+            shown = node()
+            check("AZFMountError" in shown["note"] and "//head/data/data at afs" in shown["note"], f"the node to say why: {shown}")
+            world.create(f"{name}-waits", world.body(command="echo again"), cluster="v").ok()
+            servers(signal.SIGCONT)
+            world.succeed(f"{name}-waits", 90)
+            os.remove(os.path.join(world.share, "wrote"))
+        # Nobody uses it: the node is unusable all the same.
+        servers(signal.SIGKILL)
+        wait_until(lambda: node()["state"] == "unusable", 40, "the node is unusable")
+        lab.cli("cluster", "delete", "-g", "g", "-w", "w", "-n", "v", "-y").ok()
+        _nothing_left(lab)
+
+
 def _share(name):
     return f"$AZ_BATCHAI_JOB_MOUNT_ROOT/s/{name}"
 
@@ -234,6 +414,49 @@ def commands_of_users():
     with _lab([], nodes=1, unmanaged_file_systems=False) as lab:
         world = World(lab)
         world.create("j", _body(world, commands=[mount], command="true")).failed("properties.mountVolumes.unmanagedFileSystems", "run as root")
+
+
+def sshfs_as_a_command_of_users():
+    """A user's own sshfs, with a key of its own, from a real sshd: two ranks share it; a killed server ends the job with its mount's error."""
+    _needs("sshfs", "ssh-keygen")
+    if not os.path.exists("/usr/sbin/sshd"):
+        print("skipped: no sshd")
+        sys.exit(SKIPPED)
+    with _armed(), _lab([], nodes=2) as lab:
+        world = World(lab)
+        server, options = start_sshd(lab.network.hosts["head"], os.path.join(lab.root, "ssh"))
+        _wait_port(lab, 2222)
+        served = os.path.join(lab.root, "ssh", "data")
+        os.makedirs(served)
+        place = "$AZ_BATCHAI_JOB_MOUNT_ROOT/u"
+        mount = {"mountCommand": f"sshfs root@head:{served} {options},ServerAliveInterval=2,ServerAliveCountMax=2", "relativeMountPath": "u"}
+        body = _body(world, commands=[mount], nodes=2, mpi=True, command=f"{_write_and_read(place)}; grep -c '/u .*nosuid,nodev' /proc/self/mountinfo")
+        body["properties"]["stdOutErrPathPrefix"] = place
+        world.create("j", body).ok()
+        world.succeed("j")
+        [text] = [open(os.path.join(folder, "stdout.txt")).read() for folder, _, files in os.walk(served) if "stdout.txt" in files]
+        check("0 read from 1" in text and "1 read from 0" in text, f"both ranks to have read what the other wrote: {text}")
+        check(sorted(name for name in os.listdir(served) if name.endswith(".txt")) == ["0.txt", "1.txt"], f"both files on the server: {os.listdir(served)}")
+        _nothing_left(lab)
+        for name, sent in (("silent", signal.SIGSTOP), ("killed", signal.SIGKILL)):
+            world.create(name, _body(world, commands=[mount], command=_write_for_ever(place))).ok()
+            world.wait_file("wrote", 60)
+            for pid in lab.network.hosts["head"].pids("sshd"):
+                os.kill(pid, sent)
+            error = _error(world, name)
+            said = "the unmanaged file system at u on node" in error["message"] and "does not work any more" in error["message"]
+            check(error["code"] == "UnmanagedFileSystemMountError" and said, f"the mount to be named: {error}")
+            world.wait_idle(2, 60)
+            _nothing_left(lab)
+            for pid in lab.network.hosts["head"].pids("sshd"):
+                os.kill(pid, signal.SIGCONT)
+            os.remove(os.path.join(world.share, "wrote"))
+        server.wait()
+        # Nobody answers at that port any more.
+        world.create("gone", _body(world, commands=[mount], command="true", recovery={"maxRequeues": 0})).ok()
+        error = _error(world, "gone")
+        check(error["code"] == "UnmanagedFileSystemMountError" and "the mount command exited with code 1" in error["message"], f"sshfs's own words: {error}")
+        _nothing_left(lab)
 
 
 def file_servers():

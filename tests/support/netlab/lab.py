@@ -106,6 +106,9 @@ class Lab:
         for program in os.listdir(bin_dir):
             if program.startswith("trainyard"):
                 shutil.copy(os.path.join(bin_dir, program), os.path.join(self.root, "bin"))
+        libraries = os.path.join(bin_dir, "..", "lib", "trainyard")
+        if os.path.isdir(libraries):
+            shutil.copytree(libraries, os.path.join(self.root, "lib", "trainyard"))
 
     # --- configuration
 

@@ -39,6 +39,7 @@ void Chaos::start() {
              .slow_kill = 10,
              .preparation_hangs = 2,
              .setup_fails = 50,
+             .setup_breaks = 100,
              .file_server_fails = 50,
              .file_server_dies = 300};
   // About one fault for each node in five to twenty minutes.

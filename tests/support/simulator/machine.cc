@@ -397,8 +397,21 @@ void Machine::set_up(std::uint64_t run) {
       x_setup_work->error = NodeError{"SetupTaskFailed", "as drawn", {}, false};
     } else {
       x_oracle.setup_done(x_index, run);
+      if (x_random.chance(x_site.rates().setup_breaks)) break_setup(run);
     }
     agent_later(x_random.between(0, 20), [this, run] { finish_setup(run); });
+  });
+}
+
+// One of its volumes stops to work, some time.
+void Machine::break_setup(std::uint64_t run) {
+  later(x_random.between(500, 120'000), [this, run] {
+    if (!x_setup_work || x_setup_work->run != run) return;
+    agent_later(x_random.between(0, 20), [this, run] {
+      if (!x_agent->setup() || x_agent->setup()->run != run || x_agent->setup()->state != SetupState::done) return;
+      x_world.hit("fault set-up breaks");
+      step(agent::SetupBroke{run, {"AZFMountError", "as drawn", {}, false}});
+    });
   });
 }
 

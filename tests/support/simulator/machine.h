@@ -22,7 +22,7 @@ struct Rates {
   std::uint32_t drop = 0, duplicate = 0, delay = 0, reorder = 0, late_orders = 0, late_reports = 0;
   std::uint32_t agent_crash_in_step = 0, controller_crash_in_dispatch = 0, slow_commit = 0;
   std::uint32_t preparation_fails = 0, user_fails = 0, slow_kill = 0, preparation_hangs = 0;
-  std::uint32_t setup_fails = 0;
+  std::uint32_t setup_fails = 0, setup_breaks = 0;
   std::uint32_t file_server_fails = 0, file_server_dies = 0;
 };
 
@@ -122,6 +122,7 @@ class Machine {
   void kill_everything();
   void set_up(std::uint64_t run);
   void finish_setup(std::uint64_t run);
+  void break_setup(std::uint64_t run);
   void take_down_setup(std::uint64_t run);
   void setup_vanishes();
   void serve_files(const FileServerOrder& order);

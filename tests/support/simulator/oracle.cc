@@ -272,7 +272,7 @@ void Oracle::check_end(const core::Job& job) {
   }
   const bool users_fault =
       job.state == core::JobState::failed && job.verdict == core::Verdict::failure && !job.cause.infrastructure;
-  const bool by_exit_code = job.exit_code && job.cause.code != "OutOfMemory";
+  const bool by_exit_code = job.exit_code && job.cause.code != "OutOfMemory" && job.cause.code != "AZFMountError";
   if (users_fault && by_exit_code && exit != x_exits.end() && exit->second.reason == ExitReason::machine_lost) {
     x_world.fail(
         fmt::format("{}: the death of a machine became the user's failure ({})", text(job), job.cause.message));
