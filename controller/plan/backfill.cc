@@ -4,6 +4,8 @@
 #include <set>
 #include <utility>
 
+#include "controller/core/setup.h"
+
 namespace trainyard::plan {
 
 namespace {
@@ -35,9 +37,9 @@ End end_of(const State& state, const Job& job, TimeMs now_ms, Belief belief) {
   return {job.started_ms + total_ms, expected.firm};
 }
 
-// Nodes that leave the cluster, are drained or cannot be reached do not come free for it.
+// Nodes that leave the cluster, are drained, cannot be reached or are to be set up again do not come free for it.
 bool stays(const Cluster& cluster, const core::Node& node) {
-  return node.cluster == cluster.id && node.live.reachable && !node.drain &&
+  return node.cluster == cluster.id && node.live.reachable && !node.drain && !core::setup_failed(node) &&
          (node.state == core::NodeState::running || node.state == core::NodeState::idle);
 }
 

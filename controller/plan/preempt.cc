@@ -4,6 +4,8 @@
 #include <map>
 #include <tuple>
 
+#include "controller/core/setup.h"
+
 namespace trainyard::plan {
 
 namespace {
@@ -22,7 +24,8 @@ class Room {
     for (const NodeId id : nodes->second) {
       const core::Node& node = state.nodes.at(id);
       const bool works = node.state == core::NodeState::idle || node.state == core::NodeState::running;
-      if (!works || !core::answers(node) || node.drain || withdrawn.contains(id)) continue;
+      const bool usable = works && core::answers(node) && !node.drain && !core::setup_failed(node);
+      if (!usable || withdrawn.contains(id)) continue;
       Place place{core::units_of(node), core::units_of(node), core::in_service(node), node.inventory.runs_containers(),
                   x_names.number_of(node.inventory.topology)};
       for (const auto& [key, holding] : core::holdings_on(state, id)) {

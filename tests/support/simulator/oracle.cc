@@ -285,10 +285,14 @@ void Oracle::check_new_holding(const core::Holding& holding, const core::Changes
   const auto job =
       std::find_if(changes.jobs.begin(), changes.jobs.end(), [&](const core::Job& row) { return row.id == id.job; });
   if (job == changes.jobs.end()) x_world.fail(fmt::format("{} was placed without its job being written", text(id)));
-  const auto placed = std::count_if(changes.holdings.begin(), changes.holdings.end(), same);
-  if (static_cast<std::uint32_t>(placed) != job->spec->node_count) {
-    x_world.fail(fmt::format("{} was placed on {} nodes, it needs {}", text(id), placed, job->spec->node_count));
+  const auto placed =
+      static_cast<std::uint32_t>(std::count_if(changes.holdings.begin(), changes.holdings.end(), same));
+  if (placed < core::least_nodes(*job->spec) || placed > job->spec->node_count) {
+    x_world.fail(fmt::format("{} was placed on {} nodes, it needs {} to {}", text(id), placed,
+                             core::least_nodes(*job->spec), job->spec->node_count));
   }
+  if (placed < job->spec->node_count) x_world.hit("job placed on fewer nodes than it wants");
+  if (job->limit_ms != 0) x_world.hit("job placed with a shorter limit");
   if (x_jobs[id.job].fenced_rerun) {
     for (std::uint32_t older = 1; older < id.attempt; ++older) {
       if (node_where_live(AttemptId{id.job, older})) {

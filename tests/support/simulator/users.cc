@@ -14,6 +14,13 @@ constexpr const char* kUsers[] = {"user:ada", "user:bob", "user:eve"};
 // With a class of the operator's.
 constexpr Priority kPriorities[] = {Priority::low, Priority::normal, Priority::high, Priority{50}};
 
+// For jobs that nobody ends when all is to come to rest: it runs wherever so many nodes are.
+void shrink(JobSpec& spec, std::uint32_t nodes) {
+  spec.node_count = std::min(spec.node_count, std::max(1U, nodes));
+  spec.min_node_count = std::min(spec.min_node_count, spec.node_count);
+  if (spec.topology.required) spec.topology = {};
+}
+
 }  // namespace
 
 Users::Users(World& world, Oracle& oracle, const Rates& rates, ControllerHost& controller,
@@ -171,7 +178,7 @@ void Users::many_at_once() {
   const ClusterPlan& plan = x_clusters[x_random.below(x_clusters.size())];
   const std::string name = fmt::format("s{}", x_arrays++);
   core::CreateJobArray create{{{"g", "w", "e", name}, ref_of(plan), draw_spec(plan), {}, "u" + name}};
-  create.job.spec.node_count = std::min(create.job.spec.node_count, std::max(1U, plan.nodes / 2));
+  shrink(create.job.spec, plan.nodes / 2);
   create.tasks = static_cast<std::uint32_t>(x_random.between(1, 6));
   create.parallel = static_cast<std::uint32_t>(x_random.below(4));
   if (x_random.chance(200) && !x_jobs.empty())
@@ -195,7 +202,7 @@ void Users::again_and_again() {
   if (draw < 500) return ask(core::DeleteJobSchedule{ref});
   const ClusterPlan& plan = x_clusters[x_random.below(x_clusters.size())];
   core::CreateJobSchedule create{{ref, ref_of(plan), draw_spec(plan), {}, "u" + ref.job}, "* * * * *", "+05:30"};
-  create.job.spec.node_count = std::min(create.job.spec.node_count, std::max(1U, plan.nodes / 4));
+  shrink(create.job.spec, plan.nodes / 4);
   if (x_random.chance(300)) create.cron = "*/3 * * * *";
   if (x_random.chance(300)) create.overlap = core::Overlap::allow;
   create.keep = static_cast<std::uint32_t>(x_random.below(4));
@@ -390,7 +397,8 @@ void Users::come_to_an_end() {
   for (const core::SubmitJob& job : x_jobs) {
     const auto plan = std::find_if(x_clusters.begin(), x_clusters.end(),
                                    [&](const ClusterPlan& cluster) { return cluster.name == job.cluster.cluster; });
-    if (plan != x_clusters.end() && job.spec.node_count > plan->nodes) ask(core::TerminateJob{job.ref});
+    const bool waits_for_ever = plan != x_clusters.end() && core::least_nodes(job.spec) > plan->nodes;
+    if (waits_for_ever || job.spec.topology.required) ask(core::TerminateJob{job.ref});
   }
 }
 
