@@ -71,14 +71,16 @@ class Starts {
     Shape shape = shape_of(x_state, job);
     shape.nodes = most;
     Expected expected = expected_duration(x_state, job, x_belief);
-    core::Placement placement{job.id, x_future.fits_now(shape, span_of(expected))};
-    if (placement.nodes.empty()) placement.limit_ms = longest_limit(job, shape);
+    core::Placement placement{job.id, {}};
+    Slot slot = x_future.fits_now(shape, span_of(expected));
+    if (slot.nodes.empty()) placement.limit_ms = longest_limit(job, shape);
     if (placement.limit_ms != 0) {
       shape.limit_ms = placement.limit_ms;
       expected = {placement.limit_ms, true};
-      placement.nodes = x_future.fits_now(shape, placement.limit_ms);
+      slot = x_future.fits_now(shape, placement.limit_ms);
     }
-    if (!placement.nodes.empty()) take({x_now_ms, placement.nodes}, shape, expected);
+    if (!slot.nodes.empty()) take(slot, shape, expected);
+    placement.nodes = std::move(slot.nodes);
     return placement;
   }
 
@@ -104,7 +106,7 @@ class Starts {
     const DurationMs least_ms = job.spec->min_wall_clock_ms;
     const auto fits = [&](DurationMs limit_ms) {
       shape.limit_ms = limit_ms;
-      return !x_future.fits_now(shape, limit_ms).empty();
+      return !x_future.fits_now(shape, limit_ms).nodes.empty();
     };
     if (least_ms == 0 || !fits(least_ms)) return 0;
     constexpr DurationMs kMinute = 60'000;
@@ -117,7 +119,7 @@ class Starts {
   }
 
   void take(const Slot& slot, Shape shape, const Expected& expected) {
-    x_future.take(slot.nodes, shape, slot.start_ms, expected.duration_ms);
+    x_future.take(slot, shape, expected.duration_ms);
     if (!expected.firm) x_future.distrust(slot.start_ms + expected.duration_ms);
   }
 
@@ -180,7 +182,7 @@ Shape shape_of(const State& state, const Job& job) {
   return {.nodes = spec.node_count,
           .units = spec.gpus_per_node,
           .in_container = !job.mapping.container_image.empty(),
-          .workspace = core::payer_of(state, job).workspace,
+          .workspace = state.experiments.at(job.experiment).workspace,
           .limit_ms = spec.max_wall_clock_ms,
           .least = core::least_nodes(spec),
           .topology = spec.topology.none() ? nullptr : &spec.topology};

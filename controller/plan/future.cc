@@ -91,20 +91,35 @@ TimeMs Future::earliest_on(const Line& line, Shape shape, TimeMs from_ms, Durati
   }
 }
 
+Slot Future::slot_of(TimeMs start_ms, const std::vector<Fit>& chosen) {
+  Slot slot{start_ms, {}};
+  slot.nodes.reserve(chosen.size());
+  slot.lines.reserve(chosen.size());
+  for (const Fit& fit : chosen) {
+    slot.nodes.push_back(fit.node);
+    slot.lines.push_back(fit.index);
+  }
+  return slot;
+}
+
 // Each round moves the start to the time at which enough nodes are free for themselves; it is right when they are free
-// together.
+// together. Of a node that is free later than that, the round before has found when.
 Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
   const std::vector<std::int32_t>* domains = shape.topology ? &x_places.domains(*shape.topology) : nullptr;
   const auto domain_of = [&](const Line& line) { return domains == nullptr ? 0 : (*domains)[line.place]; };
   GangSize size = shape.gang();
+  std::vector<TimeMs> on_line(x_lines.size());
   std::vector<std::pair<TimeMs, std::int32_t>> starts;  // and domain
+  for (std::size_t i = 0; i < x_lines.size(); ++i) {
+    const bool out = domain_of(x_lines[i]) == Places::kOut;
+    on_line[i] = out ? kNever : earliest_on(x_lines[i], shape, x_now_ms, duration_ms);
+  }
   TimeMs start_ms = x_now_ms;
   for (;;) {
     starts.clear();
-    for (const Line& line : x_lines) {
-      if (domain_of(line) == Places::kOut) continue;
-      const TimeMs on_it_ms = earliest_on(line, shape, start_ms, duration_ms);
-      if (on_it_ms != kNever) starts.push_back({on_it_ms, domain_of(line)});
+    for (std::size_t i = 0; i < x_lines.size(); ++i) {
+      if (on_line[i] < start_ms) on_line[i] = earliest_on(x_lines[i], shape, start_ms, duration_ms);
+      if (on_line[i] != kNever) starts.push_back({on_line[i], domain_of(x_lines[i])});
     }
     const TimeMs enough_ms = when_enough(starts, size);
     if (enough_ms == kNever) return {kNever, {}};
@@ -113,12 +128,12 @@ Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
   }
   if (start_ms > x_now_ms) size.most = size.least;  // what else there is then, it takes then
   std::vector<Fit> fits;
-  for (const Line& line : x_lines) {
-    if (domain_of(line) != Places::kOut && earliest_on(line, shape, start_ms, duration_ms) == start_ms) {
-      fits.push_back({free_at(line, start_ms), line.node, domain_of(line)});
-    }
+  for (std::size_t i = 0; i < x_lines.size(); ++i) {
+    if (on_line[i] != start_ms) continue;
+    const Line& line = x_lines[i];
+    fits.push_back({free_at(line, start_ms), line.node, domain_of(line), static_cast<std::uint32_t>(i)});
   }
-  return {start_ms, choose(std::move(fits), size)};
+  return slot_of(start_ms, choose(std::move(fits), size));
 }
 
 bool Future::refused(Shape shape, DurationMs duration_ms) const {
@@ -126,32 +141,34 @@ bool Future::refused(Shape shape, DurationMs duration_ms) const {
     const bool same_kind = shape.workspace == refusal.shape.workspace && shape.limit_ms >= refusal.shape.limit_ms &&
                            (shape.units == 0) == (refusal.shape.units == 0) &&
                            (shape.in_container || !refusal.shape.in_container) &&
-           (!insists(refusal.shape.topology) || (shape.topology != nullptr && *shape.topology == *refusal.shape.topology));
+                           (!insists(refusal.shape.topology) ||
+                            (shape.topology != nullptr && *shape.topology == *refusal.shape.topology));
     return same_kind && shape.units >= refusal.shape.units && shape.gang().least >= refusal.shape.gang().least &&
            duration_ms >= refusal.duration_ms;
   });
 }
 
-std::vector<NodeId> Future::fits_now(Shape shape, DurationMs duration_ms) const {
+Slot Future::fits_now(Shape shape, DurationMs duration_ms) const {
   const GangSize size = shape.gang();
-  if (x_open.size() < size.least || refused(shape, duration_ms)) return {};
+  if (x_open.size() < size.least || refused(shape, duration_ms)) return {x_now_ms, {}};
   const std::vector<std::int32_t>* domains = shape.topology ? &x_places.domains(*shape.topology) : nullptr;
   std::vector<Fit> fits;
   const auto first = shape.units == 0 ? x_open.begin() : x_open.lower_bound({shape.units, NodeId{}});
   for (auto open = first; open != x_open.end(); ++open) {
     // The first ones are as good as any where it does not matter which are together.
     if (domains == nullptr && fits.size() == shape.nodes) break;
-    const Line& line = line_of(open->second);
+    const auto index = static_cast<std::uint32_t>(x_index.at(open->second.value));
+    const Line& line = x_lines[index];
     const std::int32_t domain = domains == nullptr ? 0 : (*domains)[line.place];
     if (domain == Places::kOut || open->first < units_on(line, shape) ||
         earliest_on(line, shape, x_now_ms, duration_ms) != x_now_ms) {
       continue;
     }
-    fits.push_back({open->first, line.node, domain});
+    fits.push_back({open->first, line.node, domain, index});
   }
-  std::vector<NodeId> nodes = choose(std::move(fits), size);
-  if (nodes.empty() && x_refusals.size() < kRefusalsKept) x_refusals.push_back({shape, duration_ms});
-  return nodes;
+  Slot slot = slot_of(x_now_ms, choose(std::move(fits), size));
+  if (slot.nodes.empty() && x_refusals.size() < kRefusalsKept) x_refusals.push_back({shape, duration_ms});
+  return slot;
 }
 
 std::size_t Future::split_at(Line& line, TimeMs at_ms) {
@@ -163,12 +180,13 @@ std::size_t Future::split_at(Line& line, TimeMs at_ms) {
   return static_cast<std::size_t>(made - line.steps.begin());
 }
 
-void Future::take(const std::vector<NodeId>& nodes, Shape shape, TimeMs from_ms, DurationMs duration_ms) {
-  const TimeMs end_ms = end_of(from_ms, duration_ms);
-  for (const NodeId node : nodes) {
-    Line& line = line_of(node);
+void Future::take(const Slot& slot, Shape shape, DurationMs duration_ms) {
+  const TimeMs end_ms = end_of(slot.start_ms, duration_ms);
+  for (const std::uint32_t index : slot.lines) {
+    Line& line = x_lines[index];
+    const NodeId node = line.node;
     const std::uint32_t units = units_on(line, shape), before = line.steps.front().free;
-    const std::size_t first = split_at(line, from_ms);
+    const std::size_t first = split_at(line, slot.start_ms);
     const std::size_t last = end_ms == kNever ? line.steps.size() : split_at(line, end_ms);
     for (std::size_t i = first; i < last; ++i) {
       TY_CHECK(line.steps[i].free >= units);

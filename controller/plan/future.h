@@ -63,6 +63,8 @@ inline bool keeps_out(const ClosedNodes& closed, NodeId node, Shape shape, TimeM
 struct Slot {
   TimeMs start_ms = 0;
   std::vector<NodeId> nodes;  // in rank order: see choose
+
+  std::vector<std::uint32_t> lines = {};  // the future's own
 };
 
 class Future {
@@ -90,10 +92,10 @@ class Future {
   // start_ms == kNever: by what is known it never fits. On as many nodes as it can have if that is now, else on the
   // fewest.
   Slot earliest(Shape shape, DurationMs duration_ms) const;
-  // The same, but only if that is now, and on as many nodes as it can have; otherwise none. Much cheaper.
-  std::vector<NodeId> fits_now(Shape shape, DurationMs duration_ms) const;
-  // REQUIRES: it fits there then
-  void take(const std::vector<NodeId>& nodes, Shape shape, TimeMs from_ms, DurationMs duration_ms);
+  // The same, but only if that is now, and on as many nodes as it can have; otherwise on none. Much cheaper.
+  Slot fits_now(Shape shape, DurationMs duration_ms) const;
+  // REQUIRES: the slot is of this future, and still fits
+  void take(const Slot& slot, Shape shape, DurationMs duration_ms);
 
   bool anything_free() const { return !x_open.empty(); }
   // Nothing before this time rests on a guess.
@@ -120,6 +122,7 @@ class Future {
 
   Line& line_of(NodeId node);
   const Line& line_of(NodeId node) const;
+  static Slot slot_of(TimeMs start_ms, const std::vector<Fit>& chosen);
   // What the shape takes of the node; more than it has where that cannot be.
   static std::uint32_t units_on(const Line& line, Shape shape) {
     const bool offered =

@@ -70,29 +70,27 @@ std::uint32_t Together::nodes() const {
 namespace {
 
 // Where it does not matter which are together: most jobs.
-std::vector<NodeId> fullest(std::vector<Fit>& fits, GangSize size) {
+std::vector<Fit> fullest(std::vector<Fit> fits, GangSize size) {
   if (fits.size() < size.least) return {};
   const auto fuller = [](const Fit& a, const Fit& b) { return std::tie(a.free, a.node) < std::tie(b.free, b.node); };
   const auto end = fits.begin() + std::min<std::ptrdiff_t>(size.most, std::ssize(fits));
   std::nth_element(fits.begin(), end - 1, fits.end(), fuller);
   std::sort(fits.begin(), end, fuller);
-  std::vector<NodeId> nodes;
-  nodes.reserve(static_cast<std::size_t>(end - fits.begin()));
-  for (auto fit = fits.begin(); fit != end; ++fit) nodes.push_back(fit->node);
-  return nodes;
+  fits.erase(end, fits.end());
+  return fits;
 }
 
 }  // namespace
 
-std::vector<NodeId> choose(std::vector<Fit> fits, GangSize size) {
+std::vector<Fit> choose(std::vector<Fit> fits, GangSize size) {
   const bool one_domain = std::all_of(fits.begin(), fits.end(),
                                       [&](const Fit& fit) { return fit.domain == fits.front().domain; });
-  if (one_domain && size.block <= 1) return fullest(fits, size);
+  if (one_domain && size.block <= 1) return fullest(std::move(fits), size);
   Together together(size);
   for (const Fit& fit : fits) together.add(fit.domain);
   std::uint32_t left = together.nodes();
-  std::vector<NodeId> nodes;
-  if (left == 0) return nodes;
+  std::vector<Fit> chosen;
+  if (left == 0) return chosen;
   const std::uint32_t block = size.block == 0 ? left : size.block;
   std::sort(fits.begin(), fits.end(), [](const Fit& a, const Fit& b) {
     return std::tuple(a.domain, a.free, a.node) < std::tuple(b.domain, b.free, b.node);
@@ -116,11 +114,11 @@ std::vector<NodeId> choose(std::vector<Fit> fits, GangSize size) {
       return enough_a ? a.size < b.size : a.gives > b.gives;
     });
     const std::uint32_t taken = std::min(left, best->gives);
-    for (std::size_t i = best->begin; i < best->begin + taken; ++i) nodes.push_back(fits[i].node);
+    for (std::size_t i = best->begin; i < best->begin + taken; ++i) chosen.push_back(fits[i]);
     left -= taken;
     best->gives = 0;
   }
-  return nodes;
+  return chosen;
 }
 
 }  // namespace trainyard::plan

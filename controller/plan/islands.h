@@ -63,10 +63,11 @@ struct Fit {
   std::uint32_t free = 0;  // of the node, when the gang starts
   NodeId node;
   std::int32_t domain = 0;
+  std::uint32_t index = 0;  // the caller's own
 };
-// The nodes that a gang takes of those that fit, in rank order; none: they are too few. It takes as few domains as it
+// Those that a gang takes of the nodes that fit, in rank order; none: they are too few. It takes as few domains as it
 // can: the smallest one that does, else the largest and then on; within one the fullest nodes first, so that whole
 // nodes and whole domains stay free for those that need them.
-std::vector<NodeId> choose(std::vector<Fit> fits, GangSize size);
+std::vector<Fit> choose(std::vector<Fit> fits, GangSize size);
 
 }  // namespace trainyard::plan

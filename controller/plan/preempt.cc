@@ -39,10 +39,10 @@ class Room {
   void add(const Job& job) { change(job, true); }
   void remove(const Job& job) { change(job, false); }
 
-  bool fits(Shape shape) const { return !nodes_for(shape).empty(); }
+  bool fits(Shape shape) const { return !fits_for(shape).empty(); }
   // The nodes that the plan would take. REQUIRES: it fits
   void take(Shape shape) {
-    for (const NodeId node : nodes_for(shape)) take(node, shape);
+    for (const Fit& fit : fits_for(shape)) take(fit.node, shape);
   }
   void take(const core::Placement& placement, Shape shape) {
     for (const NodeId node : placement.nodes) take(node, shape);
@@ -58,7 +58,7 @@ class Room {
     Place& place = x_places.at(node);
     place.free -= std::min(place.free, wanted_of(node, place, shape));
   }
-  std::vector<NodeId> nodes_for(Shape shape) const {
+  std::vector<Fit> fits_for(Shape shape) const {
     const std::vector<std::int32_t>* domains = shape.topology ? &x_names.domains(*shape.topology) : nullptr;
     std::vector<Fit> fits;
     for (const auto& [id, place] : x_places) {

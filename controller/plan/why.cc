@@ -213,7 +213,7 @@ void count_fits(const State& state, const Cluster& cluster, const Job& job, Time
   }
   // Where it could have them all, how many more there are does not matter.
   why.fits = fits == std::min(free, least) ? free : fits;
-  if (const auto idle = nodes_with_room(state, cluster, {1, 0, false}, now_ms).nodes;
+  if (const auto idle = nodes_with_room(state, cluster, Shape{}, now_ms).nodes;
       shape_of(state, job).in_container && idle > free + reserved) {
     const std::uint32_t others = idle - free - reserved;
     why.obstacles.push_back({"noContainers", others, are(others) + "free but cannot run containers"});
