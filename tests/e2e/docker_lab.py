@@ -1,8 +1,11 @@
 #!/usr/bin/python3
-"""docker/: the images are built of the packages, podman-compose brings the lab up, and an MPI job runs over its three nodes.
-In a network namespace, on a base image made here. Skipped where the tools are missing, or podman cannot run a container."""
+"""docker/: podman builds the images of the packages, docker-compose brings the lab up on a dockerd of its own, and an MPI job runs over
+its three nodes. In a network namespace, on a base image made here. Skipped where the tools are missing, or no container runs here.
+PACKAGES=FOLDER takes packages that are there."""
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +26,8 @@ def _skip(why):
 
 
 class _Machine:
-    """An engine with a store of its own, and a network in which the lab's bridge disturbs nobody."""
+    """podman and dockerd with stores of their own, and a network in which the lab's bridge disturbs nobody. Images are built by podman, on the
+    outside, because they need the machine's way to the packages; what runs, runs inside, by dockerd."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -35,10 +39,15 @@ class _Machine:
                        '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\n')
         self.environment = {**os.environ, "HOME": folder, "CONTAINERS_CONF": os.path.join(folder, "containers.conf"), "TMPDIR": folder}
         self.outside = f"podman --root {folder}/store --runroot {folder}/run --tmpdir {folder}/tmp"
-        self.inside = os.path.join(folder, "podman")
-        with open(self.inside, "w") as file:
-            file.write(f'#!/bin/sh\nexec nsenter --net=/proc/{self.network.pid}/ns/net {self.outside} "$@"\n')
-        os.chmod(self.inside, 0o755)
+        self.environment["DOCKER_HOST"] = f"unix://{folder}/docker.sock"
+        self.cgroup = f"tydocker-{os.getpid()}"
+        with open(os.path.join(folder, "daemon.json"), "w") as file:
+            json.dump({"bridge": "none", "iptables": False, "ip6tables": False, "data-root": f"{folder}/docker", "exec-root": f"{folder}/exec",
+                       "pidfile": f"{folder}/dockerd.pid", "hosts": [self.environment["DOCKER_HOST"]], "cgroup-parent": f"/{self.cgroup}"}, file)
+        # Its mounts are in a namespace that goes with it.
+        with open(os.path.join(folder, "dockerd.log"), "w") as log:
+            self.daemon = subprocess.Popen(["nsenter", f"--net=/proc/{self.network.pid}/ns/net", "unshare", "--mount", "--propagation", "private",
+                                            "dockerd", "--config-file", f"{folder}/daemon.json"], stdout=log, stderr=log, env=self.environment)
 
     def run(self, argv, **environment):
         return subprocess.run(argv, env={**self.environment, **environment}, capture_output=True, text=True, check=False, timeout=500)
@@ -49,13 +58,24 @@ class _Machine:
         return done.stdout
 
     def compose(self, *words):
-        return self.must(["podman-compose", "--podman-path", self.inside, "-f", os.path.join(DOCKER, "compose.yaml"), *words])
+        return self.must(["docker-compose", "-f", os.path.join(DOCKER, "compose.yaml"), *words])
 
     def trainyard(self, line):
-        return self.must([os.path.join(DOCKER, "trainyard"), *line.split()], ENGINE=self.inside)
+        return self.must([os.path.join(DOCKER, "trainyard"), *line.split()], ENGINE="docker")
+
+    def load(self, *images):
+        archive = os.path.join(self.folder, "images.tar")
+        self.must([*self.outside.split(), "save", "--multi-image-archive", "-o", archive, *images])
+        self.must(["docker", "load", "-i", archive])
+        os.unlink(archive)
 
     def down(self):
-        self.run(["podman-compose", "--podman-path", self.inside, "-f", os.path.join(DOCKER, "compose.yaml"), "down", "-v", "-t", "2"])
+        self.run(["docker-compose", "-f", os.path.join(DOCKER, "compose.yaml"), "down", "-v", "-t", "2"])
+        self.daemon.send_signal(signal.SIGTERM)
+        self.daemon.wait(60)
+        for place in os.listdir("/sys/fs/cgroup"):
+            for folder, _, _ in os.walk(os.path.join("/sys/fs/cgroup", place, self.cgroup), topdown=False):
+                os.rmdir(folder)
         self.run([*self.outside.split(), "system", "reset", "--force"])
         self.network.stdin.close()
         self.network.wait()
@@ -72,7 +92,7 @@ def _job_over_three_nodes(machine):
 
 
 def images_and_compose_file():
-    missing = [tool for tool in ("podman", "podman-compose", "runc", "mmdebstrap", "nsenter") if not shutil.which(tool)]
+    missing = [tool for tool in ("podman", "docker", "dockerd", "docker-compose", "runc", "mmdebstrap", "nsenter") if not shutil.which(tool)]
     if missing:
         _skip(f"not installed: {missing}")
     try:
@@ -83,10 +103,12 @@ def images_and_compose_file():
         machine = _Machine(folder)
         try:
             imported = machine.run([*machine.outside.split(), "import", base, "localhost/debian:12"])
-            ran = machine.run([machine.inside, "run", "--rm", "--network=none", "localhost/debian:12", "true"])
+            ran = machine.run([*machine.outside.split(), "run", "--rm", "--network=none", "localhost/debian:12", "true"])
             if imported.returncode or ran.returncode:
                 _skip(f"podman runs no container here: {imported.stderr[-300:]} {ran.stderr[-300:]}")
+            wait_until(lambda: machine.run(["docker", "version"]).returncode == 0, 60, "dockerd answers", 0.2)
             machine.must([os.path.join(DOCKER, "build")], ENGINE=machine.outside, BASE="localhost/debian:12", TRAINYARD_BUILD_DIR=build_directory())
+            machine.load(*(f"localhost/trainyard-{part}" for part in ("controller", "agent", "cli")))
             machine.compose("up", "-d")
             _job_over_three_nodes(machine)
         finally:
