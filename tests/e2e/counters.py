@@ -136,7 +136,7 @@ def a_job_has_series_of_its_own():
         ended = series("busy")
         check([(each["node"], each["attempt"]) for each in ended] == [("node1", 1)] and ended[0]["samples"], f"what has ended: {ended}")
         check("node1" in lab.cli("job", "counters", *world.at("busy"), "--step", "1h", "-o", "table").ok(), "a table")
-        lab.cli("job", "counters", *world.at("none")).failed("none does not exist")
+        lab.cli("job", "counters", *world.at("none")).failed("job none is not in experiment")
 
 
 def series_go_on_after_restarts():
