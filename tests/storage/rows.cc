@@ -14,6 +14,7 @@ namespace {
 JobSpec full_spec(std::uint64_t n) {
   JobSpec spec;
   spec.node_count = 4;
+  spec.min_node_count = 2;
   spec.gpus_per_node = 2;
   spec.toolkit = Toolkit::py_torch;
   spec.command_line = "echo 'quote \" and \xc3\xa4'";
@@ -43,7 +44,9 @@ JobSpec full_spec(std::uint64_t n) {
   spec.file_server_mounts = {{"g/w/nfs", "nfs", "set", "ro"}};
   spec.unmanaged_mounts = {{"mount -t glusterfs h:/v", "g"}};
   spec.max_wall_clock_ms = 1234;
-  spec.priority = Priority::high;
+  spec.min_wall_clock_ms = 1000;
+  spec.topology = {"leaf", true, 2, {"rack=r1"}};
+  spec.priority = Priority{50};
   spec.recovery = {OnNodeLoss::fail, 3, RerunAfter::gang_broken, kForever, 5, 6, 7};
   return spec;
 }
@@ -68,6 +71,7 @@ core::Job full_job(std::uint64_t n) {
   job.new_priority = Priority::low;
   job.hold = core::Hold{"new data", "bob", 1'700'000'000'010};
   job.dependencies = {{"e/prepare", {7}, core::After::not_ok, true}, {"f/check", {8}, core::After::any, false}};
+  job.limit_ms = 1200;
   job.array = {13};
   job.task = 41;
   job.schedule = {15};
@@ -192,7 +196,8 @@ core::Node full_node() {
                     "eth0",
                     {{Fabric::Kind::roce, "mlx5_0", 2}},
                     "podman 4.3.1",
-                    {{"clock", "warning", "set it"}}};
+                    {{"clock", "warning", "set it"}},
+                    "rack=r1/leaf=l2"};
   node.epoch = "boot-1";
   node.former_epochs = {"boot-0", "boot--1"};
   node.revision = 77;
@@ -205,7 +210,7 @@ core::Node full_node() {
   node.setup_failures = 2;
   node.setup_retry_ms = 80;
   node.setup_error = {"SetupTaskFailed", "exited with code 3", {{"exitCode", "3"}}, false};
-  node.drain = core::Drain{"new disks", "carol", 81};
+  node.drain = core::Drain{"new disks", "carol", 81, true};
   node.health = core::NodeHealth{82, false, "slow", {{"bandwidth", "3"}}};
   return node;
 }
@@ -310,7 +315,7 @@ core::Changes submitted(std::uint64_t n) {
   core::Job job = full_job(n);
   job.state = core::JobState::queued;
   job.attempt = 0;
-  job.array = {}, job.task = 0, job.schedule = {}, job.due_ms = 0;
+  job.limit_ms = 0, job.array = {}, job.task = 0, job.schedule = {}, job.due_ms = 0;
   c.jobs = {job};
   c.requests = {{fmt::format("request-{}", n), "finger", static_cast<TimeMs>(n), 0, "", fmt::format("job:{}", n)}};
   c.timeline = {{n, static_cast<TimeMs>(n), "user", fmt::format("job:{} g/w/e/{}", n, job.name), "submitted", ""}};
@@ -323,11 +328,11 @@ bool same(const core::Job& a, const core::Job& b) {
     const auto& [id, experiment, cluster, cluster_path, name, rerun_of, spec, mapping, volumes, segment, warnings,
                  state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code, head_exited,
                  errors, receipts, last_nodes, run_as, first_port, image_digest, owner, new_priority, hold,
-                 dependencies, array, task, schedule, due, deleting] = job;
+                 dependencies, limit, array, task, schedule, due, deleting] = job;
     return std::tuple(id, experiment, cluster, cluster_path, name, rerun_of, *spec, mapping, volumes, segment, warnings,
                       state, verdict, cause, attempt, requeues, created, changed, started, ended, exit_code,
                       head_exited, errors, receipts, last_nodes, run_as, first_port, image_digest, owner, new_priority,
-                      hold, dependencies, array, task, schedule, due, deleting);
+                      hold, dependencies, limit, array, task, schedule, due, deleting);
   };
   return parts(a) == parts(b);
 }
