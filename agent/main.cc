@@ -406,9 +406,8 @@ int run(Config config, const CommandLine& line) {
   if (!is_in_memory(config.run_dir)) {
     spdlog::warn("run_dir {} is not in memory (tmpfs): secrets of jobs would be written to its disk", config.run_dir);
   }
-  auto probed =
-      probe({config.node_name, config.flavour, config.pool, config.address, config.network_cidr, config.pretend_gpus,
-             config.topology});
+  auto probed = probe({config.node_name, config.flavour, config.pool, config.address, config.network_cidr,
+                       config.pretend_gpus, config.topology});
   if (!probed) return fail(probed.error());
   set_limits(config, probed->inventory.memory_bytes, context);
   probed->inventory.sealing_key = key->public_key();

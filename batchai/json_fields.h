@@ -48,8 +48,8 @@ class Fields {
   std::string text(const char* key, Need need = Need::optional);
   std::optional<std::int32_t> whole(const char* key, std::int32_t least, Need need = Need::optional);
   std::optional<DurationMs> duration(const char* key);
-  bool flag(const char* key);                       // absent: false
-  std::vector<std::string> texts(const char* key);  // an array of strings; absent: none
+  bool flag(const char* key);                                  // absent: false
+  std::vector<std::string> texts(const char* key);             // an array of strings; absent: none
   std::size_t count(const char* key);                          // entries of an array; 0: absent
   Fields object(const char* key, Need need = Need::optional);  // of an absent one every getter finds nothing
 

@@ -1,6 +1,7 @@
 // Figures of the decision core alone, without store and network: core_events_per_s (jobs going through their whole life
 // on 1,000 nodes: submit, place, prepare, run, exit, clean); plan_ms, plan_one_end_ms, plan_blocked_ms (10,000 nodes,
-// 100,000 queued jobs) and how the second grows with nodes and queue; memory of a queued job and of a node. Prints JSON.
+// 100,000 queued jobs) and how the second grows with nodes and queue; memory of a queued job and of a node. Prints
+// JSON.
 #include <fmt/format.h>
 #include <malloc.h>
 #include <time.h>

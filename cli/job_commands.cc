@@ -224,8 +224,9 @@ void add_queue_commands(CLI::App& jobs, Program& program, const std::shared_ptr<
                       "trainyard job update -g mygroup -w batchaidev -e cifar -n cifar_1 --priority high",
                       [=, &program] { return update(program, *options); });
   add_place(updating, options);
-  updating.add_option("--priority,--scheduling-priority", options->priority,
-                      "low, normal, high or a class of the operator's")
+  updating
+      .add_option("--priority,--scheduling-priority", options->priority,
+                  "low, normal, high or a class of the operator's")
       ->required();
 }
 

@@ -47,7 +47,8 @@ std::optional<std::string> wrong_with_place(const std::string& place) {
   std::set<std::string_view> levels;
   for (const std::string_view domain : domains_of(place)) {
     if (!is_step(last_of(domain))) {
-      return "'" + place + "' must be LEVEL=NAME, from the root on with / between, of A-Z a-z 0-9 . _ - each, as rack=r1/leaf=l2";
+      return "'" + place +
+             "' must be LEVEL=NAME, from the root on with / between, of A-Z a-z 0-9 . _ - each, as rack=r1/leaf=l2";
     }
     if (!levels.insert(level_of(domain)).second) {
       return "'" + place + "' has the level " + std::string(level_of(domain)) + " twice";

@@ -5,8 +5,6 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <cstring>
 #include <fstream>
@@ -15,6 +13,7 @@
 #include <sstream>
 
 #include "common/model_json.h"
+#include "controller/priority_classes.h"
 
 namespace trainyard::controller {
 namespace {
@@ -292,28 +291,6 @@ Status read_timing(const json& timing, Config& config) {
   reader.positive("setup_retry_longest_ms", config.timing.setup_retry_longest_ms);
   reader.positive("heartbeat_ms", config.heartbeat_ms);
   return reader.finish();
-}
-
-// Numbers say which goes first, beside low (-100), normal (0) and high (100).
-Status read_classes(const std::map<std::string, std::int32_t>& numbers, PriorityClasses& classes) {
-  std::set<Priority> taken{Priority::low, Priority::normal, Priority::high};
-  std::vector<std::string> taken_names{"low", "normal", "high"};
-  for (const auto& [name, number] : numbers) {
-    const std::string field = "scheduling.classes." + name;
-    const bool is_word = !name.empty() && name.size() <= 64 &&
-                         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '-'; });
-    const bool is_usual = std::any_of(taken_names.begin(), taken_names.end(), [&](const std::string& taken) {
-      return strcasecmp(taken.c_str(), name.c_str()) == 0;
-    });
-    if (!is_word || is_usual) return wrong(field, "must be a new name of A-Z a-z 0-9 _ -");
-    taken_names.push_back(name);
-    if (number < -1'000 || number > 1'000) return wrong(field, "must be from -1000 to 1000");
-    if (!taken.insert(static_cast<Priority>(number)).second) {
-      return wrong(field, "has the number of another class; low is -100, normal 0, high 100");
-    }
-    classes[name] = static_cast<Priority>(number);
-  }
-  return {};
 }
 
 Status read_scheduling(const json& scheduling, Config& config) {

@@ -6,16 +6,15 @@
 #include <set>
 
 #include "common/model_json.h"
-#include "common/topology.h"
 #include "proto/convert.h"
 #include "proto/mount_convert.h"
+#include "proto/place_convert.h"
 #include "proto/toolkit_convert.h"
 
 namespace trainyard {
 namespace {
 
 constexpr std::int32_t kMaxNodes = 10'000;
-constexpr int kMaxDependencies = 100, kMaxDomains = 100;
 constexpr std::int32_t kMaxGpusPerNode = 1'024;
 constexpr int kMaxItems = 1'000;  // of any list
 constexpr DurationMs kMaxDuration = 10LL * 365 * 24 * 3600 * 1000;
@@ -312,20 +311,6 @@ Status recovery_from_proto(const v1::Recovery& message, Recovery& recovery) {
   return {};
 }
 
-Status topology_from_proto(const v1::JobSpec& message, JobSpec& spec) {
-  const v1::Topology& in = message.topology();
-  if (in.block_size() < 0) return invalid("topology.blockSize", "must be at least 1, or 0: all nodes");
-  if (in.within_size() > kMaxDomains) {
-    return invalid("topology.within", fmt::format("has more than {} domains", kMaxDomains));
-  }
-  spec.topology.level = in.level();
-  spec.topology.required = in.required();
-  spec.topology.block_size = static_cast<std::uint32_t>(in.block_size());
-  spec.topology.within.assign(in.within().begin(), in.within().end());
-  const auto wrong = wrong_with(spec.topology, spec.node_count);
-  return wrong ? invalid("topology", *wrong) : Status{};
-}
-
 Status scalars_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   if (message.node_count() < 1) {
     return invalid("nodeCount", fmt::format("must be at least 1, got {}", message.node_count()));
@@ -370,39 +355,6 @@ Status scalars_from_proto(const v1::JobSpec& message, JobSpec& spec) {
   const auto priority = priority_from_proto(message.scheduling_priority());
   if (!priority) return priority.error();
   spec.priority = *priority;
-  return {};
-}
-
-Status dependencies_from_proto(const v1::JobSpec& message, std::vector<core::DependsOn>& dependencies) {
-  using D = v1::Dependency;
-  if (message.dependencies_size() > kMaxDependencies) {
-    return invalid("dependencies", fmt::format("has more than {} jobs", kMaxDependencies));
-  }
-  for (int i = 0; i < message.dependencies_size(); ++i) {
-    const D& one = message.dependencies(i);
-    const std::string field = fmt::format("dependencies[{}]", i);
-    const auto names = split(one.job(), '/');
-    if (one.job().empty() || names.size() > 2) {
-      return invalid(field + ".job", "must be a job's name, or experiment/name");
-    }
-    core::DependsOn& out = dependencies.emplace_back();
-    if (names.size() == 2) out.experiment = std::string(names[0]);
-    out.job = std::string(names.back());
-    switch (one.condition()) {
-      case D::CONDITION_UNSPECIFIED:
-      case D::CONDITION_AFTER_OK:
-        out.after = core::After::ok;
-        break;
-      case D::CONDITION_AFTER_ANY:
-        out.after = core::After::any;
-        break;
-      case D::CONDITION_AFTER_NOT_OK:
-        out.after = core::After::not_ok;
-        break;
-      default:
-        return invalid(field + ".condition", "is not known: use afterOk, afterAny or afterNotOk");
-    }
-  }
   return {};
 }
 
@@ -504,13 +456,7 @@ void to_proto(const JobSpec& spec, const std::string& cluster_path, v1::JobSpec&
   message.set_node_count(static_cast<std::int32_t>(spec.node_count));
   message.set_gpus_per_node(static_cast<std::int32_t>(spec.gpus_per_node));
   message.set_min_node_count(static_cast<std::int32_t>(spec.min_node_count));
-  if (!spec.topology.none()) {
-    v1::Topology& topology = *message.mutable_topology();
-    topology.set_level(spec.topology.level);
-    topology.set_required(spec.topology.required);
-    topology.set_block_size(static_cast<std::int32_t>(spec.topology.block_size));
-    for (const std::string& domain : spec.topology.within) topology.add_within(domain);
-  }
+  if (!spec.topology.none()) to_proto(spec.topology, *message.mutable_topology());
   if (spec.min_wall_clock_ms != 0) set_duration(spec.min_wall_clock_ms, *message.mutable_min_wall_clock_time());
   toolkit_to_proto(spec, message);
   message.set_std_out_err_path_prefix(spec.std_out_err_path_prefix);

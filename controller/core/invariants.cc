@@ -257,6 +257,22 @@ std::size_t total(const Index& index) {
   return sum;
 }
 
+// Arrays and schedules, and the jobs that they made.
+void check_made_jobs(const State& state) {
+  for (const auto& [id, array] : state.arrays) check_array(state, array);
+  must(std::count_if(state.jobs.begin(), state.jobs.end(), [](const auto& row) { return bool(row.second.array); }) ==
+           static_cast<std::ptrdiff_t>(total(state.array_tasks)),
+       "array_tasks has tasks of arrays only", "");
+  must(state.array_by_path.size() == state.arrays.size() && state.task_counts.size() == state.arrays.size(),
+       "every array has one name and one count", "");
+  for (const auto& [id, schedule] : state.schedules) check_schedule(state, schedule);
+  must(std::count_if(state.jobs.begin(), state.jobs.end(),
+                     [&](const auto& row) { return state.schedules.contains(row.second.schedule); }) ==
+           static_cast<std::ptrdiff_t>(total(state.schedule_jobs)),
+       "schedule_jobs has jobs of schedules only", "");
+  must(state.schedule_by_path.size() == state.schedules.size(), "every schedule has one name", "");
+}
+
 }  // namespace
 
 void check_invariants(const State& state) {
@@ -275,18 +291,7 @@ void check_invariants(const State& state) {
     const auto& scale = cluster.spec.auto_scale;
     must(!scale || scale->minimum <= scale->maximum, "minimum <= maximum", cluster.name);
   }
-  for (const auto& [id, array] : state.arrays) check_array(state, array);
-  must(std::count_if(state.jobs.begin(), state.jobs.end(), [](const auto& row) { return bool(row.second.array); }) ==
-           static_cast<std::ptrdiff_t>(total(state.array_tasks)),
-       "array_tasks has tasks of arrays only", "");
-  must(state.array_by_path.size() == state.arrays.size() && state.task_counts.size() == state.arrays.size(),
-       "every array has one name and one count", "");
-  for (const auto& [id, schedule] : state.schedules) check_schedule(state, schedule);
-  must(std::count_if(state.jobs.begin(), state.jobs.end(),
-                     [&](const auto& row) { return state.schedules.contains(row.second.schedule); }) ==
-           static_cast<std::ptrdiff_t>(total(state.schedule_jobs)),
-       "schedule_jobs has jobs of schedules only", "");
-  must(state.schedule_by_path.size() == state.schedules.size(), "every schedule has one name", "");
+  check_made_jobs(state);
   std::size_t served = 0;
   for (const auto& [id, row] : state.file_servers) {
     check_file_server(state, row);

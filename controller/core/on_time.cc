@@ -123,7 +123,7 @@ void on_job_deadline(Engine& e, JobId id) {
   if (active(job.state) && job.state != JobState::stopping && e.now >= job.started_ms + limit) {
     return end(e, id, Verdict::cancel,
                {"TimeLimit", "it ran longer than its maxWallClockTime of " + format_duration(limit) +
-                    (job.limit_ms == 0 ? "" : ", shortened so that it could start when it did")});
+                                 (job.limit_ms == 0 ? "" : ", shortened so that it could start when it did")});
   }
   if (job.state == JobState::preparing && e.now >= job.started_ms + e.settings.prepare_limit_ms) {
     end(e, id, Verdict::failure,

@@ -282,7 +282,8 @@ void rebuild_indexes(State& s) {
   s.array_by_path = {}, s.array_tasks = {}, s.task_counts = {}, s.waiting_arrays = {};
   s.schedule_by_path = {}, s.schedule_jobs = {};
   s.cluster_nodes = {}, s.free_nodes = {}, s.free_inventory = {}, s.queues = {}, s.job_holdings = {};
-  s.free_flavours = {}, s.counts = {}, s.offers = {}, s.active_jobs = {}, s.launches = {}, s.setups = {}, s.node_file_servers = {};
+  s.free_flavours = {}, s.counts = {}, s.offers = {}, s.active_jobs = {}, s.launches = {}, s.setups = {},
+  s.node_file_servers = {};
   s.run_times = {}, s.shared_nodes = {}, s.dependents = {}, s.held_back = {}, s.held = {};
   index_names(s);
   index_origins(s);

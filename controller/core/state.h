@@ -194,7 +194,7 @@ bool placeable(const State& state, const Node& node);
 // do without it then; those of parts get its other GPUs). Empty: it is in service.
 std::string out_of_service(const Node& node);
 bool in_service(const Node& node);
-const char* verb_of(const Drain& drain);  // drained | cordoned
+const char* verb_of(const Drain& drain);                            // drained | cordoned
 std::vector<std::string> gpus_to_give(const Inventory& inventory);  // uuids
 std::uint32_t count_to_give(const Inventory& inventory);            // of them
 // What can be given away of a node: its GPUs that are to give, or 1 when there are none.

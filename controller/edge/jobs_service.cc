@@ -187,7 +187,8 @@ Status read_class(const Config& config, const std::string& name, Priority& prior
     }
     known += ", " + other;
   }
-  return Error{Code::invalid_argument, "properties.schedulingPriority: '" + name + "' is no class here: use one of " + known};
+  return Error{Code::invalid_argument,
+               "properties.schedulingPriority: '" + name + "' is no class here: use one of " + known};
 }
 
 // ---- Files ----

@@ -35,18 +35,18 @@ TimeMs when_enough(std::vector<std::pair<TimeMs, std::int32_t>>& starts, GangSiz
 
 void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer, const std::string& topology) {
   TY_CHECK(free <= whole);
-  const bool is_new = x_index.emplace(node.value, x_lines.size()).second;
+  const bool is_new = x_index.emplace(node, static_cast<std::uint32_t>(x_lines.size())).second;
   TY_CHECK(is_new);
   x_lines.push_back(Line{node, whole, offer, x_places.number_of(topology), {Step{x_now_ms, free}}});
   if (free > 0) x_open.insert({free, node});
 }
 
 Future::Line& Future::line_of(NodeId node) {
-  return x_lines[x_index.at(node.value)];
+  return x_lines[x_index.at(node)];
 }
 
 const Future::Line& Future::line_of(NodeId node) const {
-  return x_lines[x_index.at(node.value)];
+  return x_lines[x_index.at(node)];
 }
 
 void Future::release(NodeId node, TimeMs at_ms, std::uint32_t units, bool firm) {
@@ -138,11 +138,10 @@ Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
 
 bool Future::refused(Shape shape, DurationMs duration_ms) const {
   return std::any_of(x_refusals.begin(), x_refusals.end(), [&](const Refusal& refusal) {
-    const bool same_kind = shape.workspace == refusal.shape.workspace && shape.limit_ms >= refusal.shape.limit_ms &&
-                           (shape.units == 0) == (refusal.shape.units == 0) &&
-                           (shape.in_container || !refusal.shape.in_container) &&
-                           (!insists(refusal.shape.topology) ||
-                            (shape.topology != nullptr && *shape.topology == *refusal.shape.topology));
+    const bool same_kind =
+        shape.workspace == refusal.shape.workspace && shape.limit_ms >= refusal.shape.limit_ms &&
+        (shape.units == 0) == (refusal.shape.units == 0) && (shape.in_container || !refusal.shape.in_container) &&
+        (!insists(refusal.shape.topology) || (shape.topology != nullptr && *shape.topology == *refusal.shape.topology));
     return same_kind && shape.units >= refusal.shape.units && shape.gang().least >= refusal.shape.gang().least &&
            duration_ms >= refusal.duration_ms;
   });
@@ -157,7 +156,7 @@ Slot Future::fits_now(Shape shape, DurationMs duration_ms) const {
   for (auto open = first; open != x_open.end(); ++open) {
     // The first ones are as good as any where it does not matter which are together.
     if (domains == nullptr && fits.size() == shape.nodes) break;
-    const auto index = static_cast<std::uint32_t>(x_index.at(open->second.value));
+    const std::uint32_t index = x_index.at(open->second);
     const Line& line = x_lines[index];
     const std::int32_t domain = domains == nullptr ? 0 : (*domains)[line.place];
     if (domain == Places::kOut || open->first < units_on(line, shape) ||

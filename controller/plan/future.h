@@ -16,7 +16,6 @@
 #include <map>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -79,7 +78,7 @@ class Future {
   };
   // REQUIRES: the node is new and `free` <= `whole`
   void add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer, const std::string& topology = "");
-  bool contains(NodeId node) const { return x_index.contains(node.value); }
+  bool contains(NodeId node) const { return x_index.contains(node); }
   // REQUIRES: the node was added
   void close(NodeId node, Closed closed) { line_of(node).closed.push_back(closed); }
   // So much more of it is free from then on; before now counts as now. Not `firm`: nobody said how long it takes, and
@@ -141,7 +140,7 @@ class Future {
   const TimeMs x_now_ms;
   TimeMs x_firm_until_ms = kNever;
   std::vector<Line> x_lines;  // as they were added: nothing may depend on that
-  std::unordered_map<std::uint64_t, std::size_t> x_index;
+  std::map<NodeId, std::uint32_t> x_index;
   Places x_places;
   std::set<std::pair<std::uint32_t, NodeId>> x_open;  // free now > 0, by how much
   mutable std::vector<Refusal> x_refusals;            // while what is free now only shrinks

@@ -83,8 +83,8 @@ std::vector<Fit> fullest(std::vector<Fit> fits, GangSize size) {
 }  // namespace
 
 std::vector<Fit> choose(std::vector<Fit> fits, GangSize size) {
-  const bool one_domain = std::all_of(fits.begin(), fits.end(),
-                                      [&](const Fit& fit) { return fit.domain == fits.front().domain; });
+  const bool one_domain =
+      std::all_of(fits.begin(), fits.end(), [&](const Fit& fit) { return fit.domain == fits.front().domain; });
   if (one_domain && size.block <= 1) return fullest(std::move(fits), size);
   Together together(size);
   for (const Fit& fit : fits) together.add(fit.domain);

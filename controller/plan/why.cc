@@ -297,9 +297,9 @@ void add_topology(const State& state, const Cluster& cluster, const Job& job, Ti
   }
   const std::uint32_t got = together.nodes();
   if (got >= why.needs || got == inside) return;
-  why.obstacles.push_back({"topology", inside - got,
-                           are(inside) + "free where it may run, but it gets " + number(got) +
-                               " of them: it wants " + text_of(wanted)});
+  why.obstacles.push_back(
+      {"topology", inside - got,
+       are(inside) + "free where it may run, but it gets " + number(got) + " of them: it wants " + text_of(wanted)});
 }
 
 void try_any_topology(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,

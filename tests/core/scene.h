@@ -10,7 +10,8 @@
 //   reserved 2 from 60 until 90 in w2   the first 2 nodes, minutes from now; without "in": for nobody
 //   done c 1 took 20 run.sh         a job that succeeded; a last word is the job's script
 //   at rack=r1/leaf=l1 4            so many nodes, the first that have no place yet, are there
-//   queued f 4 one leaf             its nodes must be in one leaf; "near leaf": in as few as can be; "blocks 2 leaf": each 2
+//   queued f 4 one leaf             its nodes must be in one leaf; "near leaf": in as few as can be; "blocks 2 leaf":
+//   each 2
 //                                   in one; "within rack=r1": only there
 //   queued h 4 min 2                starts on 2 to 4 nodes
 //   queued i 1 limit 60 shortest 20 may be given a shorter limit, from 20 minutes on

@@ -54,7 +54,8 @@ TEST_CASE("a job may run in some domains only") {
 
 TEST_CASE("who waits for one domain is promised the time when it is free, and others fill in beside it") {
   // l2 comes free in 50 minutes, rack r2 in 20: a gets r2's leaf.
-  const std::string busy = kTwoRacks + "runs x 2 since 0 limit 90\nruns y 3 since 10 limit 60\nruns z 2 since 10 limit 30\n";
+  const std::string busy =
+      kTwoRacks + "runs x 2 since 0 limit 90\nruns y 3 since 10 limit 60\nruns z 2 since 10 limit 30\n";
   const core::State state = scene(busy + "queued a 3 one leaf limit 60");
   CHECK(plan::forecast(state, job_of(state, "a"), kSceneNow).start_ms == kSceneNow + 20 * kMinute);
   CHECK(places(busy + "queued a 3 one leaf limit 60\nqueued b 1 limit 20") == "b:n8");
@@ -70,9 +71,8 @@ TEST_CASE("a job that no domain can ever hold is passed over, and says so") {
                                      [](const plan::Obstacle& one) { return one.code == "topology"; });
   REQUIRE(topology != w.obstacles.end());
   CHECK(topology->text == "8 are free where it may run, but it gets 3 of them: it wants one leaf");
-  CHECK(std::any_of(w.relaxations.begin(), w.relaxations.end(), [](const plan::Relaxation& one) {
-    return one.kind == plan::Relaxation::Kind::any_topology;
-  }));
+  CHECK(std::any_of(w.relaxations.begin(), w.relaxations.end(),
+                    [](const plan::Relaxation& one) { return one.kind == plan::Relaxation::Kind::any_topology; }));
 }
 
 TEST_CASE("an elastic job starts with what there is, and gets no more than it wants") {
@@ -120,7 +120,8 @@ TEST_CASE("gangs lie as they insist in thousands of random states") {
       const bool blocks = random() % 3 == 0;
       const int nodes = blocks ? 2 * (1 + static_cast<int>(random() % 3)) : 1 + static_cast<int>(random() % 6);
       text += "queued q" + std::to_string(i) + " " + std::to_string(nodes) +
-              (blocks ? " blocks 2 leaf" : wishes[random() % 5]) + (random() % 3 == 0 ? " min " + draw(1, nodes) : "") + " limit " + draw(1, 90) + "\n";
+              (blocks ? " blocks 2 leaf" : wishes[random() % 5]) + (random() % 3 == 0 ? " min " + draw(1, nodes) : "") +
+              " limit " + draw(1, 90) + "\n";
     }
     const core::State state = scene(text);
     INFO(text);
@@ -154,7 +155,8 @@ TEST_CASE("a place and what a job wants of it are checked, with words") {
   CHECK(wrong_with_place("rack=r1/")->find("must be LEVEL=NAME") != std::string::npos);
   CHECK(wrong_with_place("rack=r1/rack=r2")->find("the level rack twice") != std::string::npos);
   CHECK_FALSE(wrong_with({.level = "leaf", .required = true, .block_size = 2}, 4));
-  CHECK(*wrong_with({.level = "leaf", .required = true, .block_size = 3}, 4) == "blockSize 3 does not divide the 4 nodes");
+  CHECK(*wrong_with({.level = "leaf", .required = true, .block_size = 3}, 4) ==
+        "blockSize 3 does not divide the 4 nodes");
   CHECK(*wrong_with({.level = "leaf", .block_size = 2}, 4) == "blockSize needs required: true");
   CHECK(wrong_with({.required = true}, 4)->find("level is missing") == 0);
   CHECK(*wrong_with({.within = {"r1"}}, 4) == "within 'r1' must be LEVEL=NAME, as rack=r1");

@@ -28,7 +28,8 @@ const Relaxation* relaxation(const plan::Why& why, Relaxation::Kind kind) {
 core::State applied(core::State state, const std::string& name, const Relaxation& relaxation) {
   core::Job& job = state.jobs.at(job_of(state, name).id);
   JobSpec spec = *job.spec;
-  if (relaxation.kind == Relaxation::Kind::fewer_nodes) spec.node_count = relaxation.node_count, spec.min_node_count = 0;
+  if (relaxation.kind == Relaxation::Kind::fewer_nodes)
+    spec.node_count = relaxation.node_count, spec.min_node_count = 0;
   if (relaxation.kind == Relaxation::Kind::fewer_gpus) spec.gpus_per_node = relaxation.gpus_per_node;
   if (relaxation.kind == Relaxation::Kind::shorter_limit) spec.max_wall_clock_ms = relaxation.limit_ms;
   if (relaxation.kind == Relaxation::Kind::higher_priority) spec.priority = relaxation.priority;

@@ -285,8 +285,7 @@ void Oracle::check_new_holding(const core::Holding& holding, const core::Changes
   const auto job =
       std::find_if(changes.jobs.begin(), changes.jobs.end(), [&](const core::Job& row) { return row.id == id.job; });
   if (job == changes.jobs.end()) x_world.fail(fmt::format("{} was placed without its job being written", text(id)));
-  const auto placed =
-      static_cast<std::uint32_t>(std::count_if(changes.holdings.begin(), changes.holdings.end(), same));
+  const auto placed = static_cast<std::uint32_t>(std::count_if(changes.holdings.begin(), changes.holdings.end(), same));
   if (placed < core::least_nodes(*job->spec) || placed > job->spec->node_count) {
     x_world.fail(fmt::format("{} was placed on {} nodes, it needs {} to {}", text(id), placed,
                              core::least_nodes(*job->spec), job->spec->node_count));
