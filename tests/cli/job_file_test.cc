@@ -151,6 +151,34 @@ TEST_CASE("parts of nodes: so many GPUs of so many nodes, or so many in all") {
              Catch::Contains("properties.nodeCount: is 3, but resources make 2 nodes: leave it out"));
 }
 
+TEST_CASE("what a job leaves open: nodes, where they lie, its time, its class") {
+  const auto with = [](const std::string& more) {
+    std::vector<std::string> warnings;
+    return read_job_file(custom_job_with(more), JobFileOptions{"job.json", "c", ""}, warnings);
+  };
+  const auto job = with(R"(, "resources": {"minNodes": 1}, "schedulingPriority": "Urgent",
+      "constraints": {"maxWallClockTime": "PT2H", "minWallClockTime": "PT30M"},
+      "topology": {"level": "leaf", "required": true, "blockSize": 1, "within": ["rack=r1", "rack=r2"]})");
+  REQUIRE((job ? "" : job.error().message) == "");
+  CHECK(job->node_count() == 1);
+  CHECK(job->min_node_count() == 1);
+  CHECK(job->min_wall_clock_time().seconds() == 1800);
+  CHECK(job->priority_class() == "Urgent");
+  CHECK(job->topology().level() == "leaf");
+  CHECK(job->topology().required());
+  CHECK(job->topology().block_size() == 1);
+  CHECK(job->topology().within(1) == "rack=r2");
+  CHECK(with(R"(, "schedulingPriority": "LOW")")->priority_class().empty());
+  const auto wrong = [&](const std::string& more) { return with(more).error().message; };
+  CHECK(wrong(R"(, "topology": {"required": "yes"})") ==
+        "properties.topology.required: must be true or false, got \"yes\"");
+  CHECK(wrong(R"(, "topology": {"within": "rack=r1"})") ==
+        "properties.topology.within: must be an array, got \"rack=r1\"");
+  CHECK(wrong(R"(, "topology": {"within": [1]})") == "properties.topology.within[0]: must be a string, got 1");
+  CHECK(wrong(R"(, "resources": {"gpus": 4, "maxPerNode": 2, "minNodes": 1})") ==
+        "properties.resources: has minNodes, which goes with nodes and gpusPerNode");
+}
+
 TEST_CASE("what is known and not supported is refused by its exact path, with the reason") {
   const auto refused = [](const std::string& more) { return error_of(custom_job_with(more)); };
   CHECK_THAT(refused(R"(, "secrets": [{"name": "A", "valueSecretReference": {"secretUrl": "u"}}])"),
@@ -352,8 +380,6 @@ TEST_CASE("wrong values are named with what was found") {
   CHECK(node_count("-1") == "properties.nodeCount: must be at least 1, got -1");
   CHECK(node_count("99999999999") == "properties.nodeCount: must be at most 2147483647, got 99999999999");
   CHECK(node_count("null") == "properties.nodeCount: is missing");
-  CHECK(error_of(custom_job_with(R"(, "schedulingPriority": "urgent")")) ==
-        "properties.schedulingPriority: must be one of low, normal, high, got \"urgent\"");
   CHECK(error_of(custom_job_with(R"(, "environmentVariables": {"A": "b"})")) ==
         "properties.environmentVariables: must be an array, got {\"A\":\"b\"}");
   CHECK(error_of(custom_job_with(R"(, "environmentVariables": [{"name": "A"}])")) ==

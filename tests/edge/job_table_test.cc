@@ -273,6 +273,51 @@ Rows recovery_of_job() {
             {"recovery { grace { seconds: 400000000 } }", at + "grace: must be at most ten years"}}}};
 }
 
+// What it leaves open: how many nodes, which, for how long, in which class.
+Rows left_open_by_job() {
+  const std::string least = "properties.resources.minNodes: ", topology = "properties.topology: ";
+  return {{"min_node_count",
+           "min_node_count: 1",
+           "0",
+           {{"min_node_count: -1", least + "must be from 1 to the 2 nodes, or 0: all of them; got -1"},
+            {"min_node_count: 3", least + "must be from 1 to the 2 nodes, or 0: all of them; got 3"},
+            {"min_node_count: 1 process_count: 2", least + "goes without counts of processes"}}},
+          {"min_wall_clock_time",
+           "min_wall_clock_time { seconds: 90 }",
+           "",
+           {{"min_wall_clock_time {}", "properties.constraints.minWallClockTime: must be longer than zero"},
+            {"min_wall_clock_time { seconds: 604801 }",
+             "properties.constraints.minWallClockTime: is more than constraints.maxWallClockTime"}}},
+          {"topology.level",
+           "topology { level: 'leaf' }",
+           "",
+           {{"topology { level: 'a b' }", topology + "level 'a b' must be of A-Z a-z 0-9 . _ -"}}},
+          {"topology.required",
+           "topology { level: 'leaf' required: true }",
+           "",
+           {{"topology { required: true }", topology + "level is missing: "}}},
+          {"topology.block_size",
+           "topology { level: 'leaf' required: true block_size: 2 }",
+           "",
+           {{"topology { level: 'leaf' required: true block_size: -1 }",
+             "properties.topology.blockSize: must be at least 1, or 0: all nodes"},
+            {"topology { level: 'leaf' required: true block_size: 3 }",
+             topology + "blockSize 3 does not divide the 2 nodes"},
+            {"topology { level: 'leaf' block_size: 2 }", topology + "blockSize needs required: true"}}},
+          {"topology.within",
+           "topology { within: 'rack=r1' }",
+           "",
+           {{"topology { within: 'r1' }", topology + "within 'r1' must be LEVEL=NAME, as rack=r1"},
+            {[] {
+               std::string text = "topology { ";
+               for (int n = 0; n < 101; ++n) text += "within: 'rack=r1' ";
+               return text + "}";
+             }(),
+             "properties.topology.within: has more than 100 domains"}}},
+          // Which classes there are, the controller's configuration says.
+          {"priority_class", "priority_class: 'urgent'", "\"\"", {}, {}, {}, "\"\""}};
+}
+
 Rows dependencies_of_job() {
   const std::string at = "properties.dependencies[0].", missing = "must be a job's name, or experiment/name";
   return {{"dependencies.job",
@@ -299,10 +344,11 @@ Rows dependencies_of_job() {
 }  // namespace
 
 TEST_CASE("a table of every field of a job: taken, by default, and each bad value with what is said") {
-  check_model<v1::JobSpec>({scalars_of_job(), toolkits_of_job(), tensor_flow_of_job(), container_of_job(),
-                            directories_of_job(), variables("", " ", "", "properties."), recovery_of_job(),
-                            dependencies_of_job(), shares("", " ", "azure_file_shares.", "properties.mountVolumes."),
-                            containers("", " ", "azure_blob_file_systems.", "properties.mountVolumes."),
-                            other_mounts("", " ", "", "properties.mountVolumes.")},
-                           kJob);
+  check_model<v1::JobSpec>(
+      {scalars_of_job(), toolkits_of_job(), tensor_flow_of_job(), container_of_job(), directories_of_job(),
+       variables("", " ", "", "properties."), recovery_of_job(), dependencies_of_job(), left_open_by_job(),
+       shares("", " ", "azure_file_shares.", "properties.mountVolumes."),
+       containers("", " ", "azure_blob_file_systems.", "properties.mountVolumes."),
+       other_mounts("", " ", "", "properties.mountVolumes.")},
+      kJob);
 }
