@@ -1,7 +1,6 @@
 #include "proto/schedule_convert.h"
 
 #include "proto/convert.h"
-#include "proto/toolkit_convert.h"
 
 namespace trainyard {
 namespace {
@@ -41,7 +40,7 @@ Result<std::optional<core::Overlap>> from_proto(v1::ScheduleOverlap overlap) {
     case v1::SCHEDULE_OVERLAP_ALLOW:
       return std::optional(core::Overlap::allow);
     default:
-      return invalid("overlap", "must be skip or allow");
+      return Error{Code::invalid_argument, "overlap: must be skip or allow"};
   }
 }
 

@@ -1,10 +1,13 @@
 // A job schedule as it is shown.
 #include <catch2/catch.hpp>
+#include <fstream>
 
 #include "cli/show_schedule.h"
+#include "tests/cli/run_program.h"
 
 using namespace trainyard;
 using namespace trainyard::cli;
+using namespace trainyard::cli::test;
 
 namespace {
 
@@ -94,4 +97,25 @@ TEST_CASE("a job says of which schedule it is, and for when") {
   job.mutable_schedule_time()->set_seconds(1'796'000'400);
   CHECK(Kind<v1::Job>::json(job)["scheduleName"] == "nightly");
   CHECK(Kind<v1::Job>::json(job)["scheduleTime"] == "2026-11-30T01:00:00.000Z");
+}
+
+TEST_CASE("job schedule: help, questions and mistakes of the program") {
+  if (!have_program()) return;
+  const Folder folder;
+  std::ofstream(folder / "job.json") << R"({"properties": {"nodeCount": 1, "stdOutErrPathPrefix": "/logs",
+    "customToolkitSettings": {"commandLine": "true"}}})";
+  const std::string at = " -g g -w w -e e -n nightly";
+  CHECK_THAT(run("job schedule create --help").text,
+             Catch::Contains("--cron \"0 3 * * *\" --utc-offset +02:00") && !Catch::Contains("--after-ok"));
+  const Ran asked = run("job schedule delete" + at);
+  CHECK(asked.code == 1);
+  CHECK_THAT(asked.text, Catch::Contains("use -y"));
+  const auto create = [&](const std::string& flags) {
+    return run("job schedule create --retry-for 0" + at + " -c c -f " + (folder / "job.json") + " " + flags);
+  };
+  CHECK(create("").code == 2);
+  CHECK(create("--cron @daily --overlap sometimes").code == 2);
+  CHECK(create("--cron @daily --keep -1").code == 2);
+  CHECK(create("--cron @daily --hold").code == 2);
+  CHECK(create("--cron @daily --utc-offset -03:30 --overlap Allow --keep 0").code == 4);  // the controller is not there
 }
