@@ -167,12 +167,19 @@ Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most)
   Demand demand;
   auto queue = state.queues.find(cluster.id);
   if (queue == state.queues.end()) return demand;
-  const std::uint32_t capacity = capacity_of(cluster.spec);
+  const std::uint32_t capacity = capacity_of(cluster.spec), per_node = gpus_per_whole_node(state, cluster.id);
+  std::map<WorkspaceId, std::uint32_t> gpus;  // with what is counted here
   for (const auto& [group, jobs] : queue->second) {
+    const WorkspaceId workspace = group.payer.workspace;
+    const std::uint32_t limit = state.workspaces.at(workspace).quota.limit;
+    std::uint32_t& has = gpus.try_emplace(workspace, limit == 0 ? 0 : gpus_held(state, workspace)).first->second;
     for (const JobId id : jobs) {
       if (demand.nodes >= most) return demand;
-      const JobSpec& spec = *state.jobs.at(id).spec;
-      if (least_nodes(spec) > capacity) continue;
+      const Job& job = state.jobs.at(id);
+      const JobSpec& spec = *job.spec;
+      const std::uint32_t wanted = gpus_wanted(job, per_node);
+      if (least_nodes(spec) > capacity || (limit != 0 && has + wanted > limit)) continue;
+      has += wanted;
       demand.nodes += std::min(spec.node_count, most - demand.nodes);
       ++demand.jobs;
     }

@@ -40,6 +40,22 @@ bool noted(const World& w, const std::string& what, const std::string& why) {
 
 }  // namespace
 
+TEST_CASE("autoScale takes no nodes for jobs that their workspace's limit keeps") {
+  World w;
+  w.nodes(4);
+  w.cluster("nc6", automatic(0, 4));
+  REQUIRE(w.command(SetQuota{{"g", "w"}, {2, 0, 1}}).ok());
+  for (const char* name : {"a", "b", "c"}) w.submit(name, 1);
+  w.settle();
+  CHECK(w.job("b").state == JobState::running);
+  CHECK(w.job("c").state == JobState::queued);
+  CHECK(seen(w, "nc6").current_node_count == 2);
+  w.head_exits("a", 0);
+  w.settle();
+  CHECK(w.job("c").state == JobState::running);
+  CHECK(seen(w, "nc6").current_node_count == 2);
+}
+
 TEST_CASE("autoScale brings up what queued jobs need, and gives it back after the idle time") {
   World w;
   w.nodes(5);
