@@ -173,8 +173,8 @@ std::uint32_t capacity_of(const ClusterSpec& spec);  // nodes it can have with t
 std::uint32_t container_capacity(const State& state, const Cluster& cluster);
 // Why a job with an image cannot run on the cluster's nodes as they are, by node; empty: some can run it.
 std::string why_no_containers(const State& state, const Cluster& cluster);
-// What the cluster's queued jobs need, in the queue's order and without those that can never run there, counted up to
-// `most` nodes.
+// What the cluster's queued jobs need, in the queue's order, without those that never can run there or that their
+// workspace's limit keeps; counted up to `most` nodes.
 struct Demand {
   std::uint32_t nodes = 0, jobs = 0;
 };
