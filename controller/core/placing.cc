@@ -40,7 +40,7 @@ std::uint32_t choose_ports(const State& state, const Job& job, const std::vector
   return port_of_block(start);
 }
 
-// What its placement made of what the job leaves open: ", 2 of leaf", "of at most 8", ", for at most 45m".
+// What its placement made of what the job leaves open: " of 8", " of 1 leaf (rack=r1/leaf=l2)", ", for at most 45m".
 std::string how(const State& state, const Job& job) {
   std::string text;
   if (job.last_nodes.size() < job.spec->node_count) text += " of " + std::to_string(job.spec->node_count);

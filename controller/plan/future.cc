@@ -45,10 +45,6 @@ Future::Line& Future::line_of(NodeId node) {
   return x_lines[x_index.at(node)];
 }
 
-const Future::Line& Future::line_of(NodeId node) const {
-  return x_lines[x_index.at(node)];
-}
-
 void Future::release(NodeId node, TimeMs at_ms, std::uint32_t units, bool firm) {
   // What should be over already is over soon: now is taken by it still.
   at_ms = std::max(at_ms, x_now_ms + 1);

@@ -120,7 +120,6 @@ class Future {
   };
 
   Line& line_of(NodeId node);
-  const Line& line_of(NodeId node) const;
   static Slot slot_of(TimeMs start_ms, const std::vector<Fit>& chosen);
   // What the shape takes of the node; more than it has where that cannot be.
   static std::uint32_t units_on(const Line& line, Shape shape) {
