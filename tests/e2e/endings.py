@@ -25,15 +25,15 @@ KINDS = {
     "mpirun-killed": ("sleep 1000", "kill", 0),
     "daemon": (DAEMON + "exit 0", None, 1),
     "stopped": ("(setsid bash -c 'kill -STOP $$; sleep 1000' >/dev/null 2>&1 &) ; exit 0", None, 1),
-    "dead-mount": ("if [ $OMPI_COMM_WORLD_RANK = 0 ]; then cat $AZ_BATCHAI_JOB_MOUNT_ROOT/dead/hang; fi; sleep 1000", "hung", 1),
+    "dead-mount": ("if [ $TRAINYARD_NODE = node1 ]; then cat $AZ_BATCHAI_JOB_MOUNT_ROOT/dead/hang; fi; sleep 1000", "hung", 1),
 }
 
 
 class DeadMount:
-    """A file system that stops answering, on the first node. The abort is armed: its server ends after two minutes."""
+    """A file system that stops answering, on node1 (which need not be where rank 0 runs). The abort is armed: its server ends after two minutes."""
 
     def __init__(self, lab, place):
-        self.host = lab.network.hosts[lab.nodes[0]]
+        self.host = lab.network.hosts["node1"]
         self.place = place
         os.makedirs(self.place, exist_ok=True)
         argv = ["/usr/bin/python3", os.path.join(CHECKOUT, "tests", "support", "isolation", "silent_fuse.py"), self.place, "120"]
