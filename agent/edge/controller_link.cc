@@ -14,6 +14,7 @@ namespace trainyard::agent {
 namespace {
 
 constexpr int kMaxMessageBytes = 16 * 1024 * 1024;  // orders carry the launches of everything on the node
+constexpr int kWindowBytes = 1024 * 1024;  // of a stream, on their way
 
 LaunchId launch_id_from(const v1::LaunchId& id) {
   return {from_proto(id.attempt()), id.from_node(), id.key()};
@@ -67,6 +68,9 @@ std::shared_ptr<grpc::Channel> make_channel(const LinkSettings& settings) {
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2'000);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // As the controller's: no measuring of the connection by pings.
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   if (settings.certificate.empty()) {
     return grpc::CreateCustomChannel(settings.controller, grpc::InsecureChannelCredentials(), arguments);

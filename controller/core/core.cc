@@ -71,6 +71,10 @@ void on_event(Engine& e, const NodeSame& event) {
   e.who = "node:" + event.node_name;
   on_same(e, event);
 }
+void on_event(Engine& e, const NodeHeard& event) {
+  e.who = "node:" + event.node_name;
+  on_heard(e, event);
+}
 void on_event(Engine& e, const FenceFinished& event) {
   on_fence_finished(e, event);
 }

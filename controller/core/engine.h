@@ -289,6 +289,7 @@ void forget_file_servers(Engine&, NodeId, const std::string& why);  // those tha
 // on_node.cc
 void on_report(Engine&, const Report&);
 void on_same(Engine&, const NodeSame&);
+void on_heard(Engine&, const NodeHeard&);
 void release(Engine&, HoldingKey, const CleanupReceipt* receipt);
 // Nothing of these holdings can be alive any more: ends their attempts, then gives them back.
 void fence(Engine&, NodeId, const std::string& why);

@@ -263,6 +263,11 @@ struct NodeSame {
   std::string node_name, epoch;
   std::uint64_t orders_revision = 0, sequence = 0;
 };
+// The edge has renewed its lease by itself, then (Acknowledge::settled_revision).
+struct NodeHeard {
+  std::string node_name, epoch;
+  TimeMs at_ms = 0;
+};
 
 // ---- From the machinery ----
 
@@ -275,7 +280,7 @@ struct Tick {};  // time passed; posted at least every second and when `next_dea
 
 struct Event {
   TimeMs now_ms = 0;  // never less than that of the event before
-  std::variant<Command, NodeReported, NodeSame, FenceFinished, Tick> body;
+  std::variant<Command, NodeReported, NodeSame, NodeHeard, FenceFinished, Tick> body;
 };
 
 // ---- Actions ----
@@ -314,6 +319,9 @@ struct SendOrders {
 struct Acknowledge {
   std::string node_name, epoch;
   std::uint64_t sequence = 0;
+  // Both sides have said all that they had to say, and these are the node's orders: while it says the same again and
+  // again, its lease can be renewed without asking here, if NodeHeard tells so in time. 0: every report must come here.
+  std::uint64_t settled_revision = 0;
 };
 // A report that must not be taken: the agent is told why and goes away (another live agent of that name).
 struct Refuse {

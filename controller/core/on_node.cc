@@ -115,9 +115,9 @@ void new_epoch(Engine& e, NodeId id, const std::string& epoch) {
   }
 }
 
-void heard_from(Engine& e, NodeId id) {
+void heard_from(Engine& e, NodeId id, TimeMs at_ms) {
   Node::Live& live = e.live(id);
-  live.last_report_ms = e.now;
+  live.last_report_ms = std::max(live.last_report_ms, at_ms);
   live.seen = true;
   if (live.fence_state.starts_with("failed")) live.fence_state.clear();
   if (!live.reachable) {
@@ -256,6 +256,16 @@ void echoed(Engine& e, NodeId id, std::uint64_t revision) {
   for (JobId job : confirmed) check_confirmed(e, job);
 }
 
+// Nothing is to be concluded from the node's saying the same once more, and none of its leases is over soon.
+bool settled(const Engine& e, const Node& node) {
+  if (node.live.echoed_revision != node.revision || e.orders_asked.contains(node.id)) return false;
+  const auto held = holdings_on(e.state, node.id);
+  return std::all_of(held.begin(), held.end(), [&](const auto& entry) {
+    const DurationMs lease_ms = entry.second.lease_ms;
+    return lease_ms == kForever || lease_ms >= 2 * e.settings.unreachable_after_ms;
+  });
+}
+
 }  // namespace
 
 void on_report(Engine& e, const Report& report) {
@@ -271,7 +281,7 @@ void on_report(Engine& e, const Report& report) {
       new_epoch(e, id, report.epoch);
     }
   }
-  heard_from(e, id);
+  heard_from(e, id, e.now);
   e.say(Acknowledge{report.node_name, report.epoch, report.sequence});
   take_inventory(e, id, report.inventory);
   const Node& node = e.state.nodes.at(id);
@@ -303,10 +313,16 @@ void on_same(Engine& e, const NodeSame& same) {
     return;
   }
   if (!node.live.seen || same.orders_revision > node.revision) return;  // as what? Only a full report can tell
-  heard_from(e, id);
-  e.say(Acknowledge{same.node_name, same.epoch, same.sequence});
+  heard_from(e, id, e.now);
   echoed(e, id, same.orders_revision);
   if (same.orders_revision < node.revision) e.send_orders(id);
+  e.say(Acknowledge{same.node_name, same.epoch, same.sequence, settled(e, node) ? node.revision : 0});
+}
+
+void on_heard(Engine& e, const NodeHeard& heard) {
+  const auto known = e.state.node_by_name.find(heard.node_name);
+  if (known == e.state.node_by_name.end() || e.state.nodes.at(known->second).epoch != heard.epoch) return;
+  heard_from(e, known->second, heard.at_ms);
 }
 
 }  // namespace trainyard::core

@@ -7,11 +7,37 @@
 
 namespace trainyard::controller {
 
+std::size_t AgentRegistry::close_heartbeats(const std::string& node) {
+  std::size_t streams = 0;
+  for (auto it = x_streams.lower_bound({node, ""}); it != x_streams.end() && it->first.first == node; ++it) {
+    it->second->heartbeat().close();
+    ++streams;
+  }
+  return streams;
+}
+
+void AgentRegistry::settle(AgentStream& stream, std::uint64_t orders_revision) {
+  if (close_heartbeats(stream.node()) == 1) stream.heartbeat().open(x_context.loop.now_ms(), orders_revision);
+}
+
 void AgentRegistry::add(const std::shared_ptr<AgentStream>& stream) {
+  close_heartbeats(stream->node());
   auto& place = x_streams[{stream->node(), stream->epoch()}];
   spdlog::info("node {} connected{}", stream->node(), place ? " again" : "");
-  if (place) place->close({grpc::StatusCode::ABORTED, "a newer stream of this agent took over"});
+  if (place) {
+    take_heard(*place, x_context.loop.now_ms());
+    place->close({grpc::StatusCode::ABORTED, "a newer stream of this agent took over"});
+  }
   place = stream;
+}
+
+void AgentRegistry::take_heard(AgentStream& stream, TimeMs now_ms) {
+  if (const auto at_ms = stream.heartbeat().take(now_ms)) x_heard.push_back({stream.node(), stream.epoch(), *at_ms});
+}
+
+std::vector<core::NodeHeard> AgentRegistry::take_heard(TimeMs now_ms) {
+  for (const auto& [key, stream] : x_streams) take_heard(*stream, now_ms);
+  return std::exchange(x_heard, {});
 }
 
 std::shared_ptr<AgentStream> AgentRegistry::find(const std::string& node, const std::string& epoch) const {
@@ -48,6 +74,8 @@ void AgentRegistry::remove_later(std::shared_ptr<AgentStream> stream) {
     const auto found = x_streams.find({stream->node(), stream->epoch()});
     if (found == x_streams.end() || found->second != stream) return;
     spdlog::info("node {} disconnected", stream->node());
+    stream->heartbeat().close();
+    take_heard(*stream, x_context.loop.now_ms());
     x_streams.erase(found);
   });
   if (taken) return;

@@ -26,12 +26,20 @@ class AgentRegistry {
   // Any thread. Removes the stream unless a newer one took its place.
   void remove_later(std::shared_ptr<AgentStream> stream);
   void close_all(const grpc::Status& status);
+  // From now on the edge may renew the lease of the stream's node by itself; not while two agents claim its name.
+  void settle(AgentStream& stream, std::uint64_t orders_revision);
+  // Of the streams there are and of those that were since the last call.
+  std::vector<core::NodeHeard> take_heard(TimeMs now_ms);
 
  private:
   using Key = std::pair<std::string, std::string>;  // name, epoch
   Context& x_context;
   std::map<Key, std::shared_ptr<AgentStream>> x_streams;
+  void take_heard(AgentStream& stream, TimeMs now_ms);    // into x_heard
+  std::size_t close_heartbeats(const std::string& node);  // of all epochs; how many streams these are
+
   std::size_t x_turn = 0;
+  std::vector<core::NodeHeard> x_heard;  // not yet taken
 };
 
 }  // namespace trainyard::controller

@@ -5,6 +5,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include "controller/edge/acknowledger.h"
 #include "controller/edge/agent_registry.h"
 #include "controller/edge/counter_keeper.h"
 #include "controller/edge/job_counters.h"
@@ -23,11 +24,14 @@ constexpr DurationMs kSamplesApartMs = 500;
 
 }  // namespace
 
-AgentStream::AgentStream(Context& context, AgentRegistry& registry, LaunchRelay& relay, Identity identity)
+AgentStream::AgentStream(Context& context, AgentRegistry& registry, Acknowledger& acknowledger, LaunchRelay& relay,
+                         Identity identity)
     : x_context(context),
       x_registry(registry),
+      x_acknowledger(acknowledger),
       x_relay(relay),
       x_identity(std::move(identity)),
+      x_heartbeat(alone_ms(context.config.timing.unreachable_after_ms)),
       x_strand(boost::asio::make_strand(context.workers.get_executor())) {}
 
 void AgentStream::start() {
@@ -37,7 +41,10 @@ void AgentStream::start() {
 
 template <class Task>
 void AgentStream::on_strand(Task task) {
-  boost::asio::post(x_strand, [self = shared_from_this(), task = std::move(task)]() mutable { task(*self); });
+  boost::asio::post(x_strand, [self = shared_from_this(), task = std::move(task)]() mutable {
+    const std::lock_guard lock(self->x_mutex);
+    task(*self);
+  });
 }
 
 // ---- Reading ----
@@ -73,6 +80,7 @@ void AgentStream::OnReadDone(bool ok) {
 }
 
 bool AgentStream::on_report(const v1::Report& message) {
+  x_heartbeat.close();
   auto report = from_proto(message);
   if (!report) {
     close(to_grpc(report.error()));
@@ -83,7 +91,8 @@ bool AgentStream::on_report(const v1::Report& message) {
     return false;
   }
   // Before the loop hears of it: orders come after.
-  on_strand([key = report->inventory.sealing_key](AgentStream& self) { self.x_sealing_key = key; });
+  boost::asio::post(x_strand,
+                    [self = shared_from_this(), key = report->inventory.sealing_key] { self->x_sealing_key = key; });
   if (x_node.empty()) {
     x_node = report->node_name;
     x_epoch = report->epoch;
@@ -113,6 +122,14 @@ void AgentStream::first_report(Report report) {
 }
 
 void AgentStream::on_same(const v1::SameReport& message) {
+  switch (x_heartbeat.beat(x_context.loop.now_ms(), message.orders_revision())) {
+    case Heartbeat::Beat::renewed:
+      return;
+    case Heartbeat::Beat::answer:
+      return x_acknowledger.push(shared_from_this(), message.sequence());
+    case Heartbeat::Beat::for_the_loop:
+      break;
+  }
   core::NodeSame same;
   same.node_name = x_node;
   same.epoch = x_epoch;
@@ -143,18 +160,20 @@ void AgentStream::on_counters(const v1::CounterSample& message) {
 
 void AgentStream::send_orders(const Orders& orders) {
   // Here, not on the loop's thread: texts of launches are long, and secrets are sealed.
-  on_strand([orders = orders](AgentStream& self) mutable {
-    seal_to_node(self.x_context.vault, self.x_sealing_key, orders);
-    to_proto(orders, *self.x_orders.emplace().mutable_orders());
-    self.pump();
+  boost::asio::post(x_strand, [self = shared_from_this(), orders = orders]() mutable {
+    seal_to_node(self->x_context.vault, self->x_sealing_key, orders);
+    v1::ToAgent message;
+    to_proto(orders, *message.mutable_orders());
+    const std::lock_guard lock(self->x_mutex);
+    self->x_orders = std::move(message);
+    self->pump();
   });
 }
 
 void AgentStream::send_acknowledge(std::uint64_t sequence) {
-  on_strand([sequence](AgentStream& self) {
-    self.x_acknowledge.emplace().mutable_acknowledge()->set_sequence(sequence);
-    self.pump();
-  });
+  const std::lock_guard lock(x_mutex);
+  x_acknowledge.emplace().mutable_acknowledge()->set_sequence(sequence);
+  pump();
 }
 
 void AgentStream::send(v1::ToAgent message) {
@@ -206,11 +225,10 @@ void AgentStream::pump() {
 }
 
 void AgentStream::OnWriteDone(bool ok) {
-  on_strand([ok](AgentStream& self) {
-    self.x_writing = false;
-    if (!ok) return self.finish({grpc::StatusCode::UNAVAILABLE, "the connection is gone"});
-    self.pump();
-  });
+  const std::lock_guard lock(x_mutex);
+  x_writing = false;
+  if (!ok) return finish({grpc::StatusCode::UNAVAILABLE, "the connection is gone"});
+  pump();
 }
 
 // ---- Ending ----

@@ -21,6 +21,7 @@ class Edge final : public Outbox {
   Edge(Loop& loop, storage::Store& store, const Config& config, secrets::Vault vault, CounterKeeper& counters)
       : x_context(loop, store, config, std::move(vault), counters),
         x_registry(x_context),
+        x_acknowledger(x_context),
         x_relay(x_context, x_registry),
         x_watch(x_context),
         x_bridge(x_context, x_registry),
@@ -37,7 +38,7 @@ class Edge final : public Outbox {
         x_usages(x_context),
         x_exec(x_context, x_exec_bridge),
         x_translator(x_context),
-        x_agents(x_context, x_registry, x_relay, x_bridge, x_exec_bridge) {
+        x_agents(x_context, x_registry, x_acknowledger, x_relay, x_bridge, x_exec_bridge) {
     x_watch.start();
   }
   // After the server has shut down: nothing of a call is left then.
@@ -56,20 +57,29 @@ class Edge final : public Outbox {
     if (const auto waiting = x_context.tickets.give_back(ticket)) waiting->answer(result, state, now_ms);
   }
   void send_orders(const std::string& node_name, const Orders& orders) override {
-    if (const auto stream = x_registry.find(node_name, orders.node_epoch)) stream->send_orders(orders);
+    const auto stream = x_registry.find(node_name, orders.node_epoch);
+    if (stream == nullptr) return;
+    stream->heartbeat().close();
+    stream->send_orders(orders);
   }
   void acknowledge(const core::Acknowledge& ack) override {
-    if (const auto stream = x_registry.find(ack.node_name, ack.epoch)) stream->send_acknowledge(ack.sequence);
+    const auto stream = x_registry.find(ack.node_name, ack.epoch);
+    if (stream == nullptr) return;
+    stream->heartbeat().close();
+    if (ack.settled_revision != 0) x_registry.settle(*stream, ack.settled_revision);
+    x_acknowledger.push(stream, ack.sequence);
   }
   void refuse(const core::Refuse& refusal) override {
     if (const auto stream = x_registry.find(refusal.node_name, refusal.epoch)) stream->refuse(refusal.error.message);
   }
   void run_fence(const core::RunFence& fence) override { x_fences.run(fence); }
   void publish(const core::TimelineLine& line) override { x_watch.changed(line); }
+  std::vector<core::NodeHeard> take_heard(TimeMs now_ms) override { return x_registry.take_heard(now_ms); }
 
  private:
   Context x_context;
   AgentRegistry x_registry;
+  Acknowledger x_acknowledger;
   LaunchRelay x_relay;
   JobWatch x_watch;
   FileBridge x_bridge;

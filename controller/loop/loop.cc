@@ -16,6 +16,7 @@
 
 #include "controller/loop/clock.h"
 #include "controller/loop/dispatch.h"
+#include "controller/loop/heartbeat.h"
 #include "controller/loop/inbox.h"
 #include "controller/plan/plan.h"
 
@@ -36,6 +37,7 @@ struct Loop::Impl {
        const plan::Settings& scheduling_settings)
       : store(rows),
         scheduling(scheduling_settings),
+        look_every(look_every_ms(settings.unreachable_after_ms)),
         clock(wall_now_ms, tables.meta.last_now_ms),
         core(std::move(settings), std::move(tables), clock.now_ms()),
         last_tick_ms(clock.now_ms()),
@@ -48,15 +50,17 @@ struct Loop::Impl {
   // False: the commit failed.
   bool run_batch();
   void step(EventBody body, TimeMs now_ms);
+  void look_at_heartbeats(TimeMs now_ms);
   TimeMs next_tick_ms() const;
   void arm_timer();
 
   storage::Store& store;
   const plan::Settings scheduling;
+  const DurationMs look_every;
   Clock clock;
   core::Core core;
   Outbox* outbox = nullptr;
-  TimeMs last_tick_ms;
+  TimeMs last_tick_ms, last_look_ms = 0;
 
   std::deque<Item> pending;  // taken from the inbox, not yet in a batch
   std::vector<Query> queries;
@@ -95,6 +99,7 @@ bool Loop::Impl::run_batch() {
   const TimeMs now_ms = clock.now_ms();
   if (now_ms >= next_tick_ms()) {
     last_tick_ms = now_ms;
+    look_at_heartbeats(now_ms);
     step(core::Tick{}, now_ms);
   }
   const std::size_t count = std::min(pending.size(), kBatchLimit);
@@ -125,6 +130,13 @@ bool Loop::Impl::run_batch() {
 
 void Loop::Impl::step(EventBody body, TimeMs now_ms) {
   core.step(core::Event{now_ms, std::move(body)});
+}
+
+// Before anything is concluded from a node's silence.
+void Loop::Impl::look_at_heartbeats(TimeMs now_ms) {
+  if (now_ms - last_look_ms < look_every) return;
+  last_look_ms = now_ms;
+  for (core::NodeHeard& heard : outbox->take_heard(now_ms)) step(std::move(heard), now_ms);
 }
 
 TimeMs Loop::Impl::next_tick_ms() const {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "controller/core/core.h"
 #include "controller/plan/backfill.h"
@@ -27,6 +28,8 @@ class Outbox {
   virtual void refuse(const core::Refuse& refusal) = 0;
   virtual void run_fence(const core::RunFence& fence) = 0;
   virtual void publish(const core::TimelineLine& line) = 0;
+  // Whose leases the edge renewed by itself since the last call (see heartbeat.h), and when last.
+  virtual std::vector<core::NodeHeard> take_heard(TimeMs now_ms) = 0;
 };
 
 using EventBody = decltype(core::Event::body);

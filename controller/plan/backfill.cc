@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "common/check.h"
 #include "controller/core/setup.h"
 
 namespace trainyard::plan {
@@ -43,6 +44,25 @@ bool stays(const Cluster& cluster, const core::Node& node) {
          (node.state == core::NodeState::running || node.state == core::NodeState::idle);
 }
 
+// Rows by keys that rise: most are the next one, and need no search.
+template <class Table>
+class Walk {
+ public:
+  explicit Walk(const Table& table) : x_table(table), x_next(table.end()) {}
+  // REQUIRES: there is such a row, and the key is not less than the one before
+  const typename Table::mapped_type& at(const typename Table::key_type& key) {
+    constexpr int kSteps = 4;
+    for (int step = 0; step < kSteps && x_next != x_table.end() && x_next->first < key; ++step) ++x_next;
+    if (x_next == x_table.end() || x_next->first != key) x_next = x_table.find(key);
+    TY_CHECK(x_next != x_table.end());
+    return x_next->second;
+  }
+
+ private:
+  const Table& x_table;
+  typename Table::const_iterator x_next;
+};
+
 // Says of one job after the other, in their order, when and where it starts.
 class Starts {
  public:
@@ -55,6 +75,7 @@ class Starts {
         x_closed(closed_nodes(state)),
         x_future(now_ms) {
     if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
+      x_future.reserve(free->second.size());
       for (const NodeId node : free->second) {
         if (!withdrawn.contains(node)) add(state.nodes.at(node), core::units_of(state.nodes.at(node)));
       }
@@ -139,16 +160,38 @@ class Starts {
     if (std::exchange(x_looks_ahead, true)) return;
     const auto active = x_state.active_jobs.find(x_cluster.id);
     if (active == x_state.active_jobs.end()) return;
+    struct Release {
+      core::HoldingKey key;
+      End end;
+      std::uint32_t units = 0;
+    };
+    std::vector<Release> releases;
+    std::vector<const core::Node*> missing;
     for (const JobId id : active->second) {
       const auto held = x_state.job_holdings.find(id);
       if (held == x_state.job_holdings.end()) continue;
       const End end = end_of(x_state, x_state.jobs.at(id), x_now_ms, x_belief);
-      for (const core::HoldingKey& key : held->second) {
-        const core::Node& node = x_state.nodes.at(key.first);
-        if (!stays(x_cluster, node) || x_withdrawn->contains(node.id)) continue;
-        if (!x_future.contains(node.id)) add(node, 0);
-        x_future.release(node.id, end.at_ms, core::units_of(x_state, x_state.holdings.at(key)), end.firm);
-      }
+      for (const core::HoldingKey& key : held->second) releases.push_back({key, end});
+    }
+    std::sort(releases.begin(), releases.end(), [](const Release& a, const Release& b) { return a.key < b.key; });
+    Walk nodes(x_state.nodes);
+    Walk holdings(x_state.holdings);
+    std::vector<bool> stay(releases.size());
+    NodeId last;
+    for (std::size_t i = 0; i < releases.size(); ++i) {
+      const NodeId id = releases[i].key.first;
+      const core::Node& node = nodes.at(id);
+      stay[i] = stays(x_cluster, node) && !x_withdrawn->contains(id);
+      if (!stay[i]) continue;
+      const core::Holding& holding = holdings.at(releases[i].key);
+      releases[i].units = holding.shared ? core::units_of(x_state, holding) : core::units_of(node);
+      if (std::exchange(last, id) != id && !x_future.contains(id)) missing.push_back(&node);
+    }
+    x_future.reserve(missing.size());
+    for (const core::Node* node : missing) add(*node, 0);
+    for (std::size_t i = 0; i < releases.size(); ++i) {
+      if (stay[i])
+        x_future.release(releases[i].key.first, releases[i].end.at_ms, releases[i].units, releases[i].end.firm);
     }
   }
 

@@ -35,14 +35,24 @@ TimeMs when_enough(std::vector<std::pair<TimeMs, std::int32_t>>& starts, GangSiz
 
 void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer, const std::string& topology) {
   TY_CHECK(free <= whole);
-  const bool is_new = x_index.emplace(node, static_cast<std::uint32_t>(x_lines.size())).second;
-  TY_CHECK(is_new);
+  if (x_in_order == x_index.size() && (x_index.empty() || x_index.back().first < node)) ++x_in_order;
+  x_index.push_back({node, static_cast<std::uint32_t>(x_lines.size())});
   x_lines.push_back(Line{node, whole, offer, x_places.number_of(topology), {Step{x_now_ms, free}}});
   if (free > 0) x_open.insert({free, node});
 }
 
-Future::Line& Future::line_of(NodeId node) {
-  return x_lines[x_index.at(node)];
+std::uint32_t Future::find(NodeId node) const {
+  if (x_in_order < x_index.size()) {
+    const auto added = x_index.begin() + static_cast<std::ptrdiff_t>(x_in_order);
+    std::sort(added, x_index.end());
+    std::inplace_merge(x_index.begin(), added, x_index.end());
+    x_in_order = x_index.size();
+    const auto twice = std::adjacent_find(x_index.begin(), x_index.end(),
+                                          [](const auto& a, const auto& b) { return a.first == b.first; });
+    TY_CHECK(twice == x_index.end());
+  }
+  const auto found = std::lower_bound(x_index.begin(), x_index.end(), std::pair{node, 0U});
+  return found == x_index.end() || found->first != node ? kNowhere : found->second;
 }
 
 void Future::release(NodeId node, TimeMs at_ms, std::uint32_t units, bool firm) {
@@ -59,7 +69,14 @@ std::uint32_t Future::free_at(const Line& line, TimeMs at_ms) {
   return (after - 1)->free;
 }
 
+TimeMs Future::free_for_ever(const Line& line, std::uint32_t units, TimeMs from_ms) {
+  auto step = line.steps.end();
+  while (step != line.steps.begin() && (step - 1)->free >= units) --step;
+  return step == line.steps.end() ? kNever : std::max(step->from_ms, from_ms);
+}
+
 TimeMs Future::earliest_free(const Line& line, std::uint32_t units, TimeMs from_ms, DurationMs duration_ms) {
+  if (duration_ms == kNever) return free_for_ever(line, units, from_ms);
   TimeMs start_ms = kNever;
   for (std::size_t i = 0; i < line.steps.size(); ++i) {
     const TimeMs next_ms = i + 1 < line.steps.size() ? line.steps[i + 1].from_ms : kNever;
@@ -74,7 +91,7 @@ TimeMs Future::earliest_free(const Line& line, std::uint32_t units, TimeMs from_
   return kNever;
 }
 
-TimeMs Future::earliest_on(const Line& line, Shape shape, TimeMs from_ms, DurationMs duration_ms) {
+TimeMs Future::earliest_on(const Line& line, const Shape& shape, TimeMs from_ms, DurationMs duration_ms) {
   const std::uint32_t units = units_on(line, shape);
   if (units > line.whole) return kNever;
   for (;;) {
@@ -100,12 +117,13 @@ Slot Future::slot_of(TimeMs start_ms, const std::vector<Fit>& chosen) {
 
 // Each round moves the start to the time at which enough nodes are free for themselves; it is right when they are free
 // together. Of a node that is free later than that, the round before has found when.
-Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
+Slot Future::earliest(const Shape& shape, DurationMs duration_ms) const {
   const std::vector<std::int32_t>* domains = shape.topology ? &x_places.domains(*shape.topology) : nullptr;
   const auto domain_of = [&](const Line& line) { return domains == nullptr ? 0 : (*domains)[line.place]; };
   GangSize size = shape.gang();
-  std::vector<TimeMs> on_line(x_lines.size());
-  std::vector<std::pair<TimeMs, std::int32_t>> starts;  // and domain
+  std::vector<TimeMs>& on_line = x_on_line;
+  auto& starts = x_starts;
+  on_line.resize(x_lines.size());
   for (std::size_t i = 0; i < x_lines.size(); ++i) {
     const bool out = domain_of(x_lines[i]) == Places::kOut;
     on_line[i] = out ? kNever : earliest_on(x_lines[i], shape, x_now_ms, duration_ms);
@@ -132,7 +150,7 @@ Slot Future::earliest(Shape shape, DurationMs duration_ms) const {
   return slot_of(start_ms, choose(std::move(fits), size));
 }
 
-bool Future::refused(Shape shape, DurationMs duration_ms) const {
+bool Future::refused(const Shape& shape, DurationMs duration_ms) const {
   return std::any_of(x_refusals.begin(), x_refusals.end(), [&](const Refusal& refusal) {
     const bool same_kind =
         shape.workspace == refusal.shape.workspace && shape.limit_ms >= refusal.shape.limit_ms &&
@@ -143,7 +161,7 @@ bool Future::refused(Shape shape, DurationMs duration_ms) const {
   });
 }
 
-Slot Future::fits_now(Shape shape, DurationMs duration_ms) const {
+Slot Future::fits_now(const Shape& shape, DurationMs duration_ms) const {
   const GangSize size = shape.gang();
   if (x_open.size() < size.least || refused(shape, duration_ms)) return {x_now_ms, {}};
   const std::vector<std::int32_t>* domains = shape.topology ? &x_places.domains(*shape.topology) : nullptr;
@@ -152,7 +170,7 @@ Slot Future::fits_now(Shape shape, DurationMs duration_ms) const {
   for (auto open = first; open != x_open.end(); ++open) {
     // The first ones are as good as any where it does not matter which are together.
     if (domains == nullptr && fits.size() == shape.nodes) break;
-    const std::uint32_t index = x_index.at(open->second);
+    const std::uint32_t index = find(open->second);
     const Line& line = x_lines[index];
     const std::int32_t domain = domains == nullptr ? 0 : (*domains)[line.place];
     if (domain == Places::kOut || open->first < units_on(line, shape) ||
@@ -175,7 +193,7 @@ std::size_t Future::split_at(Line& line, TimeMs at_ms) {
   return static_cast<std::size_t>(made - line.steps.begin());
 }
 
-void Future::take(const Slot& slot, Shape shape, DurationMs duration_ms) {
+void Future::take(const Slot& slot, const Shape& shape, DurationMs duration_ms) {
   const TimeMs end_ms = end_of(slot.start_ms, duration_ms);
   for (const std::uint32_t index : slot.lines) {
     Line& line = x_lines[index];

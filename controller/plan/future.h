@@ -45,7 +45,7 @@ struct Closed {
   TimeMs from_ms = 0, until_ms = 0;
   WorkspaceId workspace;
   // A job that starts then would still run in it.
-  bool keeps_out(Shape shape, TimeMs start_ms) const {
+  bool keeps_out(const Shape& shape, TimeMs start_ms) const {
     if (workspace && workspace == shape.workspace) return false;
     return start_ms < until_ms && (start_ms >= from_ms || shape.limit_ms > from_ms - start_ms);
   }
@@ -53,7 +53,7 @@ struct Closed {
 
 // By node. Whether a job that starts on the node then would run into what is closed there.
 using ClosedNodes = std::map<NodeId, std::vector<Closed>>;
-inline bool keeps_out(const ClosedNodes& closed, NodeId node, Shape shape, TimeMs start_ms) {
+inline bool keeps_out(const ClosedNodes& closed, NodeId node, const Shape& shape, TimeMs start_ms) {
   const auto found = closed.find(node);
   return found != closed.end() && std::any_of(found->second.begin(), found->second.end(),
                                               [&](const Closed& one) { return one.keeps_out(shape, start_ms); });
@@ -78,7 +78,9 @@ class Future {
   };
   // REQUIRES: the node is new and `free` <= `whole`
   void add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer, const std::string& topology = "");
-  bool contains(NodeId node) const { return x_index.contains(node); }
+  // So many more are to come.
+  void reserve(std::size_t nodes) { x_lines.reserve(x_lines.size() + nodes), x_index.reserve(x_index.size() + nodes); }
+  bool contains(NodeId node) const { return find(node) != kNowhere; }
   // REQUIRES: the node was added
   void close(NodeId node, Closed closed) { line_of(node).closed.push_back(closed); }
   // So much more of it is free from then on; before now counts as now. Not `firm`: nobody said how long it takes, and
@@ -90,11 +92,11 @@ class Future {
 
   // start_ms == kNever: by what is known it never fits. On as many nodes as it can have if that is now, else on the
   // fewest.
-  Slot earliest(Shape shape, DurationMs duration_ms) const;
+  Slot earliest(const Shape& shape, DurationMs duration_ms) const;
   // The same, but only if that is now, and on as many nodes as it can have; otherwise on none. Much cheaper.
-  Slot fits_now(Shape shape, DurationMs duration_ms) const;
+  Slot fits_now(const Shape& shape, DurationMs duration_ms) const;
   // REQUIRES: the slot is of this future, and still fits
-  void take(const Slot& slot, Shape shape, DurationMs duration_ms);
+  void take(const Slot& slot, const Shape& shape, DurationMs duration_ms);
 
   bool anything_free() const { return !x_open.empty(); }
   // Nothing before this time rests on a guess.
@@ -110,7 +112,7 @@ class Future {
     std::uint32_t whole = 1;
     Offer offer;
     std::uint32_t place = 0;  // its number in x_places
-    boost::container::small_vector<Step, 2> steps;
+    boost::container::small_vector<Step, 12> steps;
     std::vector<Closed> closed = {};
   };
   // A shape and time that did not fit now: neither does anything that asks for as much.
@@ -119,10 +121,12 @@ class Future {
     DurationMs duration_ms = 0;
   };
 
-  Line& line_of(NodeId node);
+  static constexpr std::uint32_t kNowhere = std::numeric_limits<std::uint32_t>::max();
+  std::uint32_t find(NodeId node) const;  // in x_lines
+  Line& line_of(NodeId node) { return x_lines[find(node)]; }
   static Slot slot_of(TimeMs start_ms, const std::vector<Fit>& chosen);
   // What the shape takes of the node; more than it has where that cannot be.
-  static std::uint32_t units_on(const Line& line, Shape shape) {
+  static std::uint32_t units_on(const Line& line, const Shape& shape) {
     const bool offered =
         (shape.units == 0 ? line.offer.whole : line.offer.parts) && (!shape.in_container || line.offer.containers);
     if (!offered) return line.whole + 1;
@@ -131,18 +135,25 @@ class Future {
   // From when on, not before `from_ms`, the line has that much for so long.
   static TimeMs earliest_free(const Line& line, std::uint32_t units, TimeMs from_ms, DurationMs duration_ms);
   // The same for the shape, beside what is closed.
-  static TimeMs earliest_on(const Line& line, Shape shape, TimeMs from_ms, DurationMs duration_ms);
+  static TimeMs earliest_on(const Line& line, const Shape& shape, TimeMs from_ms, DurationMs duration_ms);
+  // The same without an end.
+  static TimeMs free_for_ever(const Line& line, std::uint32_t units, TimeMs from_ms);
   static std::uint32_t free_at(const Line& line, TimeMs at_ms);
   static std::size_t split_at(Line& line, TimeMs at_ms);  // index of a step that begins there
-  bool refused(Shape shape, DurationMs duration_ms) const;
+  bool refused(const Shape& shape, DurationMs duration_ms) const;
 
   const TimeMs x_now_ms;
   TimeMs x_firm_until_ms = kNever;
   std::vector<Line> x_lines;  // as they were added: nothing may depend on that
-  std::map<NodeId, std::uint32_t> x_index;
+  // Where in x_lines a node is: by node up to `x_in_order`; what was added since is put in order at the next look.
+  mutable std::vector<std::pair<NodeId, std::uint32_t>> x_index;
+  mutable std::size_t x_in_order = 0;
   Places x_places;
   std::set<std::pair<std::uint32_t, NodeId>> x_open;  // free now > 0, by how much
   mutable std::vector<Refusal> x_refusals;            // while what is free now only shrinks
+  // Of the question under way, kept for the next.
+  mutable std::vector<TimeMs> x_on_line;
+  mutable std::vector<std::pair<TimeMs, std::int32_t>> x_starts;  // and domain
 };
 
 }  // namespace trainyard::plan

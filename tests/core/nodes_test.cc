@@ -33,6 +33,28 @@ TEST_CASE("an unchanged report writes nothing and does not wake the plan") {
   CHECK(w.last_changes.empty());
 }
 
+TEST_CASE("an unchanged report says when the node may be left alone") {
+  World w;
+  w.running_job(2);
+  w.settle();
+  PretendAgent& agent = w.agents.at("n1");
+  const std::uint64_t revision = agent.orders.revision;
+  w.step(NodeSame{"n1", agent.epoch, revision, 77});
+  CHECK(w.said<Acknowledge>().back().settled_revision == revision);
+  w.forget();
+  w.step(NodeSame{"n1", agent.epoch, revision - 1, 78});
+  CHECK(w.said<Acknowledge>().back().settled_revision == 0);
+  // The edge heard it; another life of it is nobody.
+  const TimeMs reported = w.node("n1").live.last_report_ms;
+  w.step(NodeHeard{"n1", "boot-0", reported + 9});
+  CHECK(w.node("n1").live.last_report_ms == reported);
+  w.step(NodeHeard{"n1", agent.epoch, reported + 5});
+  CHECK(w.node("n1").live.last_report_ms == reported + 5);
+  w.step(NodeHeard{"n1", agent.epoch, reported + 3});
+  CHECK(w.node("n1").live.last_report_ms == reported + 5);
+  CHECK(w.last_changes.empty());
+}
+
 TEST_CASE("a node that echoes old orders is told again") {
   World w;
   w.running_job(1);

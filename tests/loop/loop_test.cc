@@ -43,6 +43,7 @@ class RecordingOutbox : public Outbox {
   void refuse(const core::Refuse&) override {}
   void run_fence(const core::RunFence&) override {}
   void publish(const core::TimelineLine&) override {}
+  std::vector<core::NodeHeard> take_heard(TimeMs) override { return {}; }
 
   std::vector<core::Ticket> tickets;  // of the loop's thread: read them after it ended
   std::vector<TimeMs> times;

@@ -78,13 +78,45 @@ void ControllerHost::crash() {
   x_changed_by.clear();
   x_busy = false;
   x_deadline_at_ms = 0;
+  x_looked_at_ms = 0;
+  x_heartbeats.clear();
 }
 
 bool ControllerHost::post(EventBody body) {
-  if (!x_core || x_inbox.size() >= kInboxLimit) return false;
+  if (!x_core) return false;
+  if (const auto* same = std::get_if<core::NodeSame>(&body); same != nullptr && renewed(*same)) return true;
+  if (const auto* full = std::get_if<core::NodeReported>(&body)) {
+    const std::string& node = full->report.node_name;
+    for (auto it = x_heartbeats.lower_bound({node, ""}); it != x_heartbeats.end() && it->first.first == node; ++it) {
+      it->second.close();
+    }
+  }
+  if (x_inbox.size() >= kInboxLimit) return false;
   x_inbox.push_back(std::move(body));
   wake();
   return true;
+}
+
+controller::Heartbeat& ControllerHost::heartbeat_of(const std::string& node, const std::string& epoch) {
+  return x_heartbeats.try_emplace({node, epoch}, controller::alone_ms(x_settings.unreachable_after_ms)).first->second;
+}
+
+bool ControllerHost::renewed(const core::NodeSame& same) {
+  using Beat = controller::Heartbeat::Beat;
+  const Beat beat = heartbeat_of(same.node_name, same.epoch).beat(controller_now(), same.orders_revision);
+  if (beat == Beat::for_the_loop) return false;
+  x_world.hit("lease renewed beside the core");
+  if (beat == Beat::answer) x_listeners.acknowledge({same.node_name, same.epoch, same.sequence});
+  return true;
+}
+
+void ControllerHost::look_at_heartbeats() {
+  const TimeMs now_ms = controller_now();
+  if (now_ms - x_looked_at_ms < controller::look_every_ms(x_settings.unreachable_after_ms)) return;
+  x_looked_at_ms = now_ms;
+  for (auto& [key, heartbeat] : x_heartbeats) {
+    if (const auto at_ms = heartbeat.take(now_ms)) step(core::NodeHeard{key.first, key.second, *at_ms});
+  }
 }
 
 void ControllerHost::wake() {
@@ -97,6 +129,7 @@ void ControllerHost::batch() {
   for (std::size_t taken = 0; taken < kBatchLimit && !x_inbox.empty(); ++taken) {
     EventBody body = std::move(x_inbox.front());
     x_inbox.pop_front();
+    if (std::holds_alternative<core::Tick>(body)) look_at_heartbeats();
     step(std::move(body));
   }
   if (x_core->wants_plan()) {
@@ -165,8 +198,16 @@ void ControllerHost::say(const core::Action& action) {
   } else if (const auto* orders = std::get_if<core::SendOrders>(&action)) {
     const auto node = x_core->state().nodes.find(orders->node);
     if (node == x_core->state().nodes.end()) return;
+    heartbeat_of(node->second.name, node->second.epoch).close();
     x_listeners.send_orders(node->second.name, core::orders_for(x_core->state(), orders->node));
   } else if (const auto* acknowledge = std::get_if<core::Acknowledge>(&action)) {
+    controller::Heartbeat& heartbeat = heartbeat_of(acknowledge->node_name, acknowledge->epoch);
+    heartbeat.close();
+    const auto node = x_core->state().node_by_name.find(acknowledge->node_name);
+    const bool the_only_one = node != x_core->state().node_by_name.end() &&
+                              x_core->state().nodes.at(node->second).epoch == acknowledge->epoch;
+    if (acknowledge->settled_revision != 0 && the_only_one)
+      heartbeat.open(controller_now(), acknowledge->settled_revision);
     x_listeners.acknowledge(*acknowledge);
   } else if (const auto* refuse = std::get_if<core::Refuse>(&action)) {
     x_listeners.refuse(*refuse);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "controller/core/core.h"
+#include "controller/loop/heartbeat.h"
 #include "tests/support/simulator/disk.h"
 #include "tests/support/simulator/machine.h"
 #include "tests/support/simulator/oracle.h"
@@ -52,6 +53,10 @@ class ControllerHost {
   void wake();
   void batch();
   void step(EventBody body);
+  // The edge renews the lease by itself; false: the loop must hear it.
+  bool renewed(const core::NodeSame& same);
+  void look_at_heartbeats();
+  controller::Heartbeat& heartbeat_of(const std::string& node, const std::string& epoch);
   bool is_small() const;
   void check();  // all of the state, where it is small enough for that after every event
   void commit(core::Outcome outcome);
@@ -75,7 +80,8 @@ class ControllerHost {
   bool x_busy = false;  // a batch is scheduled or its commit under way
   std::unique_ptr<core::Outcome> x_committing;
   std::map<core::Ticket, bool> x_changed_by;  // commands stepped, not yet answered
-  TimeMs x_deadline_at_ms = 0;
+  TimeMs x_deadline_at_ms = 0, x_looked_at_ms = 0;
+  std::map<std::pair<std::string, std::string>, controller::Heartbeat> x_heartbeats;  // by node and epoch
 };
 
 }  // namespace trainyard::simulator
