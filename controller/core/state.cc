@@ -411,6 +411,10 @@ std::uint32_t least_nodes(const JobSpec& spec) {
 std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node) {
   return least_nodes(*job.spec) * (job.spec->gpus_per_node > 0 ? job.spec->gpus_per_node : per_whole_node);
 }
+std::uint32_t nodes_got(const Job& job) {
+  return job.last_nodes.empty() ? job.spec->node_count : static_cast<std::uint32_t>(job.last_nodes.size());
+}
+
 
 std::uint32_t gpus_wanted(const State& state, const Job& job) {
   return gpus_wanted(job, gpus_per_whole_node(state, job.cluster));

@@ -70,6 +70,13 @@ struct TaskCounts {
 };
 
 struct State {
+// How long the newest few jobs of a program took, newest last.
+struct RunTimes {
+  std::vector<DurationMs> took_ms;
+  std::uint64_t learnt = 0;  // 1 is the first of the program: which was learnt last
+  friend bool operator==(const RunTimes&, const RunTimes&) = default;
+};
+
   Meta meta;
   std::map<GroupId, Group> groups;
   std::map<WorkspaceId, Workspace> workspaces;
@@ -127,12 +134,14 @@ struct State {
   std::map<ClusterId, std::set<JobId>> active_jobs;         // preparing, starting, running, stopping
   std::map<JobId, std::shared_ptr<const Launch>> launches;  // of active jobs: one copy for all nodes of the attempt
   std::map<ClusterId, std::shared_ptr<const ClusterSetup>> setups;  // of clusters that have something to set up
-  std::map<std::string, std::vector<DurationMs>> run_times;  // of jobs that succeeded, newest last: see run_times.cc
+  // Of jobs that succeeded, by program and by the number of nodes that they got: see run_times.cc.
+  std::map<std::string, std::map<std::uint32_t, RunTimes>> run_times;
 };
 
-// What jobs of the same workspace, toolkit, size and program took; none: there is no such job that succeeded, or the
-// job says nothing of its program.
-std::optional<DurationMs> usual_run_time(const State& state, const Job& job);
+// What jobs of the same workspace, toolkit and program took on `nodes` nodes; for an elastic job at least what they
+// took on the next fewer and on more of those that it may get, so the fewer nodes, the longer. None: there is no such
+// job that succeeded, or the job says nothing of its program.
+std::optional<DurationMs> usual_run_time(const State& state, const Job& job, std::uint32_t nodes);
 // Takes the time of a job that has succeeded into `run_times`.
 void learn_run_time(State& state, const Job& job);
 
@@ -155,6 +164,8 @@ std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster);
 // The fewest nodes that it starts on, and the GPUs that these are where a whole node has so many.
 std::uint32_t least_nodes(const JobSpec& spec);
 std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node);
+// That its newest attempt got; of a job that never had one, those that it asks for.
+std::uint32_t nodes_got(const Job& job);
 std::uint32_t gpus_wanted(const State& state, const Job& job);  // by its cluster's largest node
 // Nothing but nodes is missing: nobody holds it, and what it waits for has ended as it should. REQUIRES: it is queued
 bool may_start(const Job& job);

@@ -70,10 +70,21 @@ class Starts {
   core::Placement start(const Job& job, std::uint32_t most) {
     Shape shape = shape_of(x_state, job);
     shape.nodes = most;
-    Expected expected = expected_duration(x_state, job, x_belief);
+    Expected expected = expected_duration(x_state, job, x_belief, most);
     core::Placement placement{job.id, {}};
     Slot slot = x_future.fits_now(shape, span_of(expected));
-    if (slot.nodes.empty()) placement.limit_ms = longest_limit(job, shape);
+    // On fewer nodes than it wants it may take longer (never less): does it fit on those for so long?
+    while (!slot.nodes.empty() && slot.nodes.size() < shape.nodes) {
+      shape.nodes = static_cast<std::uint32_t>(slot.nodes.size());
+      const Expected longer = expected_duration(x_state, job, x_belief, shape.nodes);
+      if (span_of(longer) == span_of(expected)) break;
+      expected = longer;
+      slot = x_future.fits_now(shape, span_of(expected));
+    }
+    if (slot.nodes.empty()) {
+      shape.nodes = most;
+      placement.limit_ms = longest_limit(job, shape);
+    }
     if (placement.limit_ms != 0) {
       shape.limit_ms = placement.limit_ms;
       expected = {placement.limit_ms, true};
@@ -169,11 +180,12 @@ std::uint32_t gpus_per_node(const Supply& supply, const Job& job) {
 
 }  // namespace
 
-Expected expected_duration(const State& state, const Job& job, Belief belief) {
+Expected expected_duration(const State& state, const Job& job, Belief belief, std::uint32_t nodes) {
   const DurationMs limit_ms = job.state == JobState::queued ? job.spec->max_wall_clock_ms : core::limit_of(job);
   const bool chosen = limit_ms != kUnchosenLimitMs;
   if (belief == Belief::worst || (belief == Belief::plan && chosen)) return {limit_ms, chosen};
-  if (const auto learnt = core::usual_run_time(state, job)) return {std::min(*learnt, limit_ms), true};
+  if (nodes == 0) nodes = job.state == JobState::queued ? core::least_nodes(*job.spec) : core::nodes_got(job);
+  if (const auto learnt = core::usual_run_time(state, job, nodes)) return {std::min(*learnt, limit_ms), true};
   return {limit_ms, chosen};
 }
 

@@ -46,7 +46,9 @@ struct Expected {
 // What is believed of times: what the plan goes by; the best case (jobs take what they usually take); the worst (every
 // job takes all its limit).
 enum class Belief { plan, best, worst };
-Expected expected_duration(const core::State& state, const core::Job& job, Belief belief = Belief::plan);
+// `nodes`: on so many of them; 0: on those that it has, and while it waits on the fewest that it starts on.
+Expected expected_duration(const core::State& state, const core::Job& job, Belief belief = Belief::plan,
+                           std::uint32_t nodes = 0);
 
 // What it needs of the nodes.
 Shape shape_of(const core::State& state, const core::Job& job);

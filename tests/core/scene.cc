@@ -100,11 +100,11 @@ struct Builder {
     return held;
   }
 
-  void hold(Job& job) {
+  void hold(Job& job, std::uint32_t wanted_nodes) {
     job.attempt = 1;
     const std::uint32_t part = job.spec->gpus_per_node;
     for (auto& [id, node] : state.nodes) {
-      if (job.last_nodes.size() == job.spec->node_count) return;
+      if (job.last_nodes.size() == wanted_nodes) return;
       const std::uint32_t held = held_on(id), wanted = part == 0 ? units_of(node) : part;
       if (held + wanted > units_of(node)) continue;
       node.state = NodeState::running;
@@ -121,7 +121,7 @@ struct Builder {
       state.holdings[key_of(holding)] = holding;
       job.last_nodes.push_back(node.name);
     }
-    TY_CHECK(job.last_nodes.size() == job.spec->node_count);
+    TY_CHECK(job.last_nodes.size() == wanted_nodes);
   }
 
   void add_job(const std::string& kind, std::istringstream& words) {
@@ -141,6 +141,7 @@ struct Builder {
         spec.priority = Priority::low;
       } else if (word == "by") {
         words >> job.owner;
+    std::uint32_t got = spec.node_count;
       } else if (word == "in") {
         words >> word;
         job.experiment = {workspace_named(word).value + 1};
@@ -162,13 +163,16 @@ struct Builder {
         job.started_ms = kSceneNow - minutes * kMinute;
       } else if (word == "took" && words >> minutes) {
         job.started_ms = kSceneNow - (1'000 + minutes) * kMinute;
+      } else if (word == "got") {
+        words >> got;
         job.ended_ms = kSceneNow - 1'000 * kMinute;
       } else {
         spec.command_line = word;
       }
     }
     job.spec = std::make_shared<const JobSpec>(spec);
-    if (kind == "runs") hold(job);
+    if (kind == "runs") hold(job, got);
+    if (kind == "done") job.last_nodes.resize(got);
     job.state = kind == "runs" ? JobState::running : kind == "done" ? JobState::succeeded : JobState::queued;
     state.jobs[job.id] = job;
   }

@@ -13,7 +13,7 @@
 //   queued f 4 one leaf             its nodes must be in one leaf; "near leaf": in as few as can be; "blocks 2 leaf":
 //   each 2
 //                                   in one; "within rack=r1": only there
-//   queued h 4 min 2                starts on 2 to 4 nodes
+//   queued h 4 min 2                starts on 2 to 4 nodes; of those that run or are done: "got 3"
 //   queued i 1 limit 60 shortest 20 may be given a shorter limit, from 20 minutes on
 //   cut 1                           so many of the free nodes are unreachable
 //   drained 1                       ... are drained
