@@ -46,14 +46,17 @@ bool stays(const Cluster& cluster, const core::Node& node) {
 // Says of one job after the other, in their order, when and where it starts.
 class Starts {
  public:
-  Starts(const State& state, const Cluster& cluster, TimeMs now_ms, Belief belief, const std::set<NodeId>& withdrawn)
+  Starts(const State& state, const Cluster& cluster, TimeMs now_ms, Belief belief, const std::set<NodeId>& withdrawn,
+         const std::set<JobId>& gone = {})
       : x_state(state),
         x_cluster(cluster),
         x_now_ms(now_ms),
         x_belief(belief),
         x_withdrawn(&withdrawn),
+        x_gone(gone),
         x_closed(closed_nodes(state)),
         x_future(now_ms) {
+    for (const JobId id : x_gone) give_back(id);
     if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
       for (const NodeId node : free->second) {
         if (!withdrawn.contains(node)) add(state.nodes.at(node), core::units_of(state.nodes.at(node)));
@@ -61,7 +64,7 @@ class Starts {
     }
     if (const auto shared = state.shared_nodes.find(cluster.id); shared != state.shared_nodes.end()) {
       for (const auto& [node, units] : shared->second) {
-        if (!withdrawn.contains(node)) add(state.nodes.at(node), units);
+        if (!withdrawn.contains(node) && !x_future.contains(node)) add(state.nodes.at(node), units);
       }
     }
   }
@@ -145,6 +148,21 @@ class Starts {
     }
   }
 
+  // Of the job's nodes is free what nobody else holds.
+  void give_back(JobId id) {
+    const auto held = x_state.job_holdings.find(id);
+    if (held == x_state.job_holdings.end()) return;
+    for (const core::HoldingKey& key : held->second) {
+      const core::Node& node = x_state.nodes.at(key.first);
+      if (!stays(x_cluster, node) || x_withdrawn->contains(node.id) || x_future.contains(node.id)) continue;
+      std::uint32_t free = core::units_of(node);
+      for (const auto& [other, holding] : core::holdings_on(x_state, node.id)) {
+        if (!x_gone.contains(other.second.job)) free -= std::min(free, core::units_of(x_state, holding));
+      }
+      add(node, free);
+    }
+  }
+
   // What runs, and when it ends.
   void look_ahead() {
     if (std::exchange(x_looks_ahead, true)) return;
@@ -152,7 +170,7 @@ class Starts {
     if (active == x_state.active_jobs.end()) return;
     for (const JobId id : active->second) {
       const auto held = x_state.job_holdings.find(id);
-      if (held == x_state.job_holdings.end()) continue;
+      if (held == x_state.job_holdings.end() || x_gone.contains(id)) continue;
       const End end = end_of(x_state, x_state.jobs.at(id), x_now_ms, x_belief);
       for (const core::HoldingKey& key : held->second) {
         const core::Node& node = x_state.nodes.at(key.first);
@@ -168,6 +186,7 @@ class Starts {
   const TimeMs x_now_ms;
   const Belief x_belief;
   const std::set<NodeId>* x_withdrawn;
+  const std::set<JobId> x_gone;
   const ClosedNodes x_closed;
   Future x_future;
   bool x_looks_ahead = false;
@@ -212,12 +231,13 @@ ClosedNodes closed_nodes(const State& state) {
 }
 
 std::vector<core::Placement> fill(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
-                                  Shares& shares, const std::set<NodeId>& withdrawn, const Job* instead) {
+                                  Shares& shares, const std::set<NodeId>& withdrawn, const Suppose& suppose,
+                                  Promises* promises) {
   std::vector<core::Placement> placements;
-  if (instead == nullptr && !state.queues.contains(cluster.id)) return placements;
-  Starts starts(state, cluster, now_ms, Belief::plan, withdrawn);
+  if (suppose.instead == nullptr && !state.queues.contains(cluster.id)) return placements;
+  Starts starts(state, cluster, now_ms, Belief::plan, withdrawn, suppose.gone);
   if (!starts.future().anything_free()) return placements;
-  Order order(state, cluster.id, shares, now_ms, settings.order, instead);
+  Order order(state, cluster.id, shares, now_ms, settings.order, suppose.instead);
   const Supply supply(state, cluster);
   std::uint32_t promised = 0, looked_at = 0, passed_over = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
@@ -237,7 +257,9 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
       shares.give(payer, per_node * static_cast<std::uint32_t>(placement.nodes.size()));
       placements.push_back(std::move(placement));
     } else if (promised < settings.reservations) {
-      if (starts.promise(*job).start_ms == Future::kNever) break;
+      Slot slot = starts.promise(*job);
+      if (slot.start_ms == Future::kNever) break;
+      if (promises != nullptr) promises->emplace(job->id, std::move(slot.nodes));
       ++promised;
       shares.promise(payer, per_node * core::least_nodes(*job->spec));
     }
@@ -249,9 +271,17 @@ bool starts(const State& state, const Cluster& cluster, TimeMs now_ms, const Set
             const std::optional<core::Quota>& quota) {
   Shares shares(state, now_ms);
   if (quota) shares.suppose(core::payer_of(state, job).workspace, *quota);
-  const auto placements = fill(state, cluster, now_ms, settings, shares, {}, &job);
+  const auto placements = fill(state, cluster, now_ms, settings, shares, {}, {.instead = &job});
   return std::any_of(placements.begin(), placements.end(),
                      [&](const core::Placement& placement) { return placement.job == job.id; });
+}
+
+bool all_start_without(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
+                       const std::set<NodeId>& withdrawn, const std::set<JobId>& gone, const std::set<JobId>& jobs) {
+  Shares shares(state, now_ms);
+  const auto placements = fill(state, cluster, now_ms, settings, shares, withdrawn, {.gone = gone});
+  const auto among = [&](const core::Placement& placement) { return jobs.contains(placement.job); };
+  return std::count_if(placements.begin(), placements.end(), among) == std::ssize(jobs);
 }
 
 Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief, const Settings& settings) {
