@@ -163,7 +163,7 @@ std::string why_no_containers(const State& state, const Cluster& cluster) {
   return why;
 }
 
-Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most) {
+Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most, const CountNodes& count) {
   Demand demand;
   auto queue = state.queues.find(cluster.id);
   if (queue == state.queues.end()) return demand;
@@ -179,6 +179,9 @@ Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most)
       const JobSpec& spec = *job.spec;
       const std::uint32_t wanted = gpus_wanted(job, per_node);
       if (least_nodes(spec) > capacity || (limit != 0 && has + wanted > limit)) continue;
+      const std::uint32_t left = most - demand.nodes,
+                          nodes = count ? count(job, left) : std::min(spec.node_count, left);
+      if (nodes == 0) continue;
       has += wanted;
       demand.nodes += std::min(spec.node_count, most - demand.nodes);
       ++demand.jobs;

@@ -2,6 +2,7 @@
 // views. Ordered containers only: iteration order is part of determinism.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <ranges>
@@ -189,7 +190,8 @@ std::string why_no_containers(const State& state, const Cluster& cluster);
 struct Demand {
   std::uint32_t nodes = 0, jobs = 0;
 };
-Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most);
+using CountNodes = std::function<std::uint32_t(const Job& job, std::uint32_t left)>;
+Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most, const CountNodes& count = {});
 
 // Derived facts of one row, by the same rules as the indexes. Pure.
 bool holds_nothing(const State& state, NodeId node);

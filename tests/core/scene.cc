@@ -35,6 +35,7 @@ struct Builder {
       }
       node.cluster = ClusterId{4};
       node.state = NodeState::idle;
+      node.state_changed_ms = kSceneNow;
       node.live.seen = true;
       state.nodes[node.id] = node;
     }
@@ -49,6 +50,13 @@ struct Builder {
       if (!node.inventory.topology.empty() || count == 0) continue;
       node.inventory.topology = place;
       --count;
+    }
+  }
+
+  void spare_nodes(int count) {
+    for (auto node = state.nodes.rbegin(); count > 0; ++node, --count) {
+      node->second.cluster.reset();
+      node->second.state = NodeState::unassigned;
     }
   }
 
@@ -133,6 +141,7 @@ struct Builder {
     job.experiment = {3};
     job.cluster = {4};
     job.created_ms = kSceneNow - kMinute;
+    std::uint32_t got = spec.node_count;
     for (std::string word; words >> word;) {
       DurationMs minutes = 0;
       if (word == "high") {
@@ -141,7 +150,6 @@ struct Builder {
         spec.priority = Priority::low;
       } else if (word == "by") {
         words >> job.owner;
-    std::uint32_t got = spec.node_count;
       } else if (word == "in") {
         words >> word;
         job.experiment = {workspace_named(word).value + 1};
@@ -155,6 +163,8 @@ struct Builder {
         words >> spec.topology.within.emplace_back();
       } else if (word == "min") {
         words >> spec.min_node_count;
+      } else if (word == "got") {
+        words >> got;
       } else if (word == "shortest" && words >> minutes) {
         spec.min_wall_clock_ms = minutes * kMinute;
       } else if (word == "limit" && words >> minutes) {
@@ -163,8 +173,6 @@ struct Builder {
         job.started_ms = kSceneNow - minutes * kMinute;
       } else if (word == "took" && words >> minutes) {
         job.started_ms = kSceneNow - (1'000 + minutes) * kMinute;
-      } else if (word == "got") {
-        words >> got;
         job.ended_ms = kSceneNow - 1'000 * kMinute;
       } else {
         spec.command_line = word;
@@ -207,6 +215,11 @@ State scene(const std::string& text) {
         if (kind == "drained") node->second.drain = Drain{"disks", "carol", kSceneNow};
         if (kind == "faulty") node->second.inventory.gpus.at(0).fault = "XID 79";
       }
+    } else if (kind == "auto") {
+      const auto minimum = counts(words).first, maximum = counts(words).first;
+      b.state.clusters.at({4}).spec.auto_scale = AutoScale{minimum, maximum};
+    } else if (kind == "spare" && words >> count) {
+      b.spare_nodes(count);
     } else if (kind == "at") {
       b.put_nodes(words);
     } else if (kind == "had") {
@@ -249,6 +262,18 @@ std::string places(const std::string& text, const plan::Settings& settings) {
       all += (i == 0 ? ":" : ",") + state.nodes.at(placement.nodes[i]).name;
     }
   }
+  return all;
+}
+
+std::string takes(const std::string& text) {
+  const State state = scene(text);
+  const plan::Plan plan = plan::make_plan(state, kSceneNow);
+  std::string all;
+  const auto add = [&](const char* sign, NodeId node) {
+    all += (all.empty() ? "" : " ") + (sign + state.nodes.at(node).name);
+  };
+  for (const Assignment& one : plan.assignments) add("+", one.node);
+  for (const Withdrawal& one : plan.withdrawals) add("-", one.node);
   return all;
 }
 
