@@ -49,6 +49,7 @@ struct ScheduleView {
   std::vector<TimeMs> next;          // the next three times; none while it is suspended
   std::vector<std::string> states;   // of the jobs of row.recent, as of JobView; empty: there is none (any more)
   std::uint32_t live = 0, kept = 0;  // of its jobs: that have not ended, and that have
+  std::string priority_class;        // see class_of
 };
 
 struct NodeView {
