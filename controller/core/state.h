@@ -70,7 +70,6 @@ struct TaskCounts {
   friend bool operator==(const TaskCounts&, const TaskCounts&) = default;
 };
 
-struct State {
 // How long the newest few jobs of a program took, newest last.
 struct RunTimes {
   std::vector<DurationMs> took_ms;
@@ -78,6 +77,7 @@ struct RunTimes {
   friend bool operator==(const RunTimes&, const RunTimes&) = default;
 };
 
+struct State {
   Meta meta;
   std::map<GroupId, Group> groups;
   std::map<WorkspaceId, Workspace> workspaces;
@@ -115,7 +115,7 @@ struct RunTimes {
   std::map<std::string, JobArrayId> array_by_path;
   std::map<JobArrayId, std::map<std::uint32_t, JobId>> array_tasks;  // that are jobs now, by index
   std::map<JobArrayId, TaskCounts> task_counts;                      // of every array
-  std::map<JobId, std::set<JobArrayId>> waiting_arrays;              // for this job's end
+  std::map<Awaited, std::set<JobArrayId>> waiting_arrays;            // for this end
   std::map<std::string, JobScheduleId> schedule_by_path;
   std::map<JobScheduleId, std::map<TimeMs, JobId>> schedule_jobs;   // that are there, by when they were due
   std::map<std::string, std::set<FileServerId>> node_file_servers;  // made by Trainyard, by the node's name
@@ -127,7 +127,7 @@ struct RunTimes {
   std::map<ClusterId, Queue> queues;                        // queued jobs that may start
   std::map<Payer, Held> held;                               // of holdings
   std::map<ClusterId, std::set<JobId>> held_back;           // queued jobs that may not
-  std::map<JobId, std::set<JobId>> dependents;              // queued jobs that wait for this one's end
+  std::map<Awaited, std::set<JobId>> dependents;            // queued jobs that wait for this end
   std::map<JobId, std::set<HoldingKey>> job_holdings;       // all attempts that still hold something
   std::map<std::string, std::set<NodeId>> free_flavours;    // free_inventory by lower-cased flavour
   std::map<ClusterId, NodeCounts> counts;                   // of cluster_nodes
@@ -164,9 +164,9 @@ std::uint32_t gpus_held(const State& state, WorkspaceId workspace);
 std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster);
 // The fewest nodes that it starts on, and the GPUs that these are where a whole node has so many.
 std::uint32_t least_nodes(const JobSpec& spec);
-std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node);
 // That its newest attempt got; of a job that never had one, those that it asks for.
 std::uint32_t nodes_got(const Job& job);
+std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node);
 std::uint32_t gpus_wanted(const State& state, const Job& job);  // by its cluster's largest node
 // Nothing but nodes is missing: nobody holds it, and what it waits for has ended as it should. REQUIRES: it is queued
 bool may_start(const Job& job);
@@ -186,7 +186,8 @@ std::uint32_t container_capacity(const State& state, const Cluster& cluster);
 // Why a job with an image cannot run on the cluster's nodes as they are, by node; empty: some can run it.
 std::string why_no_containers(const State& state, const Cluster& cluster);
 // What the cluster's queued jobs need, in the queue's order, without those that never can run there or that their
-// workspace's limit keeps; counted up to `most` nodes.
+// workspace's limit keeps; counted up to `most` nodes. `count`, if given, says how many of the `left` ones a job needs;
+// 0: none would help it.
 struct Demand {
   std::uint32_t nodes = 0, jobs = 0;
 };
@@ -230,7 +231,13 @@ std::string path_of(const State& state, const JobArray& array);
 std::string path_of(const State& state, const JobSchedule& schedule);
 // More tasks may come, and those that are there are not being ended.
 bool goes_on(const JobArray& array);
-// Its next task may become a job now: as many as `parallel` allows have not ended, and few wait in the queue.
+std::uint32_t tasks_left(const JobArray& array);  // that have not ended, with those to come
+bool tasks_to_come(const JobArray& array);        // that are no jobs yet
+// Tasks of an array that wait in the queue, at most: enough for the plan to fill what is free and to promise nodes to
+// those next in turn, and few enough that an array of 100,000 tasks costs no more than one of a hundred. More come as
+// soon as some have left the queue.
+inline constexpr std::uint32_t kMostQueuedTasks = 64;
+// Its next task may become a job now: fewer than `parallel` allows have not ended, and few wait in the queue.
 bool wants_task(const State& state, const JobArray& array);
 
 }  // namespace trainyard::core

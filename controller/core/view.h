@@ -86,7 +86,8 @@ FileServerView view(const State&, const FileServer&);
 
 // "held by ada since 14:02:09: new data, until `trainyard job release`"; `noun`: the commands that release it.
 std::string held_text(const Hold&, const std::string& noun);
-// "waits for prep/unpack (running) to succeed"; empty when all are met.
+// "waits for prep/unpack (running) to succeed", "waits for job array prep/a (running, 3 of 8 tasks left) to end"; empty
+// when all are met.
 std::string waits_for(const State&, const std::vector<Dependency>&);
 // Who holds it, and the jobs that it waits for; empty when it may start. REQUIRES: job.state == queued
 std::string why_not_in_queue(const State&, const Job&);

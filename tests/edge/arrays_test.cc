@@ -87,6 +87,24 @@ TEST_CASE("an array is made once, changed, listed, and its tasks are jobs in pag
   CHECK(gone.error_code() == grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_CASE("a job waits for an array by its name") {
+  Controller controller;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  v1::Cluster cluster;
+  REQUIRE(user.make_cluster(1, cluster).ok());
+  v1::JobArray made;
+  REQUIRE(create(user, array_request("sweep", 5), made).ok());
+  auto request = User::job_request("report", 1);
+  request.mutable_spec()->add_dependencies()->set_job("sweep");
+  v1::Job job;
+  REQUIRE(user.submit(request, job).ok());
+  REQUIRE(job.spec().dependencies_size() == 1);
+  CHECK(job.spec().dependencies(0).array());
+  CHECK(job.spec().dependencies(0).job() == "e/sweep");
+  CHECK(job.reason() == "waits for job array e/sweep (running, 5 of 5 tasks left) to succeed");
+}
+
 TEST_CASE("100,000 rows of a list are one request") {
   Controller controller;
   User user(controller.channel());
