@@ -41,14 +41,8 @@ grpc::ServerUnaryReactor* JobsService::GetJobArray(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* JobsService::ListJobArrays(grpc::CallbackServerContext* context,
                                                      const v1::ListJobArraysRequest* request,
                                                      v1::ListJobArraysResponse* response) {
-  return x_context.read(context, [request, response](const core::State& state, TimeMs) {
-    const core::ExperimentRef ref{request->resource_group(), request->workspace(), request->experiment()};
-    const auto experiment = core::find_experiment(state, ref);
-    if (!experiment) return to_grpc(experiment.error());
-    const std::string prefix = core::path_key({ref.group, ref.workspace, ref.experiment}) + "/";
-    return to_grpc(fill_page(*request, *response, state.array_by_path, prefix,
-                             [&](JobArrayId id) { return show(state, id, *response->add_job_arrays()); }));
-  });
+  return list_in_experiment(x_context, context, request, response, &core::State::array_by_path,
+                            [response] { return response->add_job_arrays(); });
 }
 
 grpc::ServerUnaryReactor* JobsService::UpdateJobArray(grpc::CallbackServerContext* context,
