@@ -91,6 +91,15 @@ std::string held_text(const Hold&, const std::string& noun);
 std::string waits_for(const State&, const std::vector<Dependency>&);
 // Who holds it, and the jobs that it waits for; empty when it may start. REQUIRES: job.state == queued
 std::string why_not_in_queue(const State&, const Job&);
+// What keeps the array's next task from becoming a job.
+struct TaskObstacle {
+  std::string code;  // held | dependency | parallel | queued
+  std::string text;
+};
+// REQUIRES: a task is to come
+std::vector<TaskObstacle> why_no_task(const State&, const JobArray&);
+// The first of its tasks that waits in the queue, or is held back; none: no one does.
+std::optional<JobId> first_queued_task(const State&, const JobArray&);
 // Why the job waits, with numbers. REQUIRES: job.state == queued
 std::string why_queued(const State&, const Job&);
 

@@ -344,6 +344,35 @@ TEST_CASE("a name is a job's before it is an array's, unless an array is asked f
   CHECK_THAT(waits_for("d", {"", "nobody"}), Contains("job nobody is not in experiment e"));
 }
 
+TEST_CASE("an array says why its next task is no job yet, and which of its tasks is next in the queue") {
+  World w;
+  w.ready_cluster(1);
+  w.submit("prepare", 1);
+  CreateJobArray create = many("a", 100, 2);
+  create.job.dependencies = {{"", "prepare", After::any}};
+  create.job.hold = "new data";
+  REQUIRE(w.command(create).ok());
+  w.settle();
+  const auto codes = [&](const std::string& name) {
+    std::string all;
+    for (const TaskObstacle& one : why_no_task(w.state(), array(w, name))) all += one.code + " ";
+    return all;
+  };
+  CHECK(codes("a") == "held dependency ");
+  CHECK_FALSE(first_queued_task(w.state(), array(w, "a")));
+  REQUIRE(w.command(UpdateJobArray{World::job_ref("a"), std::nullopt, false}).ok());
+  CHECK(codes("a") == "dependency ");
+  w.head_exits("prepare", 0);
+  w.settle();
+  CHECK(codes("a") == "parallel ");
+  CHECK(why_no_task(w.state(), array(w, "a")).front().text == "2 of its tasks have not ended, and 2 may go on at once");
+  CHECK(first_queued_task(w.state(), array(w, "a")) == w.job("a_1").id);
+  REQUIRE(w.command(UpdateJobArray{World::job_ref("a"), 0}).ok());
+  CHECK(codes("a") == "queued ");
+  REQUIRE(w.command(TerminateJobArray{World::job_ref("a")}).ok());
+  CHECK_FALSE(tasks_to_come(array(w, "a")));
+}
+
 TEST_CASE("an array ends with its cluster and goes with its experiment") {
   World w;
   w.ready_cluster(2);
