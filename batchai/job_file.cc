@@ -151,7 +151,9 @@ void read_topology(Fields& properties, v1::JobSpec& spec) {
 void read_dependencies(Fields& properties, v1::JobSpec& spec) {
   properties.each("dependencies", [&](Fields& item) {
     v1::Dependency& out = *spec.add_dependencies();
-    out.set_job(item.text("job", Need::required));
+    out.set_array(item.has("array"));
+    if (out.array() && item.has("job")) item.fail("job", "give one of job and array");
+    out.set_job(item.text(out.array() ? "array" : "job", Need::required));
     out.set_condition(item.one_of("condition",
                                   {{"afterOk", v1::Dependency::CONDITION_AFTER_OK},
                                    {"afterAny", v1::Dependency::CONDITION_AFTER_ANY},

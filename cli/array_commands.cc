@@ -19,6 +19,7 @@ using Stub = v1::Jobs::Stub;
 
 struct Options : JobFlags {
   std::uint32_t tasks = 0, parallel = 0;
+  std::int32_t lines = 0;
   std::uint64_t seed = 0;
   std::vector<std::string> grid, ranges;
   std::string list_file, why;
@@ -82,6 +83,24 @@ int tasks(Program& program, const Options& options) {
   std::sort(jobs->mutable_jobs()->begin(), jobs->mutable_jobs()->end(),
             [](const v1::Job& a, const v1::Job& b) { return a.task_index() < b.task_index(); });
   return program.print(show_all(jobs->jobs()));
+}
+
+int why(Program& program, const Options& options) {
+  const auto explanation = program.ask(&Stub::ExplainJobArray, name_of(options.place));
+  return explanation ? program.print(show_why(*explanation)) : program.exit_code();
+}
+
+int timeline(Program& program, const Options& options) {
+  v1::GetJobArrayTimelineRequest request;
+  *request.mutable_array() = name_of(options.place);
+  request.set_limit(options.lines);
+  const auto lines = program.ask(&Stub::GetJobArrayTimeline, request);
+  if (!lines) return program.exit_code();
+  if (lines->tasks_left_out() > 0) {
+    fmt::print(stderr, "trainyard: without the lines of {} older tasks: see `trainyard job timeline`\n",
+               lines->tasks_left_out());
+  }
+  return program.print(show_timeline(*lines));
 }
 
 bool has_ended(const v1::JobArray& array) {
@@ -208,6 +227,11 @@ void add_job_array_commands(CLI::App& job, Program& program) {
                                       [=, &program] { return list(program, *options); });
   add_experiment_flags(listing, options->place);
   add("tasks", "List a job array's tasks that are jobs by now", " --query \"[?executionState=='failed'].name\"", tasks);
+  add("why", "Why its next task is no job yet, and why the first of its queued tasks waits", " -o table", why);
+  CLI::App& telling =
+      add("timeline", "What happened to a job array and its tasks, oldest first", " --limit 50 -o table", timeline);
+  telling.add_option("--limit", options->lines, "The newest so many lines, of as many tasks at most, 1 to 1,000 [200]")
+      ->check(CLI::Range(1, 1'000));
   add("wait", "Wait for a job array's end; exit with 0 if all its tasks succeeded", "", wait);
   CLI::App& updating = add("update", "Change how many of its tasks go on at once", " --parallel 16", change_parallel);
   updating.add_option("--parallel", options->parallel, kAtOnce)->required();

@@ -41,9 +41,11 @@ void add_order_flags(CLI::App& command, JobFlags& flags, bool waits) {
                      "Instead of the file's schedulingPriority: low, normal, high or a class of the operator's");
   if (!waits) return;
   command.add_option("--after-ok", flags.after_ok,
-                     "Start only when this job has succeeded: NAME, or EXPERIMENT/NAME; may be given again");
-  command.add_option("--after-any", flags.after_any, "Start only when this job has ended, however");
-  command.add_option("--after-not-ok", flags.after_not_ok, "Start only when this job has failed");
+                     "Start only when this job, or this job array with all its tasks, has succeeded: NAME, or "
+                     "EXPERIMENT/NAME; may be given again");
+  command.add_option("--after-any", flags.after_any, "Start only when this job or job array has ended, however");
+  command.add_option("--after-not-ok", flags.after_not_ok,
+                     "Start only when this job, or a task of this job array, has failed");
   command.add_flag("--hold", flags.hold, "Do not start it until it is released (`release`)");
 }
 

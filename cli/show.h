@@ -65,6 +65,10 @@ Answer show_all(const Items& items) {
 
 // Why a job waits: JSON with everything, a table with a line for each thing that keeps it or would help.
 Answer show_why(const v1::JobExplanation& explanation);
+// The same of the next tasks of a job array.
+Answer show_why(const v1::JobArrayExplanation& explanation);
+// What happened to a job array and its tasks.
+Answer show_timeline(const v1::JobArrayTimeline& timeline);
 
 // GPU time by cause: GPU-hours and a line with the total for people, exact GPU-seconds in JSON and CSV.
 Answer show_usage_report(const v1::ReportUsageResponse& report, v1::UsageGroupBy group_by, bool by_day);

@@ -82,4 +82,17 @@ Row Kind<v1::JobArray>::row(const v1::JobArray& item) {
           std::to_string(counts.failed())};
 }
 
+Answer show_timeline(const v1::JobArrayTimeline& timeline) {
+  Answer answer{Json::array(), Table{{"Time", "Task", "Who", "What", "Why"}, {}}};
+  for (const v1::TaskLine& item : timeline.lines()) {
+    Json json = Kind<v1::TimelineLine>::json(item.line());
+    json["task"] = or_null(item.task());
+    answer.value.push_back(sorted(json));
+    Row row = Kind<v1::TimelineLine>::row(item.line());
+    row.insert(row.begin() + 1, item.task());
+    answer.table.rows.push_back(std::move(row));
+  }
+  return answer;
+}
+
 }  // namespace trainyard::cli

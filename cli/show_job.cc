@@ -142,8 +142,9 @@ void add_spec(const v1::Job& job, Json& out) {
   }
   out["dependencies"] = Json::array();
   for (const auto& one : spec.dependencies()) {
-    out["dependencies"].push_back(
-        {{"condition", condition_name(one.condition())}, {"job", one.job()}, {"met", one.met()}});
+    out["dependencies"].push_back({{"condition", condition_name(one.condition())},
+                                   {one.array() ? "array" : "job", one.job()},
+                                   {"met", one.met()}});
   }
   out["environmentVariables"] = null_if_empty(named_values(spec.environment_variables()));
   out["inputDirectories"] = directories_in(spec);

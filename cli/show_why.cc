@@ -69,4 +69,30 @@ Answer show_why(const v1::JobExplanation& explanation) {
   return answer;
 }
 
+Answer show_why(const v1::JobArrayExplanation& explanation) {
+  Answer answer{Json::object(), Table{{"What", "Nodes", "Text"}, {}}};
+  Json& json = answer.value;
+  auto& rows = answer.table.rows;
+  json = {{"name", explanation.name()},
+          {"reason", explanation.reason()},
+          {"nextTask", explanation.has_next_task() ? Json(explanation.next_task()) : Json(nullptr)},
+          {"obstacles", Json::array()},
+          {"task", nullptr}};
+  rows.push_back({"array", "", explanation.reason()});
+  if (explanation.has_next_task()) {
+    rows.push_back({"next task", "", fmt::format("{}_{} is no job yet", explanation.name(), explanation.next_task())});
+  }
+  for (const auto& obstacle : explanation.obstacles()) {
+    json["obstacles"].push_back({{"code", obstacle.code()}, {"text", obstacle.text()}});
+    rows.push_back({obstacle.code(), "", obstacle.text()});
+  }
+  if (!explanation.has_task()) return answer;
+  Answer task = show_why(explanation.task());
+  task.value.erase("history");
+  json["task"] = std::move(task.value);
+  rows.push_back({"task", "", explanation.task().name()});
+  for (auto& row : task.table.rows) rows.push_back(std::move(row));
+  return answer;
+}
+
 }  // namespace trainyard::cli

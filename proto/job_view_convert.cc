@@ -82,6 +82,7 @@ void to_proto(const core::Dependency& dependency, v1::Dependency& message) {
                         : dependency.after == core::After::any ? v1::Dependency::CONDITION_AFTER_ANY
                                                                : v1::Dependency::CONDITION_AFTER_NOT_OK);
   message.set_met(dependency.met);
+  message.set_array(bool(dependency.array));
 }
 
 void to_proto(const FileShareMount& mount, v1::AzureFileShare& message) {

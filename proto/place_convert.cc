@@ -45,11 +45,12 @@ Status dependencies_from_proto(const v1::JobSpec& message, std::vector<core::Dep
     const std::string field = fmt::format("dependencies[{}]", i);
     const auto names = split(one.job(), '/');
     if (one.job().empty() || names.size() > 2) {
-      return invalid(field + ".job", "must be a job's name, or experiment/name");
+      return invalid(field + ".job", "must be the name of a job or a job array, or experiment/name");
     }
     core::DependsOn& out = dependencies.emplace_back();
     if (names.size() == 2) out.experiment = std::string(names[0]);
     out.job = std::string(names.back());
+    out.array = one.array();
     switch (one.condition()) {
       case D::CONDITION_UNSPECIFIED:
       case D::CONDITION_AFTER_OK:

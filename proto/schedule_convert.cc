@@ -53,6 +53,7 @@ void to_proto(const core::ScheduleView& view, v1::JobSchedule& message) {
   message.set_id(schedule_arm_id(core::JobRef{view.group, view.workspace, view.experiment, row.name}));
   message.set_number(row.id.value);
   to_proto(row.body->spec, row.body->cluster_path, *message.mutable_spec());
+  message.mutable_spec()->set_priority_class(view.priority_class);
   message.set_cron(row.cron.text);
   message.set_utc_offset(view.utc_offset);
   message.set_overlap(row.overlap == core::Overlap::skip ? v1::SCHEDULE_OVERLAP_SKIP : v1::SCHEDULE_OVERLAP_ALLOW);

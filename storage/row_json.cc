@@ -414,6 +414,7 @@ json dependencies_json(const std::vector<core::Dependency>& dependencies) {
   json list = json::array();
   for (const core::Dependency& one : dependencies) {
     list.push_back({{"job", one.job}, {"id", one.id.value}, {"after", name_in(one.after)}, {"met", one.met}});
+    if (one.array) list.back()["array"] = one.array.value;
   }
   return list;
 }
@@ -427,6 +428,7 @@ std::vector<core::Dependency> dependencies_from(const json& body) {
     if (!value_of(one.at("after").get<std::string>(), out.after))
       throw json::other_error::create(501, "unknown condition", &one);
     read(one, "met", out.met);
+    read(one, "array", out.array.value);
   }
   return dependencies;
 }

@@ -25,6 +25,38 @@ std::string reason_of(const State& state, const JobArray& array) {
 
 }  // namespace
 
+std::vector<TaskObstacle> why_no_task(const State& state, const JobArray& array) {
+  std::vector<TaskObstacle> obstacles;
+  if (array.hold) obstacles.push_back({"held", held_text(*array.hold, "job array")});
+  if (std::string others = waits_for(state, array.dependencies); !others.empty()) {
+    obstacles.push_back({"dependency", std::move(others)});
+  }
+  const TaskCounts& counts = state.task_counts.at(array.id);
+  if (array.parallel != 0 && counts.live >= array.parallel) {
+    obstacles.push_back({"parallel", std::to_string(counts.live) + " of its tasks have not ended, and " +
+                                         std::to_string(array.parallel) + " may go on at once"});
+  }
+  if (counts.queued >= kMostQueuedTasks) {
+    obstacles.push_back({"queued", std::to_string(counts.queued) +
+                                       " of its tasks are queued: more come when some of them have started"});
+  }
+  return obstacles;
+}
+
+std::optional<JobId> first_queued_task(const State& state, const JobArray& array) {
+  std::optional<JobId> first;
+  const auto tasks = state.array_tasks.find(array.id);
+  if (tasks == state.array_tasks.end()) return first;
+  // Mostly the last ones: not all that have ended are looked at.
+  std::uint32_t unseen = state.task_counts.at(array.id).queued;
+  for (auto task = tasks->second.rbegin(); unseen > 0 && task != tasks->second.rend(); ++task) {
+    if (state.jobs.at(task->second).state != JobState::queued) continue;
+    first = task->second;
+    --unseen;
+  }
+  return first;
+}
+
 ArrayView view(const State& state, const JobArray& array) {
   ArrayView out;
   out.row = array;

@@ -209,15 +209,15 @@ void Engine::settle_cluster(ClusterId id) {
   touched_clusters.erase(id);
 }
 
-// What follows from ends of jobs: a chain of them may end one after the other, tasks of arrays come in their place, old
-// ones of schedules go.
+// What follows from ends of jobs and arrays: a chain of them may end one after the other, tasks of arrays come in their
+// place, old ones of schedules go.
 void Engine::settle_jobs() {
   while (!ended.empty() || !stirred.empty() || !crowded.empty()) {
     if (!ended.empty()) {
-      const auto [id, succeeded] = ended.back();
+      const auto [one, succeeded] = ended.back();
       ended.pop_back();
-      consider_dependents(*this, id, succeeded);
-      consider_waiting_arrays(*this, id, succeeded);
+      consider_dependents(*this, one, succeeded);
+      consider_waiting_arrays(*this, one, succeeded);
     } else if (!stirred.empty()) {
       const JobArrayId id = *stirred.begin();
       stirred.erase(id);

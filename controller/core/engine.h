@@ -148,10 +148,10 @@ struct Engine {
   std::vector<Usage> usage;  // of holdings that ended
   std::vector<Action> actions;
   std::set<NodeId> orders_asked, bumped;
-  std::vector<std::pair<JobId, bool>> ended;  // jobs, and whether they succeeded: for those that wait for their end
-  std::set<JobArrayId> stirred;               // arrays of which something changed: more tasks may come, or its end
-  std::set<JobScheduleId> crowded;            // of which jobs ended, or fewer are to be kept: some may go
-  bool fed = false;                           // a task became a job since the last plan was begun to be applied
+  std::vector<std::pair<Awaited, bool>> ended;  // and whether it succeeded: for those that wait for the end
+  std::set<JobArrayId> stirred;                 // arrays of which something changed: more tasks may come, or its end
+  std::set<JobScheduleId> crowded;              // of which jobs ended, or fewer are to be kept: some may go
+  bool fed = false;                             // a task became a job since the last plan was begun to be applied
 
   std::set<NodeId> touched_nodes;
   std::set<JobId> touched_jobs;
@@ -220,8 +220,8 @@ JobId enqueue(Engine&, Job, const std::string& unique, const std::string& why);
 void task_moved(Engine&, const Job& task, JobState from, JobState to);
 void task_erased(Engine&, const Job& task);
 void consider(Engine&, JobArrayId);  // makes the tasks that may come; ends it, or erases it, when that is due
-// Of arrays that wait for the end of this job.
-void consider_waiting_arrays(Engine&, JobId ended, bool succeeded);
+// Of arrays that wait for this end.
+void consider_waiting_arrays(Engine&, Awaited ended, bool succeeded);
 void delete_array(Engine&, JobArrayId, const std::string& why);
 // At a start: counts that do not fit the rows, because some of them were damaged.
 void mend_arrays(Engine&);
@@ -237,12 +237,12 @@ void run_erased(Engine&, const Job&);  // REQUIRES: a schedule made it
 // on_queue.cc
 void enter_queue(Engine&, const Job&);  // or among those that are held back
 void leave_queue(Engine&, const Job&);  // REQUIRES: nothing that its place depends on has changed yet
-// Jobs that wait for the end of this one: they may start, or never can and end, too.
-void consider_dependents(Engine&, JobId ended, bool succeeded);
+// Jobs that wait for this end: they may start, or never can and end, too.
+void consider_dependents(Engine&, Awaited ended, bool succeeded);
 // By names; an error where it is missing, or has ended otherwise than waited for.
 Result<std::vector<Dependency>> resolve_dependencies(const Engine&, const SubmitJob&);
-// Those on the job that has ended become met; the cause, where one of them never can be any more.
-std::optional<EndCause> settle_dependencies(std::vector<Dependency>&, JobId ended, bool succeeded);
+// Those on what has ended become met; the cause, where one of them never can be any more.
+std::optional<EndCause> settle_dependencies(std::vector<Dependency>&, Awaited ended, bool succeeded);
 
 void preempt(Engine&, const Preemption&);
 

@@ -85,10 +85,11 @@ struct AutoScaleCluster {
 struct DeleteCluster {
   ClusterRef ref;
 };
-// A job of the same workspace that must end first.
+// A job of the same workspace that must end first; or, where no job has that name, a job array.
 struct DependsOn {
   std::string experiment, job;  // experiment empty: the job's own
   After after = After::ok;
+  bool array = false;  // a job array in any case
 };
 struct SubmitJob {
   JobRef ref;

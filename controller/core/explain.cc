@@ -292,6 +292,19 @@ std::string why_running(const State& state, const Job& job) {
   return text;
 }
 
+// "prep/unpack (running)", "job array prep/a (running, 3 of 8 tasks left)"; empty: it is gone.
+std::string other_text(const State& state, const Dependency& dependency) {
+  if (dependency.array) {
+    const auto found = state.arrays.find(dependency.array);
+    if (found == state.arrays.end()) return "";
+    const JobArray& array = found->second;
+    return "job array " + dependency.job + " (" + (goes_on(array) ? name_of(array.state) : "terminating") + ", " +
+           std::to_string(tasks_left(array)) + " of " + std::to_string(array.body->tasks) + " tasks left)";
+  }
+  const auto job = state.jobs.find(dependency.id);
+  return job == state.jobs.end() ? "" : dependency.job + " (" + name_of(job->second.state) + ")";
+}
+
 std::string reason_of(const State& state, const Job& job) {
   switch (job.state) {
     case JobState::queued:
@@ -319,12 +332,12 @@ std::string reason_of(const State& state, const Job& job) {
 std::string waits_for(const State& state, const std::vector<Dependency>& dependencies) {
   std::vector<std::string> names;
   for (const Dependency& dependency : dependencies) {
-    const auto other = state.jobs.find(dependency.id);
-    if (dependency.met || other == state.jobs.end()) continue;
+    const std::string other = dependency.met ? "" : other_text(state, dependency);
+    if (other.empty()) continue;
     const char* how = dependency.after == After::ok    ? " to succeed"
                       : dependency.after == After::any ? " to end"
                                                        : " to fail";
-    names.push_back(dependency.job + " (" + name_of(other->second.state) + ")" + how);
+    names.push_back(other + how);
   }
   return names.empty() ? "" : "waits for " + names_of(names);
 }

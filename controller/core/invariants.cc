@@ -104,6 +104,15 @@ void check_node(const State& state, const Node& node) {
   must((listed ? shared->second.at(node.id) : 0) == shared_units(state, node), "shared_nodes", about);
 }
 
+bool goes_on(const State& state, const Awaited& awaited) {
+  if (awaited.array) {
+    const auto array = state.arrays.find(awaited.array);
+    return array != state.arrays.end() && array->second.state == ArrayState::running;
+  }
+  const auto job = state.jobs.find(awaited.job);
+  return job != state.jobs.end() && !terminal(job->second.state);
+}
+
 void check_job(const State& state, const Job& job) {
   const std::string about = "job " + std::to_string(job.id.value) + " " + job.name;
   std::uint32_t held = 0;
@@ -132,10 +141,8 @@ void check_job(const State& state, const Job& job) {
        "held_back", about);
   for (const Dependency& dependency : job.dependencies) {
     const bool waits = job.state == JobState::queued && !dependency.met;
-    const auto other = state.jobs.find(dependency.id);
-    must(!waits || (other != state.jobs.end() && !terminal(other->second.state)),
-         "a job waits for no job that has ended", about);
-    const auto dependents = state.dependents.find(dependency.id);
+    must(!waits || goes_on(state, dependency.awaited()), "a job waits for nothing that has ended", about);
+    const auto dependents = state.dependents.find(dependency.awaited());
     must(!waits || (dependents != state.dependents.end() && dependents->second.contains(job.id)), "dependents", about);
   }
   auto jobs = state.active_jobs.find(job.cluster);
@@ -192,9 +199,10 @@ void check_array(const State& state, const JobArray& array) {
   must(!more || array.deleting || counts.live > 0 || array.next < array.body->tasks, "an array ends with its tasks",
        about);
   for (const Dependency& dependency : array.dependencies) {
-    const auto waiting = state.waiting_arrays.find(dependency.id);
+    const auto waiting = state.waiting_arrays.find(dependency.awaited());
     const bool listed = waiting != state.waiting_arrays.end() && waiting->second.contains(array.id);
     must(listed == (more && !dependency.met), "waiting_arrays", about);
+    must(!listed || goes_on(state, dependency.awaited()), "an array waits for nothing that has ended", about);
   }
 }
 

@@ -11,10 +11,6 @@ namespace trainyard::core {
 
 namespace {
 
-// Enough for the plan to fill what is free and to promise nodes to those next in turn, and few enough that an array of
-// 100,000 tasks costs no more than one of a hundred. More come as soon as some have left the queue.
-constexpr std::uint32_t kMostQueued = 64;
-
 constexpr std::uint32_t kMostTasks = 1'000'000;
 constexpr std::size_t kLongestName = 64;  // of a job, as the edge checks it
 constexpr const char* kTerminated = "Terminated";
@@ -41,7 +37,7 @@ std::optional<std::uint32_t> task_in(std::string_view name) {
 
 void forget_dependencies(Engine& e, const JobArray& array) {
   for (const Dependency& dependency : array.dependencies) {
-    if (!dependency.met) erase_from(e.state.waiting_arrays, dependency.id, array.id);
+    if (!dependency.met) erase_from(e.state.waiting_arrays, dependency.awaited(), array.id);
   }
 }
 
@@ -105,6 +101,7 @@ void finish(Engine& e, JobArrayId id) {
                 : array.cause.code == kTerminated ? ArrayState::terminated
                                                   : ArrayState::failed;
   array.state_changed_ms = e.now;
+  e.ended.emplace_back(Awaited{{}, id}, array.state == ArrayState::succeeded);
   e.note(subject_of(e.state, array), name_of(array.state), array.cause.message);
 }
 
@@ -113,6 +110,8 @@ void erase(Engine& e, JobArrayId id) {
   const ExperimentId experiment = array.experiment;
   e.note(subject_of(e.state, array), "deleted", "its tasks are gone");
   if (goes_on(array)) forget_dependencies(e, array);
+  // Deleted before its end: as with a job, that is no success.
+  if (array.state == ArrayState::running) e.ended.emplace_back(Awaited{{}, id}, false);
   e.state.array_by_path.erase(lower(path_of(e.state, array)));
   e.state.task_counts.erase(id);
   e.state.arrays.erase(id);
@@ -140,12 +139,18 @@ bool goes_on(const JobArray& array) {
   return array.state == ArrayState::running && array.cause.code.empty();
 }
 
+bool tasks_to_come(const JobArray& array) {
+  return goes_on(array) && !array.deleting && array.next < array.body->tasks;
+}
+
+std::uint32_t tasks_left(const JobArray& array) {
+  return array.body->tasks - array.succeeded - array.failed;
+}
+
 bool wants_task(const State& state, const JobArray& array) {
-  if (!goes_on(array) || array.deleting || array.hold || !all_met(array.dependencies) ||
-      array.next == array.body->tasks)
-    return false;
+  if (!tasks_to_come(array) || array.hold || !all_met(array.dependencies)) return false;
   const TaskCounts& counts = state.task_counts.at(array.id);
-  return counts.queued < kMostQueued && (array.parallel == 0 || counts.live < array.parallel);
+  return counts.queued < kMostQueuedTasks && (array.parallel == 0 || counts.live < array.parallel);
 }
 
 const JobArray* array_of_task(const State& state, const JobRef& ref) {
@@ -193,7 +198,7 @@ void consider(Engine& e, JobArrayId id) {
   if (none_to_come && e.state.task_counts.at(id).live == 0) finish(e, id);
 }
 
-void consider_waiting_arrays(Engine& e, JobId ended, bool succeeded) {
+void consider_waiting_arrays(Engine& e, Awaited ended, bool succeeded) {
   const auto found = e.state.waiting_arrays.find(ended);
   if (found == e.state.waiting_arrays.end()) return;
   const std::set<JobArrayId> waiting = found->second;
@@ -324,7 +329,7 @@ Result<Subject> apply(Engine& e, const CreateJobArray& c) {
   if (c.job.hold) array.hold = Hold{*c.job.hold, e.who, e.now};
   array.created_ms = array.state_changed_ms = e.now;
   for (const Dependency& dependency : array.dependencies) {
-    if (!dependency.met) e.state.waiting_arrays[dependency.id].insert(id);
+    if (!dependency.met) e.state.waiting_arrays[dependency.awaited()].insert(id);
   }
   e.note(subject_of(e.state, array), "created",
          std::to_string(*tasks) + " tasks" + (c.parallel == 0 ? "" : ", " + std::to_string(c.parallel) + " at once"));

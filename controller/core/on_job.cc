@@ -31,7 +31,7 @@ void move(Engine& e, Job& job, JobEvent event, const std::string& why) {
   }
   if (terminal(*to)) {
     job.ended_ms = e.now;
-    e.ended.emplace_back(job.id, *to == JobState::succeeded);
+    e.ended.emplace_back(Awaited{job.id}, *to == JobState::succeeded);
   }
   if (job.array) task_moved(e, job, from, *to);
   if (job.schedule && terminal(*to)) e.crowded.insert(job.schedule);
@@ -266,7 +266,8 @@ bool same_dependencies(const State& state, ExperimentId home, const std::vector<
   return std::equal(dependencies.begin(), dependencies.end(), wanted.begin(), wanted.end(),
                     [&](const Dependency& is, const DependsOn& asked) {
                       const std::string& experiment = asked.experiment.empty() ? own : asked.experiment;
-                      return is.after == asked.after && lower(is.job) == path_key({experiment, asked.job});
+                      return is.after == asked.after && lower(is.job) == path_key({experiment, asked.job}) &&
+                             (is.array || !asked.array);
                     });
 }
 

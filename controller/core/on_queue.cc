@@ -1,4 +1,4 @@
-// What keeps a job out of its cluster's queue: somebody holds it, or it waits for other jobs' ends.
+// What keeps a job out of its cluster's queue: somebody holds it, or it waits for the ends of other jobs or of arrays.
 #include <algorithm>
 
 #include "common/model_json.h"
@@ -18,8 +18,35 @@ const char* name_of(After after) {
 
 // For people: that what waits for `dependency` can never start, now that it has ended.
 EndCause never_met(const Dependency& dependency, bool succeeded) {
-  return {"DependencyNeverMet", "it waited for " + dependency.job + " (" + name_of(dependency.after) + "), which has " +
+  return {"DependencyNeverMet", std::string("it waited for ") + (dependency.array ? "job array " : "") +
+                                    dependency.job + " (" + name_of(dependency.after) + "), which has " +
                                     (succeeded ? "succeeded" : "failed") + ": it can never start"};
+}
+
+// What a dependency names.
+struct Other {
+  Awaited id;
+  std::string path, name;  // "experiment/name" and "name", as created
+  bool ended = false, succeeded = false;
+  const char* end = "";  // how, for people
+};
+
+// The job of that name, or the array if there is no such job or an array is asked for.
+Result<Other> find_other(const State& state, const JobRef& ref, bool array) {
+  const auto path = [&](const auto& row) { return state.experiments.at(row.experiment).name + "/" + row.name; };
+  const auto job = find_job(state, ref);
+  if (job.ok() && !array) {
+    const Job& row = state.jobs.at(*job);
+    return Other{
+        {*job}, path(row), row.name, terminal(row.state), row.state == JobState::succeeded, name_of(row.state)};
+  }
+  const auto found = find_array(state, ref);
+  if (!found.ok()) return array ? found.error() : job.error();
+  const JobArray& row = state.arrays.at(*found);
+  const bool ended = row.state != ArrayState::running;
+  // "has terminated" would say that it did so itself.
+  const char* end = row.state == ArrayState::terminated ? "been terminated" : name_of(row.state);
+  return Other{{{}, *found}, path(row), row.name, ended, row.state == ArrayState::succeeded, end};
 }
 
 // Changes what the job's place in the queue depends on, wherever it is.
@@ -34,10 +61,10 @@ Job& reorder(Engine& e, JobId id, Change change) {
 
 }  // namespace
 
-std::optional<EndCause> settle_dependencies(std::vector<Dependency>& dependencies, JobId ended, bool succeeded) {
+std::optional<EndCause> settle_dependencies(std::vector<Dependency>& dependencies, Awaited ended, bool succeeded) {
   std::optional<EndCause> broken;
   for (Dependency& dependency : dependencies) {
-    if (dependency.id != ended || dependency.met) continue;
+    if (dependency.awaited() != ended || dependency.met) continue;
     dependency.met = satisfies(dependency.after, succeeded);
     if (!dependency.met) broken = never_met(dependency, succeeded);
   }
@@ -51,7 +78,7 @@ void enter_queue(Engine& e, const Job& job) {
 
 void leave_queue(Engine& e, const Job& job) {
   for (const Dependency& dependency : job.dependencies) {
-    if (!dependency.met) erase_from(e.state.dependents, dependency.id, job.id);
+    if (!dependency.met) erase_from(e.state.dependents, dependency.awaited(), job.id);
   }
   if (may_start(job)) {
     Queue& queue = e.state.queues.at(job.cluster);
@@ -63,7 +90,7 @@ void leave_queue(Engine& e, const Job& job) {
   }
 }
 
-void consider_dependents(Engine& e, JobId ended, bool succeeded) {
+void consider_dependents(Engine& e, Awaited ended, bool succeeded) {
   const auto found = e.state.dependents.find(ended);
   if (found == e.state.dependents.end()) return;
   const std::set<JobId> waiting = found->second;
@@ -98,15 +125,15 @@ Result<std::vector<Dependency>> resolve_dependencies(const Engine& e, const Subm
     const DependsOn& asked = c.dependencies[i];
     const std::string field = "properties.dependencies[" + std::to_string(i) + "]: ";
     const std::string& experiment = asked.experiment.empty() ? c.ref.experiment : asked.experiment;
-    const auto id = find_job(e.state, {c.ref.group, c.ref.workspace, experiment, asked.job});
-    if (!id.ok()) return Error{id.error().code, field + id.error().message};
-    const Job& other = e.state.jobs.at(*id);
-    Dependency dependency{e.state.experiments.at(other.experiment).name + "/" + other.name, *id, asked.after};
-    if (terminal(other.state)) {
-      dependency.met = satisfies(asked.after, other.state == JobState::succeeded);
+    const auto found = find_other(e.state, {c.ref.group, c.ref.workspace, experiment, asked.job}, asked.array);
+    if (!found.ok()) return Error{found.error().code, field + found.error().message};
+    Dependency dependency{found->path, found->id.job, asked.after, false, found->id.array};
+    if (found->ended) {
+      dependency.met = satisfies(asked.after, found->succeeded);
       if (!dependency.met) {
-        return Error{Code::failed_precondition, field + "job " + other.name + " has " + name_of(other.state) + ": " +
-                                                    name_of(asked.after) + " can never be met"};
+        return Error{Code::failed_precondition, field + (dependency.array ? "job array " : "job ") + found->name +
+                                                    " has " + found->end + ": " + name_of(asked.after) +
+                                                    " can never be met"};
       }
     }
     dependencies.push_back(std::move(dependency));

@@ -150,13 +150,22 @@ struct Node {
 };
 
 // When a job that waits for another one may start: the other has succeeded; has ended; has failed or was terminated.
+// A job array has succeeded when all its tasks have, and ended with the last of them.
 enum class After { ok, any, not_ok };
-// A job of the same workspace that must have ended first.
+// Whose end is waited for: one of the two is set.
+struct Awaited {
+  JobId job;
+  JobArrayId array = {};
+  friend auto operator<=>(const Awaited&, const Awaited&) = default;
+};
+// A job or a job array of the same workspace that must have ended first.
 struct Dependency {
   std::string job;  // "experiment/name", as created
-  JobId id;         // may point to a row that is gone once it is met
+  JobId id;         // may point to a row that is gone once it is met; 0: it is an array
   After after = After::ok;
   bool met = false;
+  JobArrayId array = {};  // as `id`
+  Awaited awaited() const { return {id, array}; }
   friend bool operator==(const Dependency&, const Dependency&) = default;
 };
 

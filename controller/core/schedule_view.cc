@@ -29,6 +29,7 @@ ScheduleView view(const State& state, const JobSchedule& schedule) {
   name_home(state, schedule.experiment, out);
   out.utc_offset = offset_text(schedule.cron);
   out.reason = reason_of(schedule);
+  out.priority_class = class_of(state, schedule.body->spec.priority);
   for (auto next = schedule.next_ms; next != 0 && out.next.size() < kNextShown;
        next = next_after(schedule.cron, next).value_or(0)) {
     out.next.push_back(next);

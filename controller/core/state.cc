@@ -163,7 +163,7 @@ std::string why_no_containers(const State& state, const Cluster& cluster) {
   return why;
 }
 
-Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most) {
+Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most, const CountNodes& count) {
   Demand demand;
   auto queue = state.queues.find(cluster.id);
   if (queue == state.queues.end()) return demand;
@@ -179,8 +179,11 @@ Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most)
       const JobSpec& spec = *job.spec;
       const std::uint32_t wanted = gpus_wanted(job, per_node);
       if (least_nodes(spec) > capacity || (limit != 0 && has + wanted > limit)) continue;
+      const std::uint32_t left = most - demand.nodes,
+                          nodes = count ? count(job, left) : std::min(spec.node_count, left);
+      if (nodes == 0) continue;
       has += wanted;
-      demand.nodes += std::min(spec.node_count, most - demand.nodes);
+      demand.nodes += nodes;
       ++demand.jobs;
     }
   }
@@ -267,7 +270,7 @@ void index_origins(State& s) {
   for (const auto& [id, array] : s.arrays) {
     s.task_counts[id] = {};
     for (const Dependency& dependency : array.dependencies) {
-      if (goes_on(array) && !dependency.met) s.waiting_arrays[dependency.id].insert(id);
+      if (goes_on(array) && !dependency.met) s.waiting_arrays[dependency.awaited()].insert(id);
     }
   }
   for (const auto& [id, job] : s.jobs) {
@@ -353,7 +356,7 @@ bool may_start(const Job& job) {
 
 void index_queued(State& state, const Job& job) {
   for (const Dependency& dependency : job.dependencies) {
-    if (!dependency.met) state.dependents[dependency.id].insert(job.id);
+    if (!dependency.met) state.dependents[dependency.awaited()].insert(job.id);
   }
   if (may_start(job)) {
     state.queues[job.cluster][queue_group(state, job)].insert(job.id);
@@ -406,6 +409,10 @@ std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster) {
 
 std::uint32_t least_nodes(const JobSpec& spec) {
   return spec.min_node_count != 0 ? spec.min_node_count : spec.node_count;
+}
+
+std::uint32_t nodes_got(const Job& job) {
+  return job.last_nodes.empty() ? job.spec->node_count : static_cast<std::uint32_t>(job.last_nodes.size());
 }
 
 std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node) {

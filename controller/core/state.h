@@ -2,6 +2,7 @@
 // views. Ordered containers only: iteration order is part of determinism.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <ranges>
@@ -69,6 +70,13 @@ struct TaskCounts {
   friend bool operator==(const TaskCounts&, const TaskCounts&) = default;
 };
 
+// How long the newest few jobs of a program took, newest last.
+struct RunTimes {
+  std::vector<DurationMs> took_ms;
+  std::uint64_t learnt = 0;  // 1 is the first of the program: which was learnt last
+  friend bool operator==(const RunTimes&, const RunTimes&) = default;
+};
+
 struct State {
   Meta meta;
   std::map<GroupId, Group> groups;
@@ -107,7 +115,7 @@ struct State {
   std::map<std::string, JobArrayId> array_by_path;
   std::map<JobArrayId, std::map<std::uint32_t, JobId>> array_tasks;  // that are jobs now, by index
   std::map<JobArrayId, TaskCounts> task_counts;                      // of every array
-  std::map<JobId, std::set<JobArrayId>> waiting_arrays;              // for this job's end
+  std::map<Awaited, std::set<JobArrayId>> waiting_arrays;            // for this end
   std::map<std::string, JobScheduleId> schedule_by_path;
   std::map<JobScheduleId, std::map<TimeMs, JobId>> schedule_jobs;   // that are there, by when they were due
   std::map<std::string, std::set<FileServerId>> node_file_servers;  // made by Trainyard, by the node's name
@@ -119,7 +127,7 @@ struct State {
   std::map<ClusterId, Queue> queues;                        // queued jobs that may start
   std::map<Payer, Held> held;                               // of holdings
   std::map<ClusterId, std::set<JobId>> held_back;           // queued jobs that may not
-  std::map<JobId, std::set<JobId>> dependents;              // queued jobs that wait for this one's end
+  std::map<Awaited, std::set<JobId>> dependents;            // queued jobs that wait for this end
   std::map<JobId, std::set<HoldingKey>> job_holdings;       // all attempts that still hold something
   std::map<std::string, std::set<NodeId>> free_flavours;    // free_inventory by lower-cased flavour
   std::map<ClusterId, NodeCounts> counts;                   // of cluster_nodes
@@ -127,12 +135,14 @@ struct State {
   std::map<ClusterId, std::set<JobId>> active_jobs;         // preparing, starting, running, stopping
   std::map<JobId, std::shared_ptr<const Launch>> launches;  // of active jobs: one copy for all nodes of the attempt
   std::map<ClusterId, std::shared_ptr<const ClusterSetup>> setups;  // of clusters that have something to set up
-  std::map<std::string, std::vector<DurationMs>> run_times;  // of jobs that succeeded, newest last: see run_times.cc
+  // Of jobs that succeeded, by program and by the number of nodes that they got: see run_times.cc.
+  std::map<std::string, std::map<std::uint32_t, RunTimes>> run_times;
 };
 
-// What jobs of the same workspace, toolkit, size and program took; none: there is no such job that succeeded, or the
-// job says nothing of its program.
-std::optional<DurationMs> usual_run_time(const State& state, const Job& job);
+// What jobs of the same workspace, toolkit and program took on `nodes` nodes; for an elastic job at least what they
+// took on the next fewer and on more of those that it may get, so the fewer nodes, the longer. None: there is no such
+// job that succeeded, or the job says nothing of its program.
+std::optional<DurationMs> usual_run_time(const State& state, const Job& job, std::uint32_t nodes);
 // Takes the time of a job that has succeeded into `run_times`.
 void learn_run_time(State& state, const Job& job);
 
@@ -154,6 +164,8 @@ std::uint32_t gpus_held(const State& state, WorkspaceId workspace);
 std::uint32_t gpus_per_whole_node(const State& state, ClusterId cluster);
 // The fewest nodes that it starts on, and the GPUs that these are where a whole node has so many.
 std::uint32_t least_nodes(const JobSpec& spec);
+// That its newest attempt got; of a job that never had one, those that it asks for.
+std::uint32_t nodes_got(const Job& job);
 std::uint32_t gpus_wanted(const Job& job, std::uint32_t per_whole_node);
 std::uint32_t gpus_wanted(const State& state, const Job& job);  // by its cluster's largest node
 // Nothing but nodes is missing: nobody holds it, and what it waits for has ended as it should. REQUIRES: it is queued
@@ -174,11 +186,13 @@ std::uint32_t container_capacity(const State& state, const Cluster& cluster);
 // Why a job with an image cannot run on the cluster's nodes as they are, by node; empty: some can run it.
 std::string why_no_containers(const State& state, const Cluster& cluster);
 // What the cluster's queued jobs need, in the queue's order, without those that never can run there or that their
-// workspace's limit keeps; counted up to `most` nodes.
+// workspace's limit keeps; counted up to `most` nodes. `count`, if given, says how many of the `left` ones a job needs;
+// 0: none would help it.
 struct Demand {
   std::uint32_t nodes = 0, jobs = 0;
 };
-Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most);
+using CountNodes = std::function<std::uint32_t(const Job& job, std::uint32_t left)>;
+Demand demand_of(const State& state, const Cluster& cluster, std::uint32_t most, const CountNodes& count = {});
 
 // Derived facts of one row, by the same rules as the indexes. Pure.
 bool holds_nothing(const State& state, NodeId node);
@@ -217,7 +231,13 @@ std::string path_of(const State& state, const JobArray& array);
 std::string path_of(const State& state, const JobSchedule& schedule);
 // More tasks may come, and those that are there are not being ended.
 bool goes_on(const JobArray& array);
-// Its next task may become a job now: as many as `parallel` allows have not ended, and few wait in the queue.
+std::uint32_t tasks_left(const JobArray& array);  // that have not ended, with those to come
+bool tasks_to_come(const JobArray& array);        // that are no jobs yet
+// Tasks of an array that wait in the queue, at most: enough for the plan to fill what is free and to promise nodes to
+// those next in turn, and few enough that an array of 100,000 tasks costs no more than one of a hundred. More come as
+// soon as some have left the queue.
+inline constexpr std::uint32_t kMostQueuedTasks = 64;
+// Its next task may become a job now: fewer than `parallel` allows have not ended, and few wait in the queue.
 bool wants_task(const State& state, const JobArray& array);
 
 }  // namespace trainyard::core

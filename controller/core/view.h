@@ -49,6 +49,7 @@ struct ScheduleView {
   std::vector<TimeMs> next;          // the next three times; none while it is suspended
   std::vector<std::string> states;   // of the jobs of row.recent, as of JobView; empty: there is none (any more)
   std::uint32_t live = 0, kept = 0;  // of its jobs: that have not ended, and that have
+  std::string priority_class;        // see class_of
 };
 
 struct NodeView {
@@ -85,10 +86,20 @@ FileServerView view(const State&, const FileServer&);
 
 // "held by ada since 14:02:09: new data, until `trainyard job release`"; `noun`: the commands that release it.
 std::string held_text(const Hold&, const std::string& noun);
-// "waits for prep/unpack (running) to succeed"; empty when all are met.
+// "waits for prep/unpack (running) to succeed", "waits for job array prep/a (running, 3 of 8 tasks left) to end"; empty
+// when all are met.
 std::string waits_for(const State&, const std::vector<Dependency>&);
 // Who holds it, and the jobs that it waits for; empty when it may start. REQUIRES: job.state == queued
 std::string why_not_in_queue(const State&, const Job&);
+// What keeps the array's next task from becoming a job.
+struct TaskObstacle {
+  std::string code;  // held | dependency | parallel | queued
+  std::string text;
+};
+// REQUIRES: a task is to come
+std::vector<TaskObstacle> why_no_task(const State&, const JobArray&);
+// The first of its tasks that waits in the queue, or is held back; none: no one does.
+std::optional<JobId> first_queued_task(const State&, const JobArray&);
 // Why the job waits, with numbers. REQUIRES: job.state == queued
 std::string why_queued(const State&, const Job&);
 

@@ -75,4 +75,27 @@ Status explain(const core::State& state, const core::Job& job, TimeMs now_ms, co
   return {};
 }
 
+Status explain(const core::State& state, const core::JobArray& array, TimeMs now_ms, const plan::Settings& settings,
+               v1::JobArrayExplanation& message) {
+  const core::ArrayView view = core::view(state, array);
+  const bool to_come = core::tasks_to_come(array);
+  const auto queued = core::first_queued_task(state, array);
+  if (!to_come && !queued) {
+    return Error{Code::failed_precondition,
+                 fmt::format("no task of job array {} waits: it is {}{}{}", array.name, view.execution_state,
+                             view.reason.empty() ? "" : ": ", view.reason)};
+  }
+  message.set_name(array.name);
+  message.set_reason(view.reason);
+  if (to_come) {
+    message.set_next_task(array.next);
+    for (const core::TaskObstacle& obstacle : core::why_no_task(state, array)) {
+      auto& out = *message.add_obstacles();
+      out.set_code(obstacle.code);
+      out.set_text(obstacle.text);
+    }
+  }
+  return queued ? explain(state, state.jobs.at(*queued), now_ms, settings, *message.mutable_task()) : Status{};
+}
+
 }  // namespace trainyard::controller

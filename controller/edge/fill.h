@@ -69,6 +69,21 @@ grpc::ServerUnaryReactor* list_in_workspace(Context& context, grpc::CallbackServ
   });
 }
 
+// The same of what an experiment has.
+template <class Request, class Response, class IdType, class Add>
+grpc::ServerUnaryReactor* list_in_experiment(Context& context, grpc::CallbackServerContext* call,
+                                             const Request* request, Response* response,
+                                             std::map<std::string, IdType> core::State::*index, Add add) {
+  return context.read(call, [=](const core::State& state, TimeMs) {
+    const core::ExperimentRef ref{request->resource_group(), request->workspace(), request->experiment()};
+    const auto experiment = core::find_experiment(state, ref);
+    if (!experiment) return to_grpc(experiment.error());
+    const std::string prefix = core::path_key({ref.group, ref.workspace, ref.experiment}) + "/";
+    return to_grpc(
+        fill_page(*request, *response, state.*index, prefix, [&](IdType id) { return show(state, id, *add()); }));
+  });
+}
+
 // Checks the names of a path in order; the first mistake is the answer.
 inline Status check_all(std::initializer_list<Status> checks) {
   for (const Status& status : checks) {

@@ -51,14 +51,8 @@ grpc::ServerUnaryReactor* JobsService::GetJobSchedule(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* JobsService::ListJobSchedules(grpc::CallbackServerContext* context,
                                                         const v1::ListJobSchedulesRequest* request,
                                                         v1::ListJobSchedulesResponse* response) {
-  return x_context.read(context, [request, response](const core::State& state, TimeMs) {
-    const core::ExperimentRef ref{request->resource_group(), request->workspace(), request->experiment()};
-    const auto experiment = core::find_experiment(state, ref);
-    if (!experiment) return to_grpc(experiment.error());
-    const std::string prefix = core::path_key({ref.group, ref.workspace, ref.experiment}) + "/";
-    return to_grpc(fill_page(*request, *response, state.schedule_by_path, prefix,
-                             [&](JobScheduleId id) { return show(state, id, *response->add_job_schedules()); }));
-  });
+  return list_in_experiment(x_context, context, request, response, &core::State::schedule_by_path,
+                            [response] { return response->add_job_schedules(); });
 }
 
 grpc::ServerUnaryReactor* JobsService::UpdateJobSchedule(grpc::CallbackServerContext* context,

@@ -46,6 +46,10 @@ class JobsService final : public v1::Jobs::CallbackService {
                                               v1::JobArray*) override;
   grpc::ServerUnaryReactor* DeleteJobArray(grpc::CallbackServerContext*, const v1::DeleteJobArrayRequest*,
                                            v1::DeleteJobArrayResponse*) override;
+  grpc::ServerUnaryReactor* ExplainJobArray(grpc::CallbackServerContext*, const v1::JobName*,
+                                            v1::JobArrayExplanation*) override;
+  grpc::ServerUnaryReactor* GetJobArrayTimeline(grpc::CallbackServerContext*, const v1::GetJobArrayTimelineRequest*,
+                                                v1::JobArrayTimeline*) override;
   // job_schedules.cc
   grpc::ServerUnaryReactor* CreateJobSchedule(grpc::CallbackServerContext*, const v1::CreateJobScheduleRequest*,
                                               v1::JobSchedule*) override;

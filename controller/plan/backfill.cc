@@ -66,14 +66,17 @@ class Walk {
 // Says of one job after the other, in their order, when and where it starts.
 class Starts {
  public:
-  Starts(const State& state, const Cluster& cluster, TimeMs now_ms, Belief belief, const std::set<NodeId>& withdrawn)
+  Starts(const State& state, const Cluster& cluster, TimeMs now_ms, Belief belief, const std::set<NodeId>& withdrawn,
+         const std::set<JobId>& gone = {})
       : x_state(state),
         x_cluster(cluster),
         x_now_ms(now_ms),
         x_belief(belief),
         x_withdrawn(&withdrawn),
+        x_gone(gone),
         x_closed(closed_nodes(state)),
         x_future(now_ms) {
+    for (const JobId id : x_gone) give_back(id);
     if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
       x_future.reserve(free->second.size());
       for (const NodeId node : free->second) {
@@ -82,7 +85,7 @@ class Starts {
     }
     if (const auto shared = state.shared_nodes.find(cluster.id); shared != state.shared_nodes.end()) {
       for (const auto& [node, units] : shared->second) {
-        if (!withdrawn.contains(node)) add(state.nodes.at(node), units);
+        if (!withdrawn.contains(node) && !x_future.contains(node)) add(state.nodes.at(node), units);
       }
     }
   }
@@ -91,10 +94,21 @@ class Starts {
   core::Placement start(const Job& job, std::uint32_t most) {
     Shape shape = shape_of(x_state, job);
     shape.nodes = most;
-    Expected expected = expected_duration(x_state, job, x_belief);
+    Expected expected = expected_duration(x_state, job, x_belief, most);
     core::Placement placement{job.id, {}};
     Slot slot = x_future.fits_now(shape, span_of(expected));
-    if (slot.nodes.empty()) placement.limit_ms = longest_limit(job, shape);
+    // On fewer nodes than it wants it may take longer (never less): does it fit on those for so long?
+    while (!slot.nodes.empty() && slot.nodes.size() < shape.nodes) {
+      shape.nodes = static_cast<std::uint32_t>(slot.nodes.size());
+      const Expected longer = expected_duration(x_state, job, x_belief, shape.nodes);
+      if (span_of(longer) == span_of(expected)) break;
+      expected = longer;
+      slot = x_future.fits_now(shape, span_of(expected));
+    }
+    if (slot.nodes.empty()) {
+      shape.nodes = most;
+      placement.limit_ms = longest_limit(job, shape);
+    }
     if (placement.limit_ms != 0) {
       shape.limit_ms = placement.limit_ms;
       expected = {placement.limit_ms, true};
@@ -155,6 +169,21 @@ class Starts {
     }
   }
 
+  // Of the job's nodes is free what nobody else holds.
+  void give_back(JobId id) {
+    const auto held = x_state.job_holdings.find(id);
+    if (held == x_state.job_holdings.end()) return;
+    for (const core::HoldingKey& key : held->second) {
+      const core::Node& node = x_state.nodes.at(key.first);
+      if (!stays(x_cluster, node) || x_withdrawn->contains(node.id) || x_future.contains(node.id)) continue;
+      std::uint32_t free = core::units_of(node);
+      for (const auto& [other, holding] : core::holdings_on(x_state, node.id)) {
+        if (!x_gone.contains(other.second.job)) free -= std::min(free, core::units_of(x_state, holding));
+      }
+      add(node, free);
+    }
+  }
+
   // What runs, and when it ends.
   void look_ahead() {
     if (std::exchange(x_looks_ahead, true)) return;
@@ -169,7 +198,7 @@ class Starts {
     std::vector<const core::Node*> missing;
     for (const JobId id : active->second) {
       const auto held = x_state.job_holdings.find(id);
-      if (held == x_state.job_holdings.end()) continue;
+      if (held == x_state.job_holdings.end() || x_gone.contains(id)) continue;
       const End end = end_of(x_state, x_state.jobs.at(id), x_now_ms, x_belief);
       for (const core::HoldingKey& key : held->second) releases.push_back({key, end});
     }
@@ -200,6 +229,7 @@ class Starts {
   const TimeMs x_now_ms;
   const Belief x_belief;
   const std::set<NodeId>* x_withdrawn;
+  const std::set<JobId> x_gone;
   const ClosedNodes x_closed;
   Future x_future;
   bool x_looks_ahead = false;
@@ -212,11 +242,12 @@ std::uint32_t gpus_per_node(const Supply& supply, const Job& job) {
 
 }  // namespace
 
-Expected expected_duration(const State& state, const Job& job, Belief belief) {
+Expected expected_duration(const State& state, const Job& job, Belief belief, std::uint32_t nodes) {
   const DurationMs limit_ms = job.state == JobState::queued ? job.spec->max_wall_clock_ms : core::limit_of(job);
   const bool chosen = limit_ms != kUnchosenLimitMs;
   if (belief == Belief::worst || (belief == Belief::plan && chosen)) return {limit_ms, chosen};
-  if (const auto learnt = core::usual_run_time(state, job)) return {std::min(*learnt, limit_ms), true};
+  if (nodes == 0) nodes = job.state == JobState::queued ? core::least_nodes(*job.spec) : core::nodes_got(job);
+  if (const auto learnt = core::usual_run_time(state, job, nodes)) return {std::min(*learnt, limit_ms), true};
   return {limit_ms, chosen};
 }
 
@@ -243,12 +274,13 @@ ClosedNodes closed_nodes(const State& state) {
 }
 
 std::vector<core::Placement> fill(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
-                                  Shares& shares, const std::set<NodeId>& withdrawn, const Job* instead) {
+                                  Shares& shares, const std::set<NodeId>& withdrawn, const Suppose& suppose,
+                                  Promises* promises) {
   std::vector<core::Placement> placements;
-  if (instead == nullptr && !state.queues.contains(cluster.id)) return placements;
-  Starts starts(state, cluster, now_ms, Belief::plan, withdrawn);
+  if (suppose.instead == nullptr && !state.queues.contains(cluster.id)) return placements;
+  Starts starts(state, cluster, now_ms, Belief::plan, withdrawn, suppose.gone);
   if (!starts.future().anything_free()) return placements;
-  Order order(state, cluster.id, shares, now_ms, settings.order, instead);
+  Order order(state, cluster.id, shares, now_ms, settings.order, suppose.instead);
   const Supply supply(state, cluster);
   std::uint32_t promised = 0, looked_at = 0, passed_over = 0;
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
@@ -268,7 +300,9 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
       shares.give(payer, per_node * static_cast<std::uint32_t>(placement.nodes.size()));
       placements.push_back(std::move(placement));
     } else if (promised < settings.reservations) {
-      if (starts.promise(*job).start_ms == Future::kNever) break;
+      Slot slot = starts.promise(*job);
+      if (slot.start_ms == Future::kNever) break;
+      if (promises != nullptr) promises->emplace(job->id, std::move(slot.nodes));
       ++promised;
       shares.promise(payer, per_node * core::least_nodes(*job->spec));
     }
@@ -280,9 +314,17 @@ bool starts(const State& state, const Cluster& cluster, TimeMs now_ms, const Set
             const std::optional<core::Quota>& quota) {
   Shares shares(state, now_ms);
   if (quota) shares.suppose(core::payer_of(state, job).workspace, *quota);
-  const auto placements = fill(state, cluster, now_ms, settings, shares, {}, &job);
+  const auto placements = fill(state, cluster, now_ms, settings, shares, {}, {.instead = &job});
   return std::any_of(placements.begin(), placements.end(),
                      [&](const core::Placement& placement) { return placement.job == job.id; });
+}
+
+bool all_start_without(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
+                       const std::set<NodeId>& withdrawn, const std::set<JobId>& gone, const std::set<JobId>& jobs) {
+  Shares shares(state, now_ms);
+  const auto placements = fill(state, cluster, now_ms, settings, shares, withdrawn, {.gone = gone});
+  const auto among = [&](const core::Placement& placement) { return jobs.contains(placement.job); };
+  return std::count_if(placements.begin(), placements.end(), among) == std::ssize(jobs);
 }
 
 Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief, const Settings& settings) {

@@ -11,6 +11,7 @@
 // nor deadlocks (a job gets all its nodes in one placement, or none).
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 #include <vector>
@@ -46,20 +47,34 @@ struct Expected {
 // What is believed of times: what the plan goes by; the best case (jobs take what they usually take); the worst (every
 // job takes all its limit).
 enum class Belief { plan, best, worst };
-Expected expected_duration(const core::State& state, const core::Job& job, Belief belief = Belief::plan);
+// `nodes`: on so many of them; 0: on those that it has, and while it waits on the fewest that it starts on.
+Expected expected_duration(const core::State& state, const core::Job& job, Belief belief = Belief::plan,
+                           std::uint32_t nodes = 0);
 
 // What it needs of the nodes.
 Shape shape_of(const core::State& state, const core::Job& job);
 // Reservations, by node.
 ClosedNodes closed_nodes(const core::State& state);
 
-// The placements of one cluster's queue, on its nodes but those that it gives back. `shares` learns what they get.
+// What is otherwise than in the state.
+struct Suppose {
+  const core::Job* instead = nullptr;  // the job of that id is in the queue as this one says
+  std::set<JobId> gone = {};           // these have given back what they hold
+};
+// Nodes that waiting jobs are promised.
+using Promises = std::map<JobId, std::vector<NodeId>>;
+
+// The placements of one cluster's queue, on its nodes but those that it gives back. `shares` learns what they get, and
+// `promises`, if given, who is promised what.
 std::vector<core::Placement> fill(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,
                                   const Settings& settings, Shares& shares, const std::set<NodeId>& withdrawn = {},
-                                  const core::Job* instead = nullptr);
+                                  const Suppose& suppose = {}, Promises* promises = nullptr);
 // Whether the job would be among them.
 bool starts(const core::State& state, const core::Cluster& cluster, TimeMs now_ms, const Settings& settings,
             const core::Job& job, const std::optional<core::Quota>& quota = std::nullopt);
+// Whether all these queued jobs would be, once those of `gone` have given back what they hold.
+bool all_start_without(const core::State& state, const core::Cluster& cluster, TimeMs now_ms, const Settings& settings,
+                       const std::set<NodeId>& withdrawn, const std::set<JobId>& gone, const std::set<JobId>& jobs);
 
 // When a queued job will start, if limits and estimates hold and nothing is submitted before it.
 struct Forecast {

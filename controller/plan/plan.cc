@@ -17,8 +17,9 @@ Plan make_plan(const core::State& state, TimeMs now_ms, const Settings& settings
   Shares shares(state, now_ms);
   for (const auto& [id, cluster] : state.clusters) {
     if (cluster.deleting) continue;
-    auto placements = fill(state, cluster, now_ms, settings, shares, withdrawn);
-    const auto preemptions = preempt(state, cluster, now_ms, settings, shares, withdrawn, placements);
+    Promises promises;
+    auto placements = fill(state, cluster, now_ms, settings, shares, withdrawn, {}, &promises);
+    const auto preemptions = preempt(state, cluster, now_ms, settings, shares, withdrawn, placements, promises);
     plan.preemptions.insert(plan.preemptions.end(), preemptions.begin(), preemptions.end());
     for (Placement& placement : placements) plan.placements.push_back(std::move(placement));
   }

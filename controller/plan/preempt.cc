@@ -14,6 +14,11 @@ using core::Job;
 using core::JobState;
 using core::State;
 
+// So many jobs behind one that cannot be helped are tried, of those for whom enough could give way.
+constexpr int kTries = 4;
+// Cleaning up after a job that gave way takes so long.
+constexpr DurationMs kCleaningMs = 60'000;
+
 // What is free of the cluster's nodes, if some of what runs is taken away.
 class Room {
  public:
@@ -55,7 +60,9 @@ class Room {
     std::uint32_t name = 0;  // of its place in the operator's tree
   };
   void take(NodeId node, Shape shape) {
-    Place& place = x_places.at(node);
+    const auto found = x_places.find(node);
+    if (found == x_places.end()) return;  // promised for later: it does not answer now
+    Place& place = found->second;
     place.free -= std::min(place.free, wanted_of(node, place, shape));
   }
   std::vector<Fit> fits_for(Shape shape) const {
@@ -104,9 +111,11 @@ class Preempter {
   Preempter(const State& state, const core::Cluster& cluster, TimeMs now_ms, const Settings& settings, Shares& shares,
             const std::set<NodeId>& withdrawn)
       : x_state(state),
+        x_cluster(cluster),
         x_now_ms(now_ms),
         x_settings(settings),
         x_shares(shares),
+        x_withdrawn(withdrawn),
         x_room(state, cluster, now_ms, withdrawn) {
     const auto active = state.active_jobs.find(cluster.id);
     if (active == state.active_jobs.end()) return;
@@ -114,6 +123,7 @@ class Preempter {
       const Job& job = state.jobs.at(id);
       if (job.state == JobState::stopping) {
         x_room.add(job);
+        x_leaving.insert(id);
       } else if (now_ms - job.started_ms >= settings.preemption_min_run_ms) {
         x_candidates.push_back({&job, gpus_held(job), loss_of(job)});
       }
@@ -128,33 +138,42 @@ class Preempter {
 
   Room& room() { return x_room; }
 
-  // False: it waits on. Nobody gives way for more than the fewest nodes that it starts on.
-  bool help(const Job& job, std::uint32_t gpus, std::vector<core::Preemption>& preemptions) {
+  // Or it waits on, with what it is promised. Nobody gives way for more than the fewest nodes that it starts on.
+  void help(const Job& job, std::uint32_t gpus, const Promises& promises, std::vector<core::Preemption>& preemptions) {
     const Shape shape = least_of(job);
     const core::Payer payer = core::payer_of(x_state, job);
-    if (x_room.fits(shape)) {
-      take(shape, payer, gpus);
-      return true;
-    }
-    const core::Quota& quota = x_shares.quota_of(payer.workspace);
-    const bool reclaims =
-        x_settings.preemption != Preemption::off && x_shares.gpus_of(payer.workspace) + gpus <= quota.guaranteed;
-    std::vector<Candidate> chosen = choose(job, payer.workspace, reclaims);
+    std::vector<Candidate> chosen;
     if (!x_room.fits(shape)) {
-      for (const Candidate& one : chosen) x_room.remove(*one.job);
-      return false;
+      const core::Quota& quota = x_shares.quota_of(payer.workspace);
+      const bool reclaims =
+          x_settings.preemption != Preemption::off && x_shares.gpus_of(payer.workspace) + gpus <= quota.guaranteed;
+      chosen = choose(job, payer.workspace, reclaims);
+      spare(shape, chosen);
     }
-    spare(shape, chosen);
-    take(shape, payer, gpus);
+    if (!x_room.fits(shape) || (x_behind && !starts_then(job, chosen))) {
+      for (const Candidate& one : chosen) x_room.remove(*one.job);
+      x_behind = true;
+      // What is free of it now is kept for it.
+      if (const auto promise = promises.find(job.id); promise != promises.end()) {
+        x_room.take({job.id, promise->second}, shape);
+      }
+      return;
+    }
+    if (x_behind) x_winners.insert(job.id);
+    x_room.take(shape);
+    // It will have that: the next of its workspace may take back only what is left of the guarantee.
+    x_shares.give(payer, gpus);
     for (const Candidate& one : chosen) {
       std::erase_if(x_candidates, [&](const Candidate& other) { return other.job == one.job; });
+      x_leaving.insert(one.job->id);
       x_gone[core::payer_of(x_state, *one.job).workspace] += one.gpus;
       preemptions.push_back({one.job->id, job.id,
                              core::priority_of(job) > core::priority_of(*one.job) ? core::PreemptionCause::higher_class
                                                                                   : core::PreemptionCause::guaranteed});
     }
-    return true;
   }
+
+  bool may_try() const { return x_tries < kTries; }
 
  private:
   std::uint32_t gpus_held(const Job& job) const {
@@ -171,10 +190,20 @@ class Preempter {
     return shape;
   }
 
-  // It will have that: the next of its workspace may take back only what is left of the guarantee.
-  void take(Shape shape, const core::Payer& payer, std::uint32_t gpus) {
-    x_room.take(shape);
-    x_shares.give(payer, gpus);
+  // Whether the plan starts it when these have given way, too, and those before it have what they are promised then.
+  bool starts_then(const Job& job, const std::vector<Candidate>& chosen) {
+    ++x_tries;
+    std::set<JobId> gone = x_leaving;
+    DurationMs notice_ms = 0;
+    for (const Candidate& one : chosen) {
+      gone.insert(one.job->id);
+      const Recovery& recovery = one.job->spec->recovery;
+      notice_ms = std::max(notice_ms, recovery.notice_ms + recovery.grace_ms);
+    }
+    std::set<JobId> winners = x_winners;
+    winners.insert(job.id);
+    return all_start_without(x_state, x_cluster, x_now_ms + notice_ms + kCleaningMs, x_settings, x_withdrawn, gone,
+                             winners);
   }
 
   // What it ran for since the checkpoint that it says it has; without one since its beginning.
@@ -190,9 +219,9 @@ class Preempter {
                                    static_cast<std::uint64_t>(ran_ms) % kParts * share / kParts);
   }
 
-  // Of those that must give way to it as many as are needed, or all; their nodes are free then.
-  std::vector<Candidate> choose(const Job& job, WorkspaceId workspace, bool reclaims) {
-    std::vector<Candidate> chosen;
+  // Who must give way to it, in that order.
+  std::vector<Candidate> those_below(const Job& job, WorkspaceId workspace, bool reclaims) const {
+    std::vector<Candidate> below;
     std::map<WorkspaceId, std::uint32_t> taken = x_gone;
     for (const Candidate& one : x_candidates) {
       const WorkspaceId other = core::payer_of(x_state, *one.job).workspace;
@@ -202,11 +231,29 @@ class Preempter {
       const bool borrows =
           reclaims && other != workspace && x_shares.gpus_of(other) >= guaranteed + taken[other] + one.gpus;
       if (!lower && !borrows) continue;
-      x_room.add(*one.job);
       taken[other] += one.gpus;
-      chosen.push_back(one);
-      if (x_room.fits(least_of(job))) break;
+      below.push_back(one);
     }
+    return below;
+  }
+
+  // Of those the first ones, as many as are needed; none where all would not do. Their nodes are free then.
+  std::vector<Candidate> choose(const Job& job, WorkspaceId workspace, bool reclaims) {
+    std::vector<Candidate> chosen = those_below(job, workspace, reclaims);
+    std::size_t away = 0;  // of them, so many
+    const auto send_away = [&](std::size_t count) {
+      for (; away < count; ++away) x_room.add(*chosen[away].job);
+      for (; away > count; --away) x_room.remove(*chosen[away - 1].job);
+      return x_room.fits(least_of(job));
+    };
+    std::size_t too_few = 0, enough = chosen.size();
+    if (!send_away(enough)) enough = 0;
+    while (enough - too_few > 1 && enough > 0) {
+      const std::size_t middle = too_few + (enough - too_few) / 2;
+      (send_away(middle) ? enough : too_few) = middle;
+    }
+    send_away(enough);
+    chosen.resize(enough);
     return chosen;
   }
 
@@ -223,11 +270,17 @@ class Preempter {
   }
 
   const State& x_state;
+  const core::Cluster& x_cluster;
   const TimeMs x_now_ms;
   const Settings& x_settings;
   Shares& x_shares;
+  const std::set<NodeId>& x_withdrawn;
   Room x_room;
   std::vector<Candidate> x_candidates;
+  std::set<JobId> x_leaving;  // jobs that are being stopped, or give way in this pass
+  bool x_behind = false;      // somebody before could not be helped
+  std::set<JobId> x_winners;  // those behind that one for whom enough give way
+  int x_tries = 0;
   std::map<WorkspaceId, std::uint32_t> x_gone;  // GPUs that jobs of the workspace give up in this pass
 };
 
@@ -244,7 +297,7 @@ bool anybody_may(const State& state, const core::Cluster& cluster, const Setting
 
 std::vector<core::Preemption> preempt(const State& state, const core::Cluster& cluster, TimeMs now_ms,
                                       const Settings& settings, Shares& shares, const std::set<NodeId>& withdrawn,
-                                      const std::vector<core::Placement>& placements) {
+                                      const std::vector<core::Placement>& placements, const Promises& promises) {
   std::vector<core::Preemption> preemptions;
   if (!anybody_may(state, cluster, settings, shares)) return preemptions;
   Preempter preempter(state, cluster, now_ms, settings, shares, withdrawn);
@@ -256,13 +309,14 @@ std::vector<core::Preemption> preempt(const State& state, const core::Cluster& c
   Order order(state, cluster.id, shares, now_ms, settings.order);
   const Supply supply(state, cluster);
   std::uint32_t waiting = 0, looked_at = 0;
-  for (const Job* job = order.next(); job != nullptr && waiting < settings.reservations; job = order.next()) {
+  for (const Job* job = order.next(); job != nullptr && waiting < settings.reservations && preempter.may_try();
+       job = order.next()) {
     if (++looked_at > settings.depth) break;
     const std::uint32_t gpus = core::gpus_wanted(*job, supply.gpus_per_whole_node());
     const WorkspaceId workspace = core::payer_of(state, *job).workspace;
     if (placed.contains(job->id) || !supply.possible(*job) || !shares.allows(workspace, gpus)) continue;
     ++waiting;
-    if (!preempter.help(*job, gpus, preemptions)) break;
+    preempter.help(*job, gpus, promises, preemptions);
   }
   return preemptions;
 }

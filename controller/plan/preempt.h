@@ -2,10 +2,11 @@
 //
 // The rule: of the first waiting jobs of a cluster, each in its turn may take GPUs back
 //   - as a workspace that stays within what it is guaranteed, from workspaces that have more than that (they borrow),
-//   as
-//     long as those keep what they are guaranteed;
+//     as long as those keep what they are guaranteed;
 //   - as a job of a higher class, from jobs of a lower one, where the operator has switched that on.
-// The first that cannot be helped ends it: what it was promised is nobody's who comes after it.
+// Behind one that cannot be helped, nobody gives way for a job that would not start then: what the first is promised is
+// not taken from it, nor what comes free for it earlier by that. Each of these costs a look at the whole queue, so only
+// the first few are tried.
 // Who has run less than `min_run_ms` is spared. Jobs of the lowest class give way first, and of those the one that
 // loses least: what it ran for since the checkpoint that it tells, or since its beginning. No more give way than are
 // needed, and none if even all would not do. What is being stopped already counts as free.
@@ -21,9 +22,9 @@
 
 namespace trainyard::plan {
 
-// `shares` as after `fill`, whose placements these are.
+// `shares` as after `fill`, whose placements and promises these are.
 std::vector<core::Preemption> preempt(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,
                                       const Settings& settings, Shares& shares, const std::set<NodeId>& withdrawn,
-                                      const std::vector<core::Placement>& placements);
+                                      const std::vector<core::Placement>& placements, const Promises& promises);
 
 }  // namespace trainyard::plan

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "controller/plan/reach.h"
+
 namespace trainyard::plan {
 
 namespace {
@@ -58,60 +60,160 @@ Cost cost_of(const State& state, const Node& node, bool longest_idle_first) {
   return cost;
 }
 
+// Nodes that a cluster of autoScale has.
+struct Members {
+  std::uint32_t busy = 0, broken = 0;
+  std::uint32_t leaving = 0, lingering = 0;  // lingering: leaves when a job there has ended
+  std::vector<NodeId> free;                  // or will be soon
+  std::set<NodeId> kept;                     // of the free ones: not for long enough idle to be given back
+};
+
+// How many nodes it should have, and which.
+struct Wanted {
+  std::uint32_t target = 0, leaving = 0;    // leaving: soon gone
+  std::set<NodeId> own;                     // free nodes of it that jobs need where they lie
+  std::vector<std::vector<NodeId>> others;  // free ones of the inventory, by job: all of them help it, or none
+  std::vector<NodeId> spare;                // free nodes of it that no job needs
+};
+
 struct Scaler {
   const State& state;
   const TimeMs now_ms;
   Plan& plan;
   std::map<std::string, std::set<NodeId>::const_iterator> next_free = {};  // per flavour: first not yet given out
   std::map<std::string, std::vector<std::pair<ClusterId, std::uint32_t>>> missing = {};  // of dedicated clusters
-  std::set<NodeId> withdrawn = {};
+  std::set<NodeId> withdrawn = {}, chosen = {};  // chosen: given out for where they lie
 
   void scale(const Cluster& cluster);
-  std::uint32_t auto_target(const Cluster& cluster);
-  void shrink(const Cluster& cluster, std::uint32_t excess);
+  Members members_of(const Cluster& cluster) const;
+  std::vector<NodeId> inventory_for(const Cluster& cluster) const;
+  Wanted auto_wanted(const Cluster& cluster);
+  bool take_others(const Cluster& cluster, Wanted& wanted, std::uint32_t& count);
+  void shrink(const Cluster& cluster, const std::set<NodeId>& needed, std::uint32_t excess);
   std::uint32_t grow(const Cluster& cluster, std::uint32_t wanted);
   void take_back(const std::string& flavour, std::uint32_t wanted);
 };
 
-std::uint32_t Scaler::auto_target(const Cluster& cluster) {
-  const core::AutoScale& scale = *cluster.spec.auto_scale;
-  std::uint32_t busy = 0, broken = 0, kept = 0, free = 0;
-  if (auto nodes = state.cluster_nodes.find(cluster.id); nodes != state.cluster_nodes.end()) {
-    for (NodeId id : nodes->second) {
-      const Node& node = state.nodes.at(id);
-      if (node.state == NodeState::leaving) continue;
-      if (!core::holds_nothing(state, id)) {
-        ++busy;
-      } else if (is_broken(node)) {
-        ++broken;
-      } else {
-        ++free;
-        const bool rests =
-            node.state == NodeState::idle && now_ms >= node.state_changed_ms + scale.idle_before_scale_down_ms;
-        if (!rests) ++kept;
-      }
+// Whether a leaving node will be in the inventory soon: it does not wait for a job's end.
+bool comes_soon(const State& state, const Node& node) {
+  if (node.state != NodeState::leaving || !node.live.reachable) return false;
+  auto held = state.holdings.lower_bound({node.id, AttemptId{}});
+  return held == state.holdings.end() || held->first.first != node.id || held->second.stop_ordered;
+}
+
+Members Scaler::members_of(const Cluster& cluster) const {
+  Members members;
+  const auto nodes = state.cluster_nodes.find(cluster.id);
+  if (nodes == state.cluster_nodes.end()) return members;
+  for (NodeId id : nodes->second) {
+    const Node& node = state.nodes.at(id);
+    if (node.state == NodeState::leaving) {
+      ++(comes_soon(state, node) ? members.leaving : members.lingering);
+    } else if (!core::holds_nothing(state, id)) {
+      ++members.busy;
+    } else if (is_broken(node)) {
+      ++members.broken;
+    } else {
+      members.free.push_back(id);
+      const bool rests = node.state == NodeState::idle &&
+                         now_ms >= node.state_changed_ms + cluster.spec.auto_scale->idle_before_scale_down_ms;
+      if (!rests) members.kept.insert(id);
     }
   }
-  const core::Demand demand = core::demand_of(state, cluster, scale.maximum - std::min(busy, scale.maximum));
-  std::uint32_t wanted = busy + std::max(demand.nodes, kept);
-  if (demand.nodes > free) wanted += broken;  // they stand in the way: others are needed beside them
+  return members;
+}
+
+// Free nodes that nobody got yet.
+std::vector<NodeId> Scaler::inventory_for(const Cluster& cluster) const {
+  std::vector<NodeId> nodes;
+  const std::string flavour = lower(cluster.spec.vm_size);
+  const auto free = state.free_flavours.find(flavour);
+  if (free == state.free_flavours.end()) return nodes;
+  const auto next = next_free.find(flavour);
+  for (auto it = next == next_free.end() ? free->second.begin() : next->second; it != free->second.end(); ++it) {
+    if (!chosen.contains(*it)) nodes.push_back(*it);
+  }
+  return nodes;
+}
+
+Wanted Scaler::auto_wanted(const Cluster& cluster) {
+  const core::AutoScale& scale = *cluster.spec.auto_scale;
+  const Members members = members_of(cluster);
+  const auto free = static_cast<std::uint32_t>(members.free.size()),
+             kept = static_cast<std::uint32_t>(members.kept.size());
+  const std::uint32_t blocked = members.busy + members.broken + members.lingering;  // of the maximum
+  std::optional<Reach> reach;
+  std::uint32_t anywhere = 0;
+  const auto count = [&](const core::Job& job, std::uint32_t left) {
+    if (!insists(&job.spec->topology)) {
+      const std::uint32_t nodes = std::min(job.spec->node_count, left);
+      anywhere += nodes;
+      return nodes;
+    }
+    if (!reach) reach.emplace(state, members.free, inventory_for(cluster));
+    const std::uint32_t before = reach->nodes();
+    const std::uint32_t room = scale.maximum - std::min(scale.maximum, blocked + before);
+    return reach->set_aside(job, std::min(left, room)) ? reach->nodes() - before : 0;
+  };
+  const core::Demand demand =
+      core::demand_of(state, cluster, scale.maximum - std::min(members.busy, scale.maximum), count);
+  Wanted result{.leaving = members.leaving};
+  if (reach) result.own = reach->own(), result.others = reach->others();
+  std::uint32_t rest = 0;  // kept, and not needed for where they lie
+  for (const NodeId id : members.free) {
+    if (result.own.contains(id)) continue;
+    rest += members.kept.contains(id) ? 1 : 0;
+    result.spare.push_back(id);
+  }
+  std::uint32_t wanted = members.busy + (demand.nodes - anywhere) + std::max(anywhere, rest);
+  if (demand.nodes > free) wanted += members.broken;  // they stand in the way: others are needed beside them
   if (now_ms < cluster.created_ms + scale.idle_before_scale_down_ms) wanted = std::max(wanted, scale.initial);
-  const std::uint32_t target = std::clamp(wanted, scale.minimum, scale.maximum);
-  if (target != cluster.auto_target) {
-    plan.retargets.push_back({cluster.id, target,
-                              std::to_string(busy) + " busy, " + std::to_string(demand.nodes) + " needed by " +
+  result.target = std::clamp(wanted, scale.minimum, scale.maximum);
+  result.spare.resize(result.spare.size() - std::min<std::size_t>(result.spare.size(), anywhere));
+  if (result.target != cluster.auto_target) {
+    plan.retargets.push_back({cluster.id, result.target,
+                              std::to_string(members.busy) + " busy, " + std::to_string(demand.nodes) + " needed by " +
                                   std::to_string(demand.jobs) + " queued job(s), " + std::to_string(kept) +
                                   " idle for less than the idle time or preparing, minimum " +
                                   std::to_string(scale.minimum) + ", maximum " + std::to_string(scale.maximum)});
   }
-  return target;
+  return result;
 }
 
-void Scaler::shrink(const Cluster& cluster, std::uint32_t excess) {
+// Gives the cluster those nodes that help a job where they lie: all that one needs at once. False: its maximum leaves
+// no room for them yet, and nodes that nobody needs are given back first. `count` is then with those that it got, and
+// the target without those that it cannot have.
+bool Scaler::take_others(const Cluster& cluster, Wanted& wanted, std::uint32_t& count) {
+  if (wanted.others.empty()) return true;
+  const std::uint32_t maximum = cluster.spec.auto_scale->maximum;
+  auto spare = wanted.spare.rbegin();
+  for (const std::vector<NodeId>& nodes : wanted.others) {
+    const auto size = static_cast<std::uint32_t>(nodes.size());
+    if (count + size <= maximum) {
+      for (const NodeId node : nodes) {
+        plan.assignments.push_back({node, cluster.id});
+        chosen.insert(node);
+      }
+      count += size;
+    } else if (count + size <= maximum + wanted.leaving + wanted.spare.size()) {
+      for (; count + size > maximum + wanted.leaving; ++spare, ++wanted.leaving) {
+        plan.withdrawals.push_back({*spare});
+        withdrawn.insert(*spare);
+      }
+      return false;
+    } else {
+      wanted.target -= std::min(wanted.target, size);
+    }
+  }
+  return true;
+}
+
+void Scaler::shrink(const Cluster& cluster, const std::set<NodeId>& needed, std::uint32_t excess) {
   std::vector<Cost> costs;
   for (NodeId id : state.cluster_nodes.at(cluster.id)) {
     const Node& node = state.nodes.at(id);
-    if (node.state != NodeState::leaving) costs.push_back(cost_of(state, node, cluster.spec.auto_scale.has_value()));
+    if (node.state == NodeState::leaving || needed.contains(id)) continue;
+    costs.push_back(cost_of(state, node, cluster.spec.auto_scale.has_value()));
   }
   // Sorted by gang, so whole gangs go before the next one is touched.
   std::sort(costs.begin(), costs.end());
@@ -127,34 +229,31 @@ std::uint32_t Scaler::grow(const Cluster& cluster, std::uint32_t wanted) {
   auto free = state.free_flavours.find(flavour);
   if (free == state.free_flavours.end()) return wanted;
   auto it = next_free.try_emplace(flavour, free->second.begin()).first;
-  for (; wanted > 0 && it->second != free->second.end(); --wanted) {
-    plan.assignments.push_back({*it->second++, cluster.id});
+  for (; wanted > 0 && it->second != free->second.end(); ++it->second) {
+    if (chosen.contains(*it->second)) continue;
+    plan.assignments.push_back({*it->second, cluster.id});
+    --wanted;
   }
   return wanted;
 }
 
 void Scaler::scale(const Cluster& cluster) {
   auto nodes = state.cluster_nodes.find(cluster.id);
-  const std::size_t count = nodes == state.cluster_nodes.end() ? 0 : nodes->second.size();
-  const std::uint32_t target = cluster.spec.auto_scale ? auto_target(cluster) : cluster.spec.target_node_count;
-  if (count < target) {
-    const std::uint32_t short_of = grow(cluster, static_cast<std::uint32_t>(target - count));
+  const auto had = static_cast<std::uint32_t>(nodes == state.cluster_nodes.end() ? 0 : nodes->second.size());
+  Wanted wanted = cluster.spec.auto_scale ? auto_wanted(cluster) : Wanted{.target = cluster.spec.target_node_count};
+  std::uint32_t count = had;
+  if (!take_others(cluster, wanted, count)) return;
+  if (count < wanted.target) {
+    const std::uint32_t short_of = grow(cluster, wanted.target - count);
     if (short_of > 0 && cluster.spec.vm_priority == core::VmPriority::dedicated) {
       missing[lower(cluster.spec.vm_size)].push_back({cluster.id, short_of});
     }
     return;
   }
-  if (count == 0) return;
+  if (had == 0) return;
   // A leaving node counts until it is clean or fenced, so it is neither replaced nor withdrawn twice.
-  const std::size_t staying = count - state.counts.at(cluster.id).leaving;
-  if (staying > target) shrink(cluster, static_cast<std::uint32_t>(staying - target));
-}
-
-// Whether a leaving node will be in the inventory soon: it does not wait for a job's end.
-bool comes_soon(const State& state, const Node& node) {
-  if (node.state != NodeState::leaving || !node.live.reachable) return false;
-  auto held = state.holdings.lower_bound({node.id, AttemptId{}});
-  return held == state.holdings.end() || held->first.first != node.id || held->second.stop_ordered;
+  const std::uint32_t staying = count - state.counts.at(cluster.id).leaving;
+  if (staying > wanted.target) shrink(cluster, wanted.own, staying - wanted.target);
 }
 
 void Scaler::take_back(const std::string& flavour, std::uint32_t wanted) {

@@ -1,7 +1,9 @@
 // How many nodes each cluster should have now, and which nodes move between clusters and inventory for it. Pure.
 //
-// autoScale: busy nodes + what the queued jobs need, within minimum and maximum; an idle node stays for its idle time.
-// The inventory goes to dedicated clusters first; when it has too few, they take nodes of low-priority clusters back.
+// autoScale: busy nodes + what the queued jobs need, within minimum and maximum; an idle node stays for its idle time,
+// unless it is in the way of nodes that lie where a job insists on. For such a job only nodes are taken that let it
+// start, and none where no free ones do. The inventory goes to dedicated clusters first; when it has too few, they take
+// nodes of low-priority clusters back.
 #pragma once
 
 #include "controller/plan/plan.h"

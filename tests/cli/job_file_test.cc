@@ -94,7 +94,8 @@ TEST_CASE("every supported field of a job file arrives") {
       "outputDirectories": [{"id": "MODEL", "pathPrefix": "out", "pathSuffix": "models"}],
       "environmentVariables": [{"name": "A", "value": ""}],
       "constraints": {"maxWallClockTime": "1.12:30:15"},
-      "dependencies": [{"job": "prepare"}, {"job": "other/check", "condition": "afternotok"}],
+      "dependencies": [{"job": "prepare"}, {"job": "other/check", "condition": "afternotok"},
+                       {"array": "sweep", "condition": "afterAny"}],
       "recovery": {"onNodeLoss": "fail", "maxRequeues": 0, "rerunAfter": "gangbroken", "lease": "forever",
                    "gangAbortAfter": "PT5S", "grace": "PT3S"}}})",
                                   JobFileOptions{"job.json", "", "acc"}, warnings);
@@ -115,6 +116,9 @@ TEST_CASE("every supported field of a job file arrives") {
   CHECK(spec->dependencies(0).condition() == v1::Dependency::CONDITION_AFTER_OK);
   CHECK(spec->dependencies(1).job() == "other/check");
   CHECK(spec->dependencies(1).condition() == v1::Dependency::CONDITION_AFTER_NOT_OK);
+  CHECK_FALSE(spec->dependencies(1).array());
+  CHECK(spec->dependencies(2).job() == "sweep");
+  CHECK(spec->dependencies(2).array());
   CHECK(spec->recovery().on_node_loss() == v1::Recovery::ON_NODE_LOSS_FAIL);
   CHECK(spec->recovery().max_requeues() == 0);
   CHECK(spec->recovery().rerun_after() == v1::Recovery::RERUN_AFTER_GANG_BROKEN);

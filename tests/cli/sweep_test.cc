@@ -110,6 +110,44 @@ TEST_CASE("a job array: its table counts, its JSON has the parameters and the jo
         Json::parse(R"({"list": {"firstRows": [["1"]], "names": ["lr"]}})"));
 }
 
+TEST_CASE("why an array's tasks wait: what keeps the next one, and the first of the queue") {
+  v1::JobArrayExplanation why;
+  why.set_name("sweep");
+  why.set_reason("1 of 4 tasks have ended");
+  CHECK(show_why(why).value["nextTask"].is_null());
+  CHECK(show_why(why).value["task"].is_null());
+  why.set_next_task(3);
+  auto& obstacle = *why.add_obstacles();
+  obstacle.set_code("parallel");
+  obstacle.set_text("2 of its tasks have not ended, and 2 may go on at once");
+  why.mutable_task()->set_name("sweep_2");
+  why.mutable_task()->set_reason("needs 1 idle node");
+  const Answer shown = show_why(why);
+  CHECK(shown.value["nextTask"] == 3);
+  CHECK(shown.value["obstacles"][0]["code"] == "parallel");
+  CHECK(shown.value["task"]["reason"] == "needs 1 idle node");
+  const auto& rows = shown.table.rows;
+  CHECK(rows[0] == Row{"array", "", "1 of 4 tasks have ended"});
+  CHECK(rows[1] == Row{"next task", "", "sweep_3 is no job yet"});
+  CHECK(rows[2][0] == "parallel");
+  CHECK(rows[3] == Row{"task", "", "sweep_2"});
+  CHECK(rows[4] == Row{"waits", "0", "needs 1 idle node"});
+}
+
+TEST_CASE("an array's timeline says of which task a line is") {
+  v1::JobArrayTimeline timeline;
+  timeline.add_lines()->mutable_line()->set_what("created");
+  auto& line = *timeline.add_lines();
+  line.set_task("sweep_0");
+  line.mutable_line()->set_what("queued");
+  const Answer shown = show_timeline(timeline);
+  CHECK(shown.value[0]["task"].is_null());
+  CHECK(shown.value[1]["task"] == "sweep_0");
+  CHECK(shown.table.rows[1][1] == "sweep_0");
+  CHECK(shown.table.rows[1][3] == "queued");
+  CHECK(shown.table.columns.size() == shown.table.rows[1].size());
+}
+
 TEST_CASE("a task says of which array it is") {
   v1::Job job;
   CHECK(Kind<v1::Job>::json(job)["arrayName"].is_null());

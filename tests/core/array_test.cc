@@ -262,6 +262,117 @@ TEST_CASE("an array waits for other jobs as a whole") {
   }
 }
 
+TEST_CASE("a job and an array wait for an array as a whole") {
+  World w;
+  w.ready_cluster(2);
+  REQUIRE(w.command(many("a", 3, 1)).ok());
+  const auto after = [&](const std::string& name, After condition) {
+    SubmitJob submit{World::job_ref(name), World::cluster_ref("nc6"), World::spec(1), {}, name};
+    submit.dependencies = {{"", "a", condition}};
+    return w.command(submit);
+  };
+  REQUIRE(after("ok", After::ok).ok());
+  REQUIRE(after("any", After::any).ok());
+  REQUIRE(after("alarm", After::not_ok).ok());
+  CreateJobArray next = many("next", 2);
+  next.job.dependencies = {{"", "a", After::ok}};
+  REQUIRE(w.command(next).ok());
+  w.settle();
+  w.head_exits("a_0", 0);
+  w.settle();
+  w.restart_controller();
+  w.settle();
+  CHECK(w.reason("ok") == "waits for job array e/a (running, 2 of 3 tasks left) to succeed");
+  CHECK(shown(w, "next").reason == "waits for job array e/a (running, 2 of 3 tasks left) to succeed");
+  const std::string never = "it waited for job array e/a (";
+  SECTION("all tasks succeeded") {
+    w.head_exits("a_1", 0);
+    w.settle();
+    CHECK(w.execution_state("any") == "queued");  // not before the last
+    w.head_exits("a_2", 0);
+    w.settle();
+    CHECK(w.job("alarm").cause.message == never + "afterNotOk), which has succeeded: it can never start");
+    CHECK(in_state(w, JobState::running) == Names{"ok", "any"});
+    CHECK(w.find_job("next_1") != nullptr);
+    CHECK_THAT(after("late", After::not_ok).error().message,
+               Contains("properties.dependencies[0]: job array a has succeeded: afterNotOk can never be met"));
+    CHECK(after("later", After::ok).ok());
+  }
+  SECTION("a task failed") {
+    w.head_exits("a_1", 1);
+    w.settle();
+    CHECK(w.execution_state("ok") == "queued");  // the array goes on
+    w.head_exits("a_2", 0);
+    w.settle();
+    CHECK(w.job("ok").cause.message == never + "afterOk), which has failed: it can never start");
+    CHECK(in_state(w, JobState::running) == Names{"any", "alarm"});
+  }
+  SECTION("it is terminated") {
+    REQUIRE(w.command(TerminateJobArray{World::job_ref("a")}).ok());
+    w.settle();
+    CHECK(w.job("ok").cause.code == "DependencyNeverMet");
+    CHECK(in_state(w, JobState::running) == Names{"any", "alarm"});
+  }
+  SECTION("it is deleted") {
+    REQUIRE(w.command(DeleteJobArray{World::job_ref("a")}).ok());
+    w.settle();
+    CHECK(w.job("ok").cause.code == "DependencyNeverMet");
+    CHECK(in_state(w, JobState::running) == Names{"any", "alarm"});
+  }
+  CHECK(w.state().dependents.empty());
+  CHECK(w.state().waiting_arrays.empty());
+}
+
+TEST_CASE("a name is a job's before it is an array's, unless an array is asked for") {
+  World w;
+  w.ready_cluster(2);
+  w.submit("x", 1);
+  REQUIRE(w.command(many("x", 2, 1)).ok());
+  const auto waits_for = [&](const std::string& name, DependsOn asked) {
+    SubmitJob submit{World::job_ref(name), World::cluster_ref("nc6"), World::spec(1), {}, name};
+    submit.dependencies = {std::move(asked)};
+    const auto made = w.command(submit);
+    return made.ok() ? w.reason(name) : made.error().message;
+  };
+  w.settle();
+  CHECK(waits_for("b", {"", "x"}) == "waits for e/x (running) to succeed");
+  CHECK(waits_for("c", {"", "x", After::ok, true}) ==
+        "waits for job array e/x (running, 2 of 2 tasks left) to succeed");
+  CHECK_THAT(waits_for("c", {"", "x"}), Contains("job array e/x"));  // the same again: the name is the same
+  CHECK_THAT(waits_for("b", {"", "x", After::ok, true}), Contains("with another definition"));
+  CHECK_THAT(waits_for("d", {"", "b", After::ok, true}), Contains("job array b is not in experiment e"));
+  CHECK_THAT(waits_for("d", {"", "nobody"}), Contains("job nobody is not in experiment e"));
+}
+
+TEST_CASE("an array says why its next task is no job yet, and which of its tasks is next in the queue") {
+  World w;
+  w.ready_cluster(1);
+  w.submit("prepare", 1);
+  CreateJobArray create = many("a", 100, 2);
+  create.job.dependencies = {{"", "prepare", After::any}};
+  create.job.hold = "new data";
+  REQUIRE(w.command(create).ok());
+  w.settle();
+  const auto codes = [&](const std::string& name) {
+    std::string all;
+    for (const TaskObstacle& one : why_no_task(w.state(), array(w, name))) all += one.code + " ";
+    return all;
+  };
+  CHECK(codes("a") == "held dependency ");
+  CHECK_FALSE(first_queued_task(w.state(), array(w, "a")));
+  REQUIRE(w.command(UpdateJobArray{World::job_ref("a"), std::nullopt, false}).ok());
+  CHECK(codes("a") == "dependency ");
+  w.head_exits("prepare", 0);
+  w.settle();
+  CHECK(codes("a") == "parallel ");
+  CHECK(why_no_task(w.state(), array(w, "a")).front().text == "2 of its tasks have not ended, and 2 may go on at once");
+  CHECK(first_queued_task(w.state(), array(w, "a")) == w.job("a_1").id);
+  REQUIRE(w.command(UpdateJobArray{World::job_ref("a"), 0}).ok());
+  CHECK(codes("a") == "queued ");
+  REQUIRE(w.command(TerminateJobArray{World::job_ref("a")}).ok());
+  CHECK_FALSE(tasks_to_come(array(w, "a")));
+}
+
 TEST_CASE("an array ends with its cluster and goes with its experiment") {
   World w;
   w.ready_cluster(2);

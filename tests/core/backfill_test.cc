@@ -63,6 +63,42 @@ TEST_CASE("without a limit the time of jobs of the same script counts") {
              "t.sh") == "c");
 }
 
+TEST_CASE("an elastic job is judged by what jobs of its program took on the nodes that it would get") {
+  // big is promised all four nodes for +150; c would get three now.
+  const std::string busy = "nodes 4\nruns a 1 since 0 limit 150\nqueued big 4 limit 60\nqueued c 4 min 2 t.sh\n";
+  CHECK(starts(busy + "done x 4 took 100 t.sh") == "");  // on four: nobody knows how long it takes on three
+  CHECK(starts(busy + "done x 4 took 100 t.sh\ndone y 3 took 130 t.sh") == "c");
+  CHECK(starts(busy + "done x 4 took 100 t.sh\ndone y 3 took 140 t.sh") == "");
+  CHECK(starts(busy + "done x 4 min 2 got 3 took 130 t.sh") == "c");  // what it got counts, not what it wanted
+  CHECK(starts(busy + "done x 4 min 2 got 2 took 130 t.sh") == "c");  // more nodes are no slower
+  CHECK(starts(busy + "done x 4 min 2 got 2 took 140 t.sh") == "");
+  CHECK(starts(busy + "done x 1 took 10 t.sh") == "");  // it never gets so few
+  // Fewer nodes are no faster, whatever one run says.
+  CHECK(starts(busy + "done x 4 took 140 t.sh\ndone y 3 took 10 t.sh") == "");
+}
+
+TEST_CASE("a running elastic job ends when jobs on as many nodes did") {
+  const std::string text =
+      "nodes 4\ndone x 4 took 50 t.sh\ndone y 2 took 100 t.sh\nruns a 4 min 2 got 2 since 0 t.sh\n"
+      "queued b 4 limit 10\n";
+  CHECK(starts(text + "queued c 2 limit 110") == "c");
+  CHECK(starts(text + "queued c 2 limit 111") == "");
+}
+
+TEST_CASE("run times of a program are kept for the sizes that were learnt last") {
+  std::string text = "nodes 1\n";
+  for (int size = 1; size <= 40; ++size)
+    text += "done x" + std::to_string(size) + " " + std::to_string(size) + " took 10 t.sh\n";
+  text += "done again 25 took 20 t.sh\ndone other 41 took 10 t.sh\n";
+  const core::State state = scene(text);
+  REQUIRE(state.run_times.size() == 1);
+  const auto& sizes = state.run_times.begin()->second;
+  CHECK(sizes.size() == 16);
+  CHECK(sizes.contains(25));  // learnt anew
+  CHECK_FALSE(sizes.contains(26));
+  CHECK(sizes.contains(27));
+}
+
 TEST_CASE("a job that outlives its estimate is expected to take as long again") {
   const std::string text = "nodes 2\ndone x 1 took 10 t.sh\nruns a 1 since 30 t.sh\nqueued b 2\n";
   CHECK(starts(text + "queued c 1 limit 30") == "c");

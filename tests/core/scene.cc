@@ -35,6 +35,7 @@ struct Builder {
       }
       node.cluster = ClusterId{4};
       node.state = NodeState::idle;
+      node.state_changed_ms = kSceneNow;
       node.live.seen = true;
       state.nodes[node.id] = node;
     }
@@ -49,6 +50,13 @@ struct Builder {
       if (!node.inventory.topology.empty() || count == 0) continue;
       node.inventory.topology = place;
       --count;
+    }
+  }
+
+  void spare_nodes(int count) {
+    for (auto node = state.nodes.rbegin(); count > 0; ++node, --count) {
+      node->second.cluster.reset();
+      node->second.state = NodeState::unassigned;
     }
   }
 
@@ -100,11 +108,11 @@ struct Builder {
     return held;
   }
 
-  void hold(Job& job) {
+  void hold(Job& job, std::uint32_t wanted_nodes) {
     job.attempt = 1;
     const std::uint32_t part = job.spec->gpus_per_node;
     for (auto& [id, node] : state.nodes) {
-      if (job.last_nodes.size() == job.spec->node_count) return;
+      if (job.last_nodes.size() == wanted_nodes) return;
       const std::uint32_t held = held_on(id), wanted = part == 0 ? units_of(node) : part;
       if (held + wanted > units_of(node)) continue;
       node.state = NodeState::running;
@@ -121,7 +129,7 @@ struct Builder {
       state.holdings[key_of(holding)] = holding;
       job.last_nodes.push_back(node.name);
     }
-    TY_CHECK(job.last_nodes.size() == job.spec->node_count);
+    TY_CHECK(job.last_nodes.size() == wanted_nodes);
   }
 
   void add_job(const std::string& kind, std::istringstream& words) {
@@ -133,6 +141,7 @@ struct Builder {
     job.experiment = {3};
     job.cluster = {4};
     job.created_ms = kSceneNow - kMinute;
+    std::uint32_t got = spec.node_count;
     for (std::string word; words >> word;) {
       DurationMs minutes = 0;
       if (word == "high") {
@@ -154,6 +163,8 @@ struct Builder {
         words >> spec.topology.within.emplace_back();
       } else if (word == "min") {
         words >> spec.min_node_count;
+      } else if (word == "got") {
+        words >> got;
       } else if (word == "shortest" && words >> minutes) {
         spec.min_wall_clock_ms = minutes * kMinute;
       } else if (word == "limit" && words >> minutes) {
@@ -168,7 +179,8 @@ struct Builder {
       }
     }
     job.spec = std::make_shared<const JobSpec>(spec);
-    if (kind == "runs") hold(job);
+    if (kind == "runs") hold(job, got);
+    if (kind == "done") job.last_nodes.resize(got);
     job.state = kind == "runs" ? JobState::running : kind == "done" ? JobState::succeeded : JobState::queued;
     state.jobs[job.id] = job;
   }
@@ -203,6 +215,11 @@ State scene(const std::string& text) {
         if (kind == "drained") node->second.drain = Drain{"disks", "carol", kSceneNow};
         if (kind == "faulty") node->second.inventory.gpus.at(0).fault = "XID 79";
       }
+    } else if (kind == "auto") {
+      const auto minimum = counts(words).first, maximum = counts(words).first;
+      b.state.clusters.at({4}).spec.auto_scale = AutoScale{minimum, maximum};
+    } else if (kind == "spare" && words >> count) {
+      b.spare_nodes(count);
     } else if (kind == "at") {
       b.put_nodes(words);
     } else if (kind == "had") {
@@ -245,6 +262,18 @@ std::string places(const std::string& text, const plan::Settings& settings) {
       all += (i == 0 ? ":" : ",") + state.nodes.at(placement.nodes[i]).name;
     }
   }
+  return all;
+}
+
+std::string takes(const std::string& text) {
+  const State state = scene(text);
+  const plan::Plan plan = plan::make_plan(state, kSceneNow);
+  std::string all;
+  const auto add = [&](const char* sign, NodeId node) {
+    all += (all.empty() ? "" : " ") + (sign + state.nodes.at(node).name);
+  };
+  for (const Assignment& one : plan.assignments) add("+", one.node);
+  for (const Withdrawal& one : plan.withdrawals) add("-", one.node);
   return all;
 }
 

@@ -10,14 +10,18 @@
 //   reserved 2 from 60 until 90 in w2   the first 2 nodes, minutes from now; without "in": for nobody
 //   done c 1 took 20 run.sh         a job that succeeded; a last word is the job's script
 //   at rack=r1/leaf=l1 4            so many nodes, the first that have no place yet, are there
+//   auto 0 6                        the cluster has autoScale from 0 to 6 nodes
+//   spare 3                         so many nodes, the last ones, are in no cluster
 //   queued f 4 one leaf             its nodes must be in one leaf; "near leaf": in as few as can be; "blocks 2 leaf":
 //   each 2
 //                                   in one; "within rack=r1": only there
-//   queued h 4 min 2                starts on 2 to 4 nodes
+//   queued h 4 min 2                starts on 2 to 4 nodes; of those that run or are done: "got 3"
 //   queued i 1 limit 60 shortest 20 may be given a shorter limit, from 20 minutes on
 //   cut 1                           so many of the free nodes are unreachable
 //   drained 1                       ... are drained
 //   faulty 1                        ... have one faulty GPU
+//
+// takes(text) = what autoScale does: "+n3 +n4 -n1", taken and given back.
 //
 // starts(text) = names of the jobs that the plan starts, in its order, joined by blanks. places(text) = the same with
 // their nodes: "b:n1,n2 c:n1", and a limit that was shortened: "i(50m):n1".
@@ -37,5 +41,6 @@ const core::Job& job_of(const core::State& state, const std::string& name);
 std::string starts(const core::State& state, const plan::Settings& settings = {});
 std::string starts(const std::string& text, const plan::Settings& settings = {});
 std::string places(const std::string& text, const plan::Settings& settings = {});
+std::string takes(const std::string& text);
 
 }  // namespace trainyard::test

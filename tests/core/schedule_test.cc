@@ -454,3 +454,15 @@ TEST_CASE("a share that a schedule's jobs will mount is not deleted under them")
   REQUIRE(w.command(DeleteJobSchedule{World::job_ref("s")}).ok());
   CHECK(w.command(DeleteShare{"a", "s"}).ok());
 }
+
+TEST_CASE("a schedule says of which class of the operator its jobs are") {
+  World w;
+  w.ready_cluster(1);
+  CreateJobSchedule create = every("@daily");
+  create.job.spec.priority = Priority{200};
+  REQUIRE(w.command(create).ok());
+  CHECK(shown(w).priority_class.empty());  // no such class
+  State state = w.state();
+  state.classes = {{"urgent", Priority{200}}};
+  CHECK(view(state, schedule(w)).priority_class == "urgent");
+}

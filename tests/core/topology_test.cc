@@ -163,3 +163,35 @@ TEST_CASE("a place and what a job wants of it are checked, with words") {
   CHECK(text_of({.level = "leaf", .required = true, .block_size = 4, .within = {"rack=r1", "rack=r2"}}) ==
         "blocks of 4 in one leaf each, in rack=r1 or rack=r2 only");
 }
+
+TEST_CASE("autoScale takes nodes that let a job start where it insists, and none in vain") {
+  // Racks r1 with leaves of 2 and 3, r2 with one of 3; all are in the inventory.
+  const std::string all = kTwoRacks + "auto 0 8\nspare 8\n";
+  CHECK(takes(all + "queued a 3") == "+n1 +n2 +n3");  // wherever they lie
+  CHECK(takes(all + "queued a 3 one leaf") == "+n3 +n4 +n5");
+  CHECK(takes(all + "queued a 2 within rack=r2") == "+n6 +n7");
+  CHECK(takes(all + "queued a 4 blocks 2 leaf") == "+n1 +n2 +n3 +n4");
+  CHECK(takes(all + "queued a 4 one leaf") == "");  // no leaf has so many
+  CHECK(takes(all + "queued a 4 one leaf\nqueued b 1") == "+n1");
+  CHECK(takes(all + "queued a 4 min 2 one leaf") == "+n3 +n4 +n5");
+  CHECK(takes(all + "queued a 3 one leaf\nqueued b 3 one leaf\nqueued c 3 one leaf") == "+n3 +n4 +n5 +n6 +n7 +n8");
+  // Who insists gets its nodes before those that may lie anywhere take them.
+  CHECK(takes(all + "queued a 4\nqueued b 2 one leaf") == "+n1 +n2 +n3 +n4 +n5 +n6");
+  CHECK(takes(all + "queued a 3 near leaf") == "+n1 +n2 +n3");  // it does not insist
+}
+
+TEST_CASE("autoScale goes on from the nodes that the cluster has, within its maximum") {
+  // Of 8 nodes the first 4 are in the cluster: leaf l1, and two of three of l2.
+  const std::string half = kTwoRacks + "auto 0 8\nspare 4\n";
+  CHECK(takes(half + "queued a 3 one leaf") == "+n5");
+  CHECK(takes(half + "queued a 2 one leaf") == "");  // it starts on n1 and n2 now
+  CHECK(takes(half + "queued a 3 within rack=r2") == "+n6 +n7 +n8");
+  CHECK(takes(half + "runs x 4\nqueued a 3 one leaf") == "+n6 +n7 +n8");
+  CHECK(takes(half + "runs x 4\nqueued a 3 within rack=r1") == "");  // n5 alone would be taken in vain
+  // At the maximum what nobody needs goes first.
+  const std::string full = kTwoRacks + "auto 0 4\nspare 4\n";
+  CHECK(takes(full + "queued a 3 within rack=r2") == "-n4 -n3 -n2");
+  CHECK(takes(full + "queued b 2\nqueued a 3 within rack=r2") == "");             // b starts on two of them now
+  CHECK(takes(full + "queued a 3 within rack=r2\nqueued b 2") == "-n3 -n2 -n1");  // one is left for b
+  CHECK(takes(full + "runs x 2\nqueued a 3 within rack=r2") == "");               // the maximum leaves two
+}

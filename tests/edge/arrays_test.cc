@@ -87,6 +87,70 @@ TEST_CASE("an array is made once, changed, listed, and its tasks are jobs in pag
   CHECK(gone.error_code() == grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_CASE("why an array's next tasks do not run, and what happened to it and its tasks") {
+  Controller controller;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  v1::Cluster cluster;
+  REQUIRE(user.make_cluster(1, cluster).ok());
+  auto request = array_request("sweep", 5);
+  request.set_parallel(3);
+  v1::JobArray made;
+  REQUIRE(create(user, request, made).ok());
+  v1::JobArrayExplanation why;
+  REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::ExplainJobArray, User::job_name("sweep"), why).ok());
+  CHECK(why.reason() == made.reason());
+  CHECK(why.next_task() == 3);
+  REQUIRE(why.obstacles_size() == 1);
+  CHECK(why.obstacles(0).code() == "parallel");
+  CHECK(why.task().name() == "sweep_0");
+  CHECK(why.task().position() == 1);
+  CHECK(why.task().needs() == 1);
+
+  v1::GetJobArrayTimelineRequest ask;
+  *ask.mutable_array() = User::job_name("sweep");
+  v1::JobArrayTimeline timeline;
+  REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::GetJobArrayTimeline, ask, timeline).ok());
+  REQUIRE(timeline.lines_size() == 4);  // created, and three tasks queued
+  CHECK(timeline.lines(0).task().empty());
+  CHECK(timeline.lines(0).line().what() == "created");
+  CHECK(timeline.lines(3).task() == "sweep_2");
+  CHECK(timeline.tasks_left_out() == 0);
+  ask.set_limit(2);
+  REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::GetJobArrayTimeline, ask, timeline).ok());
+  REQUIRE(timeline.lines_size() == 2);  // the newest
+  CHECK(timeline.lines(0).task() == "sweep_1");
+  CHECK(timeline.tasks_left_out() == 1);
+  ask.set_limit(1'001);
+  CHECK(User::call(user.jobs, &v1::Jobs::Stub::GetJobArrayTimeline, ask, timeline).error_message() ==
+        "limit: must be 1 to 1000, got 1001");
+
+  v1::TerminateJobArrayRequest terminate;
+  *terminate.mutable_array() = User::job_name("sweep");
+  REQUIRE(User::call(user.jobs, &v1::Jobs::Stub::TerminateJobArray, terminate, made).ok());
+  const auto none = User::call(user.jobs, &v1::Jobs::Stub::ExplainJobArray, User::job_name("sweep"), why);
+  CHECK(none.error_code() == grpc::StatusCode::FAILED_PRECONDITION);
+  CHECK(none.error_message().starts_with("no task of job array sweep waits: it is terminated"));
+}
+
+TEST_CASE("a job waits for an array by its name") {
+  Controller controller;
+  User user(controller.channel());
+  REQUIRE(user.make_home());
+  v1::Cluster cluster;
+  REQUIRE(user.make_cluster(1, cluster).ok());
+  v1::JobArray made;
+  REQUIRE(create(user, array_request("sweep", 5), made).ok());
+  auto request = User::job_request("report", 1);
+  request.mutable_spec()->add_dependencies()->set_job("sweep");
+  v1::Job job;
+  REQUIRE(user.submit(request, job).ok());
+  REQUIRE(job.spec().dependencies_size() == 1);
+  CHECK(job.spec().dependencies(0).array());
+  CHECK(job.spec().dependencies(0).job() == "e/sweep");
+  CHECK(job.reason() == "waits for job array e/sweep (running, 5 of 5 tasks left) to succeed");
+}
+
 TEST_CASE("100,000 rows of a list are one request") {
   Controller controller;
   User user(controller.channel());

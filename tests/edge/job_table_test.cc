@@ -319,7 +319,8 @@ Rows left_open_by_job() {
 }
 
 Rows dependencies_of_job() {
-  const std::string at = "properties.dependencies[0].", missing = "must be a job's name, or experiment/name";
+  const std::string at = "properties.dependencies[0].",
+                    missing = "must be the name of a job or a job array, or experiment/name";
   return {{"dependencies.job",
            "dependencies { job: 'other/prepare' }",
            "",
@@ -338,6 +339,7 @@ Rows dependencies_of_job() {
              at + "condition: is not known: use afterOk, afterAny or afterNotOk"}},
            {},
            "dependencies { job: 'a' }"},
+          {"dependencies.array", "dependencies { job: 'a' array: true }", "false", {}, {}, "dependencies { job: 'a' }"},
           {"dependencies.met", "dependencies { job: 'a' met: true }", "", {}, {}, {}, "false"}};
 }
 

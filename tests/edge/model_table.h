@@ -88,7 +88,7 @@ inline Result<v1::JobSpec> there_and_back(const v1::JobSpec& message) {
   to_proto(job->spec, job->cluster.group + "/" + job->cluster.workspace + "/" + job->cluster.cluster, back);
   for (const core::DependsOn& one : job->dependencies) {
     const std::string name = one.experiment.empty() ? one.job : one.experiment + "/" + one.job;
-    to_proto(core::Dependency{name, {}, one.after, false}, *back.add_dependencies());
+    to_proto(core::Dependency{name, {}, one.after, false, {one.array ? 1ULL : 0ULL}}, *back.add_dependencies());
   }
   return back;
 }

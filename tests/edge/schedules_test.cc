@@ -117,3 +117,14 @@ TEST_CASE("a schedule's fields are checked, and an error names them") {
   request = schedule_request("s/t", "@daily");
   CHECK(error_of(request).starts_with("name: "));
 }
+
+TEST_CASE("a schedule is shown with the operator's class of its jobs") {
+  core::ScheduleView view;
+  view.row.body = std::make_shared<const core::JobTemplate>();
+  v1::JobSchedule message;
+  to_proto(view, message);
+  CHECK(message.spec().priority_class().empty());
+  view.priority_class = "urgent";
+  to_proto(view, message);
+  CHECK(message.spec().priority_class() == "urgent");
+}

@@ -70,7 +70,9 @@ core::Job full_job(std::uint64_t n) {
   job.owner = "alice";
   job.new_priority = Priority::low;
   job.hold = core::Hold{"new data", "bob", 1'700'000'000'010};
-  job.dependencies = {{"e/prepare", {7}, core::After::not_ok, true}, {"f/check", {8}, core::After::any, false}};
+  job.dependencies = {{"e/prepare", {7}, core::After::not_ok, true},
+                      {"f/check", {8}, core::After::any, false},
+                      {"e/sweep", {}, core::After::ok, false, {9}}};
   job.limit_ms = 1200;
   job.array = {13};
   job.task = 41;
@@ -124,7 +126,7 @@ core::JobArray full_array(std::uint64_t n) {
   array.state = core::ArrayState::terminated;
   array.cause = {"Terminated", "terminated by bob", true};
   array.hold = core::Hold{"new data", "bob", 1'700'000'000'010};
-  array.dependencies = {{"e/prepare", {7}, core::After::ok, true}};
+  array.dependencies = {{"e/prepare", {7}, core::After::ok, true}, {"e/sweep", {}, core::After::any, true, {9}}};
   array.created_ms = 1'700'000'000'000, array.state_changed_ms = 1'700'000'000'001;
   array.parallel_changed_ms = 1'700'000'000'002;
   array.deleting = true;
