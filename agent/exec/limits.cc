@@ -346,11 +346,10 @@ Status Limits::create_devices() const {
 
 std::vector<std::string> Limits::groups(bool in_container) const {
   std::vector<std::string> groups;
-  if (!x_memory_group.empty()) groups.push_back(x_memory_group);
-  if (!x_pids_group.empty()) groups.push_back(x_pids_group);
-  // These are there where they could be made.
-  for (const std::string& group :
-       {x_cpu_group, x_io_group, in_container ? std::string() : x_device_group, x_cpuset_group}) {
+  // Those that are there: weights and cores are made where they can be, and a holding that an agent of other settings
+  // (or an older one) began has what it began with.
+  for (const std::string& group : {x_memory_group, x_pids_group, x_cpu_group, x_io_group,
+                                   in_container ? std::string() : x_device_group, x_cpuset_group}) {
     if (!group.empty() && exists(group)) groups.push_back(group);
   }
   return groups;

@@ -282,6 +282,7 @@ TEST_CASE("groups of v1 are found again by name and go when they are empty") {
     return;
   }
   const Limits limits(controllers, {.memory_bytes = 64 << 20, .processes = 20}, "s-j1-a1", nowhere / "none/h/job");
+  CHECK(limits.groups().empty());  // as of a holding that an agent without limits began
   REQUIRE(limits.create().ok());
   REQUIRE(limits.create().ok());  // again, by a restarted agent
   CHECK(limited_names(controllers) == std::vector<std::string>{"s-j1-a1"});
