@@ -205,9 +205,9 @@ TEST_CASE("NVLink: bridged GPUs are an island, all at a switch are one, what has
   CHECK(numbers() == Numbers{{"GPU-a", -1}, {"MIG-1", -1}, {"GPU-b", -1}, {"GPU-c", -1}, {"GPU-d", -1}});
   driver.note(".links", "GPU-a GPU-c\nGPU-a GPU-c\nGPU-c GPU-a\nGPU-b npu\nGPU-b GPU-d\nGPU-d GPU-b\n");
   CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", 1}, {"GPU-c", 0}, {"GPU-d", 1}});
-  driver.note(".links", "GPU-a GPU-c\nGPU-c GPU-a\nGPU-b down\nGPU-d npu\nGPU-b npu\n");
+  driver.note(".links", "GPU-a GPU-c\nGPU-c GPU-a\nGPU-b -GPU-d\nGPU-d -GPU-b\nGPU-b npu\nGPU-d npu\n");
   CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", -1}, {"GPU-c", 0}, {"GPU-d", -1}});
-  driver.note(".links", "GPU-a switch\nGPU-b switch\nGPU-b switch\nGPU-c switch\nGPU-d down\n");
+  driver.note(".links", "GPU-a switch\nGPU-b switch\nGPU-b switch\nGPU-c switch\nGPU-d -switch\n");
   CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", 0}, {"GPU-c", 0}, {"GPU-d", -1}});
   SECTION("a driver that knows no types tells a switch by who made it") {
     driver.note(".no-types", "");

@@ -4,8 +4,8 @@
    A number "-" is not supported by that GPU. A line whose UUID begins with "MIG-" is an instance of the GPU before it; a
    GPU of the model "lost" is there and does not answer. While the file TRAINYARD_NVML_FILE.hang exists, every call hangs,
    as a driver may. Beside it: .xid has a line "UUID XID" for each event so far, .pids "UUID PID" for each process that
-   computes, .ecc "UUID ERRORS", .links "UUID OTHER" for each link, in order, where OTHER is a UUID, "switch", "npu" or "down"
-   (a switch is told by its type only while the file .no-types is not there). Built twice: with OLD_DRIVER it lacks what old drivers lack. */
+   computes, .ecc "UUID ERRORS", .links "UUID OTHER" for each link, in order, where OTHER is a UUID, "switch" or "npu", with a "-"
+   before it while the link is down (a switch is told by its type only while the file .no-types is not there). Built twice: with OLD_DRIVER it lacks what old drivers lack. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -269,8 +269,8 @@ int nvmlEventSetWait_v2(void* set, struct event* event, unsigned timeout_ms) {
   return kSuccess;
 }
 
-/* The other end of the `link`th link. */
-static int end_of(nvmlDevice_t device, unsigned link, char* other) {
+/* The other end of the `link`th link, and whether it is up. */
+static int end_of(nvmlDevice_t device, unsigned link, char* other, unsigned* active) {
   struct gpu gpu;
   char path[4096], uuid[97];
   int result = find(device, &gpu);
@@ -283,20 +283,22 @@ static int end_of(nvmlDevice_t device, unsigned link, char* other) {
     if (strcmp(uuid, gpu.uuid) == 0 && link-- == 0) result = kSuccess;
   }
   fclose(file);
-  return result;
+  if (result != kSuccess) return result;
+  *active = other[0] != '-';
+  if (!*active) memmove(other, other + 1, strlen(other));
+  return kSuccess;
 }
 
 int nvmlDeviceGetNvLinkState(nvmlDevice_t device, unsigned link, unsigned* active) {
   char other[97];
-  const int result = end_of(device, link, other);
-  if (result == kSuccess) *active = strcmp(other, "down") != 0;
-  return result;
+  return end_of(device, link, other, active);
 }
 
 int nvmlDeviceGetNvLinkRemotePciInfo_v2(nvmlDevice_t device, unsigned link, struct pci* pci) {
   struct gpu gpus[kMostGpus];
   char other[97];
-  const int result = end_of(device, link, other), count = load(gpus);
+  unsigned active = 0;
+  const int result = end_of(device, link, other, &active), count = load(gpus);
   if (result != kSuccess) return result;
   memset(pci, 0, sizeof *pci);
   pci->device_id = strcmp(other, "npu") == 0 ? 0x04ea1014 : 0x1af110de;
@@ -309,7 +311,8 @@ int nvmlDeviceGetNvLinkRemotePciInfo_v2(nvmlDevice_t device, unsigned link, stru
 
 int nvmlDeviceGetNvLinkRemoteDeviceType(nvmlDevice_t device, unsigned link, unsigned* type) {
   char other[97], path[4096];
-  const int result = end_of(device, link, other);
+  unsigned active = 0;
+  const int result = end_of(device, link, other, &active);
   snprintf(path, sizeof path, "%s.no-types", getenv("TRAINYARD_NVML_FILE"));
   if (access(path, F_OK) == 0) return kNotSupported;
   if (result == kSuccess) *type = strcmp(other, "switch") == 0 ? 2 : strcmp(other, "npu") == 0 ? 1 : 0;
