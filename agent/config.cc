@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -31,6 +32,31 @@ bool is_loopback(const std::string& target) {
   return host == "localhost" || host.rfind("127.", 0) == 0 || host == "[::1]" || host == "::1";
 }
 
+std::vector<DiskLimit> disks_in(const json& list) {
+  constexpr std::uint64_t kMb = 1024 * 1024;
+  std::vector<DiskLimit> disks;
+  for (const json& each : list.get<std::vector<json>>()) {
+    DiskLimit& disk = disks.emplace_back();
+    for (const auto& [key, value] : each.get<std::map<std::string, json>>()) {
+      if (key == "device") {
+        value.get_to(disk.device);
+        continue;
+      }
+      const bool read = key == "read_mb_per_s" || key == "reads_per_s", bytes = key.find("_mb_") != std::string::npos;
+      if (!read && key != "write_mb_per_s" && key != "writes_per_s") {
+        throw json::other_error::create(501, "unknown key " + key, &list);
+      }
+      if (!value.is_number_unsigned() || value.get<std::uint64_t>() == 0 ||
+          value.get<std::uint64_t>() > 1'000'000'000) {
+        throw json::other_error::create(501, key + " must be a number above 0", &list);
+      }
+      std::uint64_t& limit = bytes ? (read ? disk.read_bytes : disk.write_bytes) : (read ? disk.reads : disk.writes);
+      limit = value.get<std::uint64_t>() * (bytes ? kMb : 1);
+    }
+  }
+  return disks;
+}
+
 void apply(const std::string& key, const json& value, Config& config) {
   if (key == "controller") return value.get_to(config.controller), void();
   if (key == "node_name") return value.get_to(config.node_name), void();
@@ -49,6 +75,9 @@ void apply(const std::string& key, const json& value, Config& config) {
   if (key == "memory_limit_mb") return value.get_to(config.memory_limit_mb), void();
   if (key == "process_limit") return value.get_to(config.process_limit), void();
   if (key == "log_limit_mb") return value.get_to(config.log_limit_mb), void();
+  if (key == "part_limits") return value.get_to(config.part_limits), void();
+  if (key == "cpu_limit_percent") return value.get_to(config.cpu_limit_percent), void();
+  if (key == "disk_limits") return config.disk_limits = disks_in(value), void();
   if (key == "isolation") return value.get_to(config.isolation), void();
   if (key == "container_runtime") return value.get_to(config.container_runtime), void();
   if (key == "container_socket") return value.get_to(config.container_socket), void();
@@ -106,6 +135,25 @@ Status check_containers(const Config& config) {
   return {};
 }
 
+Status check_limits(const Config& config) {
+  if (config.memory_limit_mb < -1 || config.process_limit < -1 || config.log_limit_mb < -1) {
+    return bad(
+        "memory_limit_mb, process_limit and log_limit_mb must be numbers above 0; 0 is no limit, -1 the default");
+  }
+  if (config.cpu_limit_percent < 0 || config.cpu_limit_percent > 1'000'000) {
+    return bad("cpu_limit_percent must be 0 (no limit) to 1000000, per cent of one processor: 400 is four");
+  }
+  for (const DiskLimit& disk : config.disk_limits) {
+    if (disk.device.empty() || disk.device.front() != '/') {
+      return bad("disk_limits: each needs the device of a whole disk, e.g. /dev/nvme0n1");
+    }
+    if (disk.read_bytes + disk.write_bytes + disk.reads + disk.writes == 0) {
+      return bad("disk_limits: " + disk.device + " needs read_mb_per_s, write_mb_per_s, reads_per_s or writes_per_s");
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Status read_config(const std::string& path, Config& config) {
@@ -144,6 +192,7 @@ std::vector<std::string> needs_restart(const Config& running, const Config& want
   compare("pretend_gpus", &Config::pretend_gpus);
   compare("file_server_directory", &Config::file_server_directory);
   compare("file_server_port", &Config::file_server_port);
+  compare("part_limits", &Config::part_limits);
   compare("tls", &Config::tls);
   compare("insecure_lab", &Config::insecure_lab);
   compare("gpus_every_ms", &Config::gpus_every_ms);
@@ -167,10 +216,7 @@ Status check_config(const Config& config) {
   if (config.cgroup_parent.empty() || config.cgroup_parent.find("..") != std::string::npos) {
     return bad("cgroup_parent must name a cgroup below the root, e.g. trainyard");
   }
-  if (config.memory_limit_mb < -1 || config.process_limit < -1 || config.log_limit_mb < -1) {
-    return bad(
-        "memory_limit_mb, process_limit and log_limit_mb must be numbers above 0; 0 is no limit, -1 the default");
-  }
+  if (auto checked = check_limits(config); !checked) return checked;
   if (config.isolation != "full" && config.isolation != "user" && config.isolation != "none") {
     return bad("isolation '" + config.isolation + "' must be full, user or none");
   }

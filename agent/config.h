@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/exec/limits.h"
 #include "common/result.h"
 #include "common/time.h"
 
@@ -38,6 +39,13 @@ struct Config {
   // which are the system's. Processes: three quarters of the kernel's highest process id. Both only with v2's
   // controllers. Log: of each output of a process.
   std::int64_t memory_limit_mb = -1, process_limit = -1, log_limit_mb = 1024;
+  // Whether a job that takes a part of the node has cores of its own, near its GPUs, and memory in proportion to them:
+  // of memory_limit_mb or, also with v1's controllers, of its default.
+  bool part_limits = true;
+  // What a job that has the whole node may use at any time, however idle it is; a part has its share. Of processors:
+  // per cent of one. 0, empty: no limit.
+  std::int64_t cpu_limit_percent = 0;
+  std::vector<DiskLimit> disk_limits;
   // How jobs are kept from the machine and from each other: "full" (namespaces of their own, few capabilities), "user"
   // (where namespaces are not permitted) or "none". Whom they run as is the controller's word in any case.
   std::string isolation = "full";

@@ -25,9 +25,11 @@
 #include "agent/doctor/doctor.h"
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
+#include "agent/limit_settings.h"
 #include "agent/loop/agent_loop.h"
 #include "agent/loop/ganesha.h"
 #include "agent/probe/inventory.h"
+#include "agent/probe/shares.h"
 #include "agent/volumes/helper.h"
 #include "agent/volumes/helper_main.h"
 
@@ -68,6 +70,12 @@ void add_options(CLI::App& app, Config& config) {
   app.add_option("--tls-certificate", config.tls.certificate, "PEM file of this node's certificate");
   app.add_option("--tls-key", config.tls.key, "PEM file of its key");
   app.add_option("--tls-ca", config.tls.ca, "PEM file of the operator's CA");
+  app.add_option("--part-limits", config.part_limits,
+                 "cores and memory of their own for jobs that take parts of the node (true, false)")
+      ->capture_default_str();
+  app.add_option("--cpu-limit-percent", config.cpu_limit_percent,
+                 "of one processor: the most that a job with the whole node may use; 0: no limit")
+      ->capture_default_str();
   app.add_option("--isolation", config.isolation, "of jobs from the machine: full, user or none")
       ->capture_default_str();
   app.add_flag("--insecure-lab", config.insecure_lab, "no TLS although the controller is not on this machine");
@@ -206,32 +214,6 @@ Status prepare_context(const Config& config, ExecutorContext& context) {
   return Cgroup(context.cgroup_base).create();
 }
 
-// A storage node says with what it serves files, or why it cannot: it is a node for jobs all the same.
-void probe_storage(const Config& config, ExecutorContext& context, Inventory& inventory) {
-  if (config.file_server_directory.empty()) return;
-  const char* path = std::getenv("PATH");
-  const NfsSoftware software = find_nfs_software(path == nullptr ? "" : path);
-  context.address = config.address;
-  context.file_server_directory = config.file_server_directory;
-  context.file_server_port = config.file_server_port;
-  context.ganesha_program = software.program;
-  inventory.file_server_software = software.program.empty() ? "none: " + software.description : software.description;
-  if (!path_exists(config.file_server_directory)) {
-    inventory.file_server_software =
-        "none: its file_server_directory " + config.file_server_directory + " is not there";
-  }
-  spdlog::info("storage node: {}, files in {}", inventory.file_server_software, config.file_server_directory);
-}
-
-// Of this agent's groups in v1, which all agents of a machine (there are several in tests) may see: by node and spool.
-std::string group_prefix(const Config& config) {
-  std::uint32_t hash = 2166136261U;  // FNV-1a
-  for (const char c : config.spool_dir) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
-  std::string prefix = fmt::format("{}-{}-{:08x}-", config.cgroup_parent, config.node_name, hash);
-  std::replace(prefix.begin(), prefix.end(), '/', '-');
-  return prefix;
-}
-
 // A node without a container runtime is one for jobs without an image all the same. The program that asks has its own
 // deadlines; the loop does not run yet.
 void probe_containers(const Config& config, ExecutorContext& context, Inventory& inventory) {
@@ -263,52 +245,26 @@ void probe_containers(const Config& config, ExecutorContext& context, Inventory&
   spdlog::info("containers: {}", inventory.container_runtime);
 }
 
+// A storage node says with what it serves files, or why it cannot: it is a node for jobs all the same.
+void probe_storage(const Config& config, ExecutorContext& context, Inventory& inventory) {
+  if (config.file_server_directory.empty()) return;
+  const char* path = std::getenv("PATH");
+  const NfsSoftware software = find_nfs_software(path == nullptr ? "" : path);
+  context.address = config.address;
+  context.file_server_directory = config.file_server_directory;
+  context.file_server_port = config.file_server_port;
+  context.ganesha_program = software.program;
+  inventory.file_server_software = software.program.empty() ? "none: " + software.description : software.description;
+  if (!path_exists(config.file_server_directory)) {
+    inventory.file_server_software =
+        "none: its file_server_directory " + config.file_server_directory + " is not there";
+  }
+  spdlog::info("storage node: {}, files in {}", inventory.file_server_software, config.file_server_directory);
+}
+
 bool is_in_memory(const std::string& path) {
   struct statfs status {};
   return ::statfs(path.c_str(), &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
-}
-
-// -1 in the configuration: what is left when the system has its part.
-LimitSettings job_limits(const Config& config, std::uint64_t memory_bytes) {
-  constexpr std::uint64_t kMb = 1024 * 1024;
-  LimitSettings limits;
-  if (config.memory_limit_mb >= 0) {
-    limits.memory_bytes = static_cast<std::uint64_t>(config.memory_limit_mb) * kMb;
-  } else if (memory_bytes > 1024 * kMb) {
-    limits.memory_bytes = memory_bytes - std::max<std::uint64_t>(memory_bytes / 20, 512 * kMb);
-  }
-  if (config.process_limit >= 0) {
-    limits.processes = static_cast<std::uint64_t>(config.process_limit);
-  } else if (const auto highest = read_whole_file("/proc/sys/kernel/pid_max")) {
-    limits.processes = std::strtoull(highest->c_str(), nullptr, 10) / 4 * 3;
-  }
-  return limits;
-}
-
-void set_limits(const Config& config, std::uint64_t memory_bytes, ExecutorContext& context) {
-  constexpr std::uint64_t kMb = 1024 * 1024, kDefaultLogMb = 1024;
-  context.limits = job_limits(config, memory_bytes);
-  context.log_limit_bytes =
-      (config.log_limit_mb < 0 ? kDefaultLogMb : static_cast<std::uint64_t>(config.log_limit_mb)) * kMb;
-  context.controllers = find_controllers(context.cgroup_base, group_prefix(config));
-  const Controllers& found = context.controllers;
-  // Joining a group of v1 waits for a grace period of the kernel, 10 to 20 ms at each start of a process: only where
-  // the operator wants it.
-  const bool costly = !found.memory_v1.empty() || !found.pids_v1.empty();
-  if (costly && (config.memory_limit_mb < 0 || config.process_limit < 0)) {
-    spdlog::info("controllers of cgroup v1 only: limits that memory_limit_mb and process_limit do not give are off");
-  }
-  if (!found.memory_v2 && config.memory_limit_mb < 0) context.limits.memory_bytes = 0;
-  if (!found.pids_v2 && config.process_limit < 0) context.limits.processes = 0;
-  if (context.limits.memory_bytes != 0 && !found.memory_v2 && found.memory_v1.empty()) {
-    spdlog::warn("no memory controller of cgroups is here: the memory of jobs is not limited");
-  }
-  if (context.limits.processes != 0 && !found.pids_v2 && found.pids_v1.empty()) {
-    spdlog::warn("no pids controller of cgroups is here: the number of a job's processes is not limited");
-  }
-  if ((!found.cpu_v2 && found.cpu_v1.empty()) || (!found.io_v2 && found.blkio_v1.empty())) {
-    spdlog::info("jobs that share this node have no weights for processors or disks: see trainyard-agent doctor");
-  }
 }
 
 int fail(const Error& error) {
@@ -364,12 +320,17 @@ void reload(const CommandLine& line, Config& config, std::uint64_t memory_bytes,
   if (const auto completed = complete(line.argc, line.argv, line.file, wanted); !completed) {
     return spdlog::error("configuration not reloaded, nothing is changed: {}", completed.error().message);
   }
+  if (const auto kept = check_limits(wanted, context); !kept) {
+    return spdlog::error("configuration not reloaded, nothing is changed: {}", kept.error().message);
+  }
   for (const std::string& name : needs_restart(config, wanted)) {
     spdlog::warn("{} has changed in the configuration: needs a restart", name);
   }
   config.memory_limit_mb = wanted.memory_limit_mb;
   config.process_limit = wanted.process_limit;
   config.log_limit_mb = wanted.log_limit_mb;
+  config.cpu_limit_percent = wanted.cpu_limit_percent;
+  config.disk_limits = wanted.disk_limits;
   config.heartbeat_ms = wanted.heartbeat_ms;
   config.reconnect_max_ms = wanted.reconnect_max_ms;
   config.counters_every_ms = wanted.counters_every_ms;
@@ -384,6 +345,19 @@ void on_hangup(boost::asio::signal_set& signals, const std::function<void()>& wh
     what();
     on_hangup(signals, what);
   });
+}
+
+// What jobs are told of the machine.
+void take_facts(const ProbeResult& probed, ExecutorContext& context) {
+  context.facts.network_cidr = probed.inventory.network_cidr;
+  context.facts.interface = probed.interface;
+  context.facts.cores = probed.inventory.cores;
+  context.facts.fabrics = probed.inventory.fabrics;
+  context.facts.gpu_count = static_cast<std::uint32_t>(probed.inventory.gpus.size());
+  for (const Gpu& gpu : probed.inventory.gpus) {
+    if (gpu.pretend) context.facts.pretend_gpus.insert(gpu.uuid);
+  }
+  context.gpus = probed.inventory.gpus;
 }
 
 int run(Config config, const CommandLine& line) {
@@ -409,21 +383,18 @@ int run(Config config, const CommandLine& line) {
   auto probed = probe({config.node_name, config.flavour, config.pool, config.address, config.network_cidr,
                        config.pretend_gpus, config.topology});
   if (!probed) return fail(probed.error());
+  if (const auto kept = check_limits(config, context); !kept) return fail(kept.error());
   set_limits(config, probed->inventory.memory_bytes, context);
+  const auto cores = config.part_limits ? find_cores("/sys", allowed_cpus()) : std::vector<Core>();
+  share_cores(cores, probed->inventory.gpus);
   probed->inventory.sealing_key = key->public_key();
-  context.facts.network_cidr = probed->inventory.network_cidr;
-  context.facts.interface = probed->interface;
-  context.facts.cores = probed->inventory.cores;
-  context.facts.fabrics = probed->inventory.fabrics;
-  context.facts.gpu_count = static_cast<std::uint32_t>(probed->inventory.gpus.size());
-  for (const Gpu& gpu : probed->inventory.gpus) {
-    if (gpu.pretend) context.facts.pretend_gpus.insert(gpu.uuid);
-  }
+  take_facts(*probed, context);
   spdlog::info("trainyard-agent {} on node {} ({}, {} GPUs), controller {}", TRAINYARD_VERSION, config.node_name,
                config.flavour, context.facts.gpu_count, config.controller);
   probe_storage(config, context, probed->inventory);
   probe_containers(config, context, probed->inventory);
   LoopSettings settings = loop_settings(config);
+  settings.watch.cores = cores;
   if (config.doctor_every_ms != 0) {
     settings.watch.doctor = doctor_words(context.gpus_program.substr(0, context.gpus_program.rfind('/')), line);
   }

@@ -216,10 +216,13 @@ std::vector<std::string> Kind<v1::Node>::columns() {
 Json Kind<v1::Node>::json(const v1::Node& item) {
   Json gpus = Json::array();
   for (const auto& gpu : item.gpus()) {
-    gpus.push_back({{"fault", or_null(gpu.fault())},
+    gpus.push_back({{"cores", or_null(gpu.cores())},
+                    {"fault", or_null(gpu.fault())},
+                    {"job", or_null(gpu.job())},
                     {"memoryBytes", gpu.memory_bytes()},
                     {"model", gpu.model()},
                     {"numaNode", gpu.has_numa_node() ? Json(gpu.numa_node()) : Json(nullptr)},
+                    {"nvlinkIsland", gpu.has_nvlink_island() ? Json(gpu.nvlink_island()) : Json(nullptr)},
                     {"parentUuid", or_null(gpu.parent_uuid())},
                     {"pciBusId", or_null(gpu.pci_bus_id())},
                     {"pretend", gpu.pretend()},

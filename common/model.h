@@ -202,6 +202,11 @@ struct Gpu {
   std::string pci_bus_id = {};   // "00000000:3B:00.0"
   std::int32_t numa_node = -1;   // -1: not known, or the machine has one
   std::string parent_uuid = {};  // of a MIG instance: the GPU that it is a part of
+  // GPUs with the same number reach each other by NVLink, perhaps over others or a switch; -1: by PCIe, or not known.
+  std::int32_t nvlink_island = -1;
+  // Processors that go with it when a job takes it as a part of the node, as Linux lists them: "0-3,64-67"; empty: the
+  // agent gives none.
+  std::string cores = {};
   friend bool operator==(const Gpu&, const Gpu&) = default;
 };
 

@@ -23,6 +23,8 @@ void to_json(json& out, const Gpu& in) {
   write_some(out, "pciBusId", in.pci_bus_id);
   write_some(out, "parentUuid", in.parent_uuid);
   if (in.numa_node >= 0) out["numaNode"] = in.numa_node;
+  if (in.nvlink_island >= 0) out["nvlinkIsland"] = in.nvlink_island;
+  write_some(out, "cores", in.cores);
 }
 void from_json(const json& in, Gpu& out) {
   read(in, "uuid", out.uuid);
@@ -33,6 +35,8 @@ void from_json(const json& in, Gpu& out) {
   read(in, "pciBusId", out.pci_bus_id);
   read(in, "parentUuid", out.parent_uuid);
   read(in, "numaNode", out.numa_node);
+  read(in, "nvlinkIsland", out.nvlink_island);
+  read(in, "cores", out.cores);
 }
 
 void to_json(json& out, const Fabric& in) {

@@ -193,6 +193,8 @@ void to_proto(const Inventory& inventory, v1::Inventory& message) {
     out.set_pci_bus_id(gpu.pci_bus_id);
     out.set_parent_uuid(gpu.parent_uuid);
     if (gpu.numa_node >= 0) out.set_numa_node(gpu.numa_node);
+    if (gpu.nvlink_island >= 0) out.set_nvlink_island(gpu.nvlink_island);
+    out.set_cores(gpu.cores);
   }
   message.set_network_interface(inventory.network_interface);
   message.set_container_runtime(valid_utf8(inventory.container_runtime));
@@ -214,7 +216,8 @@ Inventory from_proto(const v1::Inventory& message) {
   inventory.file_server_software = message.file_server_software();
   for (const auto& gpu : message.gpus()) {
     inventory.gpus.push_back({gpu.uuid(), gpu.model(), gpu.memory_bytes(), gpu.pretend(), gpu.fault(), gpu.pci_bus_id(),
-                              gpu.has_numa_node() ? gpu.numa_node() : -1, gpu.parent_uuid()});
+                              gpu.has_numa_node() ? gpu.numa_node() : -1, gpu.parent_uuid(),
+                              gpu.has_nvlink_island() ? gpu.nvlink_island() : -1, gpu.cores()});
   }
   inventory.network_interface = message.network_interface();
   inventory.container_runtime = message.container_runtime();

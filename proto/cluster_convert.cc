@@ -321,6 +321,9 @@ void to_proto(const core::NodeView& view, v1::Node& message) {
     out.set_pci_bus_id(gpu.pci_bus_id);
     if (gpu.numa_node >= 0) out.set_numa_node(gpu.numa_node);
     out.set_parent_uuid(gpu.parent_uuid);
+    if (gpu.nvlink_island >= 0) out.set_nvlink_island(gpu.nvlink_island);
+    out.set_cores(gpu.cores);
+    if (const auto holder = view.holders.find(gpu.uuid); holder != view.holders.end()) out.set_job(holder->second);
   }
   message.set_network_interface(row.inventory.network_interface);
   message.set_container_runtime(row.inventory.container_runtime);

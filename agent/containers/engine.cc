@@ -18,6 +18,7 @@
 #include "agent/containers/pull_progress.h"
 #include "agent/containers/request.h"
 #include "agent/containers/runtime.h"
+#include "agent/exec/child.h"
 #include "agent/exec/files.h"
 
 namespace trainyard::agent {
@@ -386,6 +387,11 @@ Outcome<bool> Engine::started(const ContainerRequest& request, const std::string
     if (!file.valid() || !write_fully(file.get(), pid.data(), pid.size())) {
       return {{}, {"FailedStartingContainer", "the container cannot join " + group, "limits", true}};
     }
+  }
+  // It has started nothing yet: what it starts keeps to them, too.
+  if (!keep_to_cores((*about)["State"].value("Pid", 0), request.cores)) {
+    return {{},
+            {"FailedStartingContainer", "the container cannot keep to processors " + request.cores, "limits", true}};
   }
   return {true, {}};
 }

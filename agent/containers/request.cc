@@ -68,6 +68,7 @@ void to_json(json& out, const ContainerRequest& in) {
          {"job_cgroup", in.job_cgroup},
          {"cgroup_parent", in.cgroup_parent},
          {"limit_groups", in.limit_groups},
+         {"cores", in.cores},
          {"shm_bytes", in.shm_bytes},
          {"binds", std::move(binds)},
          {"gpu_uuids", in.gpu_uuids},
@@ -85,6 +86,7 @@ void from_json(const json& in, ContainerRequest& out) {
   in.at("job_cgroup").get_to(out.job_cgroup);
   in.at("cgroup_parent").get_to(out.cgroup_parent);
   in.at("limit_groups").get_to(out.limit_groups);
+  in.at("cores").get_to(out.cores);
   in.at("shm_bytes").get_to(out.shm_bytes);
   for (const json& bind : in.at("binds")) {
     out.binds.push_back({bind.at("path").get<std::string>(), bind.at("read_only").get<bool>()});

@@ -61,6 +61,7 @@ struct ContainerRequest {
   std::string job_cgroup;                 // absolute; the container's is below it
   std::string cgroup_parent;              // the same as engines name it: below the cgroup2 mount
   std::vector<std::string> limit_groups;  // of cgroup v1, which the container's first process joins
+  std::string cores;                      // processors to which it keeps; empty: all, or a cgroup says it
   std::uint64_t shm_bytes = 0;
   std::vector<Bind> binds;
   std::vector<std::string> gpu_uuids;  // to be seen inside, by CDI

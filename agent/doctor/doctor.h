@@ -35,7 +35,8 @@ struct MachineFacts {
   bool cgroup_kill = false;
   std::string memory_controller, pids_controller;                 // "v2", "v1" or empty
   std::string cpu_controller, io_controller, devices_controller;  // likewise; devices: v1 or empty
-  std::string interface;                                          // that has the address
+  std::string cpuset_controller;
+  std::string interface;  // that has the address
   std::uint32_t mtu = 0;
   std::string address, controller, controller_error;  // error empty: it can be dialled
   std::uint32_t first_local_port = 0, last_local_port = 0;

@@ -39,11 +39,13 @@ Finding judge_isolation(const MachineFacts& facts) {
 Finding judge_shares(const MachineFacts& facts) {
   const auto name = [](const std::string& kind) { return kind.empty() ? std::string("none") : kind; };
   const bool weighed = !facts.cpu_controller.empty() && !facts.io_controller.empty();
-  return finding("shares", weighed, State::note,
-                 fmt::format("cpu: {}, io: {}, devices: {}", name(facts.cpu_controller), name(facts.io_controller),
-                             facts.devices_controller.empty() ? "by the sandbox only" : facts.devices_controller),
-                 "jobs that share this node (gpusPerNode) compete freely for what has no controller; boot with "
-                 "systemd.unified_cgroup_hierarchy=1, or mount the controllers of v1");
+  return finding(
+      "shares", weighed, State::note,
+      fmt::format("cpu: {}, io: {}, devices: {}, cores: {}", name(facts.cpu_controller), name(facts.io_controller),
+                  facts.devices_controller.empty() ? "by the sandbox only" : facts.devices_controller,
+                  facts.cpuset_controller.empty() ? "by affinity only" : facts.cpuset_controller),
+      "jobs that share this node (gpusPerNode) compete freely for what has no controller; boot with "
+      "systemd.unified_cgroup_hierarchy=1, or mount the controllers of v1");
 }
 
 void judge_agent(const MachineFacts& facts, std::vector<Finding>& out) {

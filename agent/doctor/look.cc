@@ -103,6 +103,7 @@ void look_at_cgroups(MachineFacts& facts) {
   facts.pids_controller = controller_kind(facts.cgroup2_root, "pids");
   facts.cpu_controller = controller_kind(facts.cgroup2_root, "cpu");
   facts.io_controller = controller_kind(facts.cgroup2_root, "io");
+  facts.cpuset_controller = controller_kind(facts.cgroup2_root, "cpuset");
   facts.devices_controller = controller_kind(facts.cgroup2_root, "devices");
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -13,11 +14,13 @@
 #include <climits>
 #include <cstdio>
 #include <cstring>
+#include <set>
 #include <vector>
 
 #include "agent/exec/confine.h"
 #include "agent/exec/files.h"
 #include "agent/exec/sandbox.h"
+#include "common/cpu_list.h"
 
 namespace trainyard::agent {
 namespace {
@@ -67,6 +70,19 @@ void join_cgroup(const std::string& cgroup, int report) {
   fail_child(("cannot join cgroup " + cgroup).c_str());
 }
 
+bool keep_to_cores(int pid, const std::string& cores) {
+  const std::set<std::uint32_t> cpus = parse_cpu_list(cores);
+  if (cpus.empty()) return true;
+  const std::size_t size = CPU_ALLOC_SIZE(*cpus.rbegin() + 1);
+  cpu_set_t* mask = CPU_ALLOC(*cpus.rbegin() + 1);
+  if (mask == nullptr) return false;
+  CPU_ZERO_S(size, mask);
+  for (const std::uint32_t cpu : cpus) CPU_SET_S(cpu, size, mask);
+  const bool kept = ::sched_setaffinity(pid, size, mask) == 0;
+  CPU_FREE(mask);
+  return kept;
+}
+
 void keep_for_program(int report, const UniqueFd& sandbox) {
   ::dup3(report, kReportFd, O_CLOEXEC);
   if (sandbox.valid()) ::dup3(sandbox.get(), kSandboxFd, O_CLOEXEC);
@@ -89,6 +105,7 @@ void run_program(const ShimSpec& spec) {
     const UniqueFd procs(::open((group + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
     if (!procs.valid() || ::write(procs.get(), "0", 1) != 1) fail_child(("cannot join cgroup " + group).c_str());
   }
+  if (!keep_to_cores(0, spec.cores)) fail_child(("cannot keep to the processors " + spec.cores).c_str());
   if (!spec.sandbox.empty() && !enter_namespaces(kSandboxFd)) fail_child("cannot enter the job's sandbox");
   const std::uint64_t kept = spec.uid == 0 ? capabilities_of_root() : 0;
   if (spec.confine) {

@@ -20,6 +20,9 @@ inline constexpr int kSandboxFd = 4;
 // The calling process becomes a member; `report` is where the parent listens as long as descriptor 3 is not.
 void join_cgroup(const std::string& cgroup, int report);
 
+// The process, and what it starts from then on, runs on these processors ("0-3,64"; empty: on all). False with errno.
+bool keep_to_cores(int pid, const std::string& cores);
+
 // `report` and `sandbox` (none: not valid; both above 4) come to where run_program looks for them, and all other
 // descriptors above 2 are closed.
 void keep_for_program(int report, const UniqueFd& sandbox);

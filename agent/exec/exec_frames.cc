@@ -48,6 +48,7 @@ std::string to_text(const ExecSpec& spec) {
                              {"working_directory", spec.process.working_directory},
                              {"cgroup", spec.process.cgroup},
                              {"limit_groups", spec.process.limit_groups},
+                             {"cores", spec.process.cores},
                              {"uid", spec.process.uid},
                              {"gid", spec.process.gid},
                              {"groups", spec.process.groups},
@@ -72,6 +73,7 @@ Result<ExecSpec> exec_spec_from(const std::string& text) {
     spec.process.working_directory = value.at("working_directory").get<std::string>();
     spec.process.cgroup = value.at("cgroup").get<std::string>();
     value.at("limit_groups").get_to(spec.process.limit_groups);
+    spec.process.cores = value.value("cores", std::string());
     spec.process.uid = value.at("uid").get<std::uint32_t>();
     spec.process.gid = value.at("gid").get<std::uint32_t>();
     value.at("groups").get_to(spec.process.groups);

@@ -115,14 +115,64 @@ Status write_io_weight(const std::string& group, const LimitSettings& settings) 
 
 // Where groups of v1 can be.
 std::set<std::string> group_parents(const Controllers& controllers) {
-  std::set<std::string> parents{controllers.memory_v1, controllers.pids_v1, controllers.cpu_v1, controllers.blkio_v1,
-                                controllers.devices_v1};
+  std::set<std::string> parents{controllers.memory_v1, controllers.pids_v1,    controllers.cpu_v1,
+                                controllers.blkio_v1,  controllers.devices_v1, controllers.cpuset_v1};
   parents.erase("");
   return parents;
 }
 
 std::string parent_of(const std::string& path) {
   return path.substr(0, path.rfind('/'));
+}
+
+// "254:0" of a whole disk; its parts have no limits of their own.
+Result<std::string> number_of_disk(const std::string& device) {
+  struct stat about {};
+  if (::stat(device.c_str(), &about) != 0 || !S_ISBLK(about.st_mode)) {
+    return Error{Code::invalid_argument, device + " is no disk: name one as /dev/nvme0n1"};
+  }
+  const std::string number = std::to_string(major(about.st_rdev)) + ":" + std::to_string(minor(about.st_rdev));
+  if (exists("/sys/dev/block/" + number + "/partition")) {
+    return Error{Code::invalid_argument, device + " is a part of a disk: name the whole one"};
+  }
+  return number;
+}
+
+// The kernel's own default.
+constexpr std::uint64_t kCpuPeriodUs = 100'000;
+
+std::uint64_t cpu_quota_us(const LimitSettings& settings) {
+  return std::max<std::uint64_t>(1'000, settings.cpu_percent * (kCpuPeriodUs / 100));  // the kernel takes no less
+}
+
+Status limit_cpu_v1(const std::string& group, const LimitSettings& settings) {
+  Status done = make_group(group);
+  if (done) done = write_control(group + "/cpu.cfs_period_us", std::to_string(kCpuPeriodUs));
+  return done ? write_control(group + "/cpu.cfs_quota_us", std::to_string(cpu_quota_us(settings))) : done;
+}
+
+Status limit_disk_v1(const std::string& group, const DiskLimit& disk) {
+  const auto number = number_of_disk(disk.device);
+  if (!number) return number.error();
+  Status done = make_group(group);
+  for (const auto& [file, most] : {std::pair{"/blkio.throttle.read_bps_device", disk.read_bytes},
+                                   std::pair{"/blkio.throttle.write_bps_device", disk.write_bytes},
+                                   std::pair{"/blkio.throttle.read_iops_device", disk.reads},
+                                   std::pair{"/blkio.throttle.write_iops_device", disk.writes}}) {
+    if (done && most != 0) done = write_control(group + file, *number + " " + std::to_string(most));
+  }
+  return done;
+}
+
+Status limit_disk_v2(const std::string& cgroup, const DiskLimit& disk) {
+  const auto number = number_of_disk(disk.device);
+  if (!number) return number.error();
+  std::string line = *number;
+  for (const auto& [key, most] : {std::pair{" rbps=", disk.read_bytes}, std::pair{" wbps=", disk.write_bytes},
+                                  std::pair{" riops=", disk.reads}, std::pair{" wiops=", disk.writes}}) {
+    if (most != 0) line += key + std::to_string(most);
+  }
+  return write_control(cgroup + "/io.max", line);
 }
 
 }  // namespace
@@ -134,10 +184,12 @@ Controllers find_controllers(const std::string& cgroup_base, const std::string& 
   found.pids_v2 = enable_v2(cgroup_base, "pids");
   found.cpu_v2 = enable_v2(cgroup_base, "cpu");
   found.io_v2 = enable_v2(cgroup_base, "io");
+  found.cpuset_v2 = enable_v2(cgroup_base, "cpuset");
   if (!found.memory_v2) found.memory_v1 = directory_of_v1("memory");
   if (!found.pids_v2) found.pids_v1 = directory_of_v1("pids");
   if (!found.cpu_v2) found.cpu_v1 = directory_of_v1("cpu");
   if (!found.io_v2) found.blkio_v1 = directory_of_v1("blkio");
+  if (!found.cpuset_v2) found.cpuset_v1 = directory_of_v1("cpuset");
   found.devices_v1 = directory_of_v1("devices");
   return found;
 }
@@ -147,6 +199,20 @@ std::string controller_kind(const std::string& cgroup2, const std::string& contr
   return directory_of_v1(controller == "io" ? "blkio" : controller).empty() ? "" : "v1";
 }
 
+std::string why_not(const Controllers& controllers, std::uint64_t cpu_percent, const std::vector<DiskLimit>& disks) {
+  const char* const advice = "boot with systemd.unified_cgroup_hierarchy=1, mount the one of v1, or remove the limit";
+  if (cpu_percent != 0 && !controllers.cpu_v2 && controllers.cpu_v1.empty()) {
+    return std::string("cpu_limit_percent: there is no cpu controller of cgroups here: ") + advice;
+  }
+  if (!disks.empty() && !controllers.io_v2 && controllers.blkio_v1.empty()) {
+    return std::string("disk_limits: there is no io (v1: blkio) controller of cgroups here: ") + advice;
+  }
+  for (const DiskLimit& disk : disks) {
+    if (const auto number = number_of_disk(disk.device); !number) return "disk_limits: " + number.error().message;
+  }
+  return {};
+}
+
 Limits::Limits(const Controllers& controllers, LimitSettings settings, const std::string& name, std::string job_cgroup)
     : x_controllers(controllers), x_settings(std::move(settings)), x_name(name), x_job_cgroup(std::move(job_cgroup)) {
   const auto group = [&](const std::string& parent, bool wanted) {
@@ -154,8 +220,9 @@ Limits::Limits(const Controllers& controllers, LimitSettings settings, const std
   };
   x_memory_group = group(controllers.memory_v1, x_settings.memory_bytes != 0);
   x_pids_group = group(controllers.pids_v1, x_settings.processes != 0);
-  x_cpu_group = group(controllers.cpu_v1, x_settings.gpus != 0);
-  x_io_group = group(controllers.blkio_v1, x_settings.gpus != 0);
+  x_cpu_group = group(controllers.cpu_v1, x_settings.gpus != 0 || x_settings.cpu_percent != 0);
+  x_io_group = group(controllers.blkio_v1, x_settings.gpus != 0 || !x_settings.disks.empty());
+  x_cpuset_group = group(controllers.cpuset_v1, !x_settings.cores.empty());
   x_device_group = group(controllers.devices_v1, !x_settings.refused_devices.empty());
 }
 
@@ -171,6 +238,7 @@ Status Limits::create() const {
     done = make_group(x_memory_group);
     if (done) done = write_control(x_memory_group + "/memory.limit_in_bytes", memory);
   }
+  if (done) done = create_hard();
   if (!done) return done;
   if (x_settings.processes != 0 && x_controllers.pids_v2) {
     if (!enable_v2(holding, "pids")) return Error{Code::failed_precondition, "no pids controller in " + holding};
@@ -181,8 +249,38 @@ Status Limits::create() const {
   return done ? write_control(x_pids_group + "/pids.max", processes) : done;
 }
 
+// What the operator demands: without it nothing starts. In v2 on the job's own cgroup, so that the shims stay outside.
+Status Limits::create_hard() const {
+  const std::string holding = parent_of(x_job_cgroup);
+  Status done;
+  if (x_settings.cpu_percent != 0 && x_controllers.cpu_v2) {
+    if (!enable_v2(holding, "cpu")) return Error{Code::failed_precondition, "no cpu controller in " + holding};
+    done = write_control(x_job_cgroup + "/cpu.max",
+                         std::to_string(cpu_quota_us(x_settings)) + " " + std::to_string(kCpuPeriodUs));
+  } else if (x_settings.cpu_percent != 0 && !x_cpu_group.empty()) {
+    done = limit_cpu_v1(x_cpu_group, x_settings);
+  }
+  if (!x_settings.disks.empty() && x_controllers.io_v2 && !enable_v2(holding, "io")) {
+    return Error{Code::failed_precondition, "no io controller in " + holding};
+  }
+  for (const DiskLimit& disk : x_settings.disks) {
+    if (!done) break;
+    if (x_controllers.io_v2) done = limit_disk_v2(x_job_cgroup, disk);
+    if (!x_io_group.empty()) done = limit_disk_v1(x_io_group, disk);
+  }
+  return done;
+}
+
 Status Limits::create_share() const {
-  Status done = create_devices();
+  Status done;
+  for (const auto part : {&Limits::create_devices, &Limits::create_weights, &Limits::create_cores}) {
+    if (Status next = (this->*part)(); done) done = std::move(next);
+  }
+  return done;
+}
+
+Status Limits::create_weights() const {
+  Status done;
   const auto note = [&](Status next) {
     if (done) done = std::move(next);
   };
@@ -206,6 +304,34 @@ Status Limits::create_share() const {
   return done;
 }
 
+// A group whose cores could not be set takes no process: it goes again, and affinity() is what is left.
+Status Limits::create_cores() const {
+  const std::string holding = parent_of(x_job_cgroup);
+  if (x_settings.cores.empty()) return {};
+  if (x_controllers.cpuset_v2) {
+    if (!enable_v2(holding, "cpuset")) return Error{Code::failed_precondition, "no cpuset controller in " + holding};
+    return write_control(x_job_cgroup + "/cpuset.cpus", x_settings.cores);
+  }
+  if (x_cpuset_group.empty()) return {};
+  Status done = make_group(x_cpuset_group);
+  // The parent has both: this process is in it. All memory, because the kernel takes what is near first, and a job that
+  // needs more of it than is near must not end for that.
+  auto memory = read_whole_file(parent_of(x_cpuset_group) + "/cpuset.mems");
+  if (done && !memory) done = memory.error();
+  if (done) done = write_control(x_cpuset_group + "/cpuset.mems", memory->substr(0, memory->find('\n')));
+  if (done) done = write_control(x_cpuset_group + "/cpuset.cpus", x_settings.cores);
+  if (!done) ::rmdir(x_cpuset_group.c_str());
+  return done;
+}
+
+std::string Limits::affinity() const {
+  if (x_settings.cores.empty()) return {};
+  if (!x_cpuset_group.empty() && exists(x_cpuset_group)) return {};
+  const auto held = read_whole_file(x_job_cgroup + "/cpuset.cpus");
+  const bool holds = x_controllers.cpuset_v2 && held && held->find_first_of("0123456789") != std::string::npos;
+  return holds ? std::string() : x_settings.cores;
+}
+
 Status Limits::create_devices() const {
   if (x_device_group.empty()) return {};
   Status done = make_group(x_device_group);
@@ -220,10 +346,10 @@ Status Limits::create_devices() const {
 
 std::vector<std::string> Limits::groups(bool in_container) const {
   std::vector<std::string> groups;
-  if (!x_memory_group.empty()) groups.push_back(x_memory_group);
-  if (!x_pids_group.empty()) groups.push_back(x_pids_group);
-  // These are there where they could be made.
-  for (const std::string& group : {x_cpu_group, x_io_group, in_container ? std::string() : x_device_group}) {
+  // Those that are there: weights and cores are made where they can be, and a holding that an agent of other settings
+  // (or an older one) began has what it began with.
+  for (const std::string& group : {x_memory_group, x_pids_group, x_cpu_group, x_io_group,
+                                   in_container ? std::string() : x_device_group, x_cpuset_group}) {
     if (!group.empty() && exists(group)) groups.push_back(group);
   }
   return groups;

@@ -127,6 +127,8 @@ std::vector<NamedValue> mpirun_environment(const HoldingPaths& paths, const Node
     variables.push_back({"OMPI_MCA_" + parameter.name, parameter.value});
   }
   variables.push_back({"OMPI_MCA_orte_leave_session_attached", "1"});
+  // Each mpirun of a shared node would begin with the same cores; what the job may use is bound already.
+  if (facts.part) variables.push_back({"OMPI_MCA_hwloc_base_binding_policy", "none"});
   variables.push_back({"OMPI_ALLOW_RUN_AS_ROOT", "1"});
   variables.push_back({"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"});
   return variables;

@@ -104,6 +104,7 @@ Status write_shim_spec(const std::string& directory, const ShimSpec& spec) {
                    {"working_directory", spec.working_directory},
                    {"cgroup", spec.cgroup},
                    {"limit_groups", spec.limit_groups},
+                   {"cores", spec.cores},
                    {"log_limit_bytes", spec.log_limit_bytes},
                    {"stdout_path", spec.stdout_path},
                    {"stderr_path", spec.stderr_path},
@@ -131,6 +132,7 @@ Result<ShimSpec> read_shim_spec(const std::string& directory) {
     spec.working_directory = value.value("working_directory", std::string());
     spec.cgroup = value.value("cgroup", std::string());
     spec.limit_groups = value.value("limit_groups", std::vector<std::string>());
+    spec.cores = value.value("cores", std::string());
     spec.log_limit_bytes = value.value("log_limit_bytes", std::uint64_t{0});
     spec.stdout_path = value.value("stdout_path", std::string());
     spec.stderr_path = value.value("stderr_path", std::string());

@@ -39,6 +39,7 @@ struct ShimSpec {
   // moves to the sibling "<holding>/shim" where that exists.
   std::string cgroup;
   std::vector<std::string> limit_groups;  // cgroups of v1 that the payload joins (limits.h)
+  std::string cores;                      // processors that it keeps to where no cgroup does it: "0-3,64"; empty: all
   // More than this of one output is not kept, but for its end (kKeptTailBytes) with a line between that says how much
   // is left out; what writes on is slowed down. 0: all is kept.
   std::uint64_t log_limit_bytes = 0;

@@ -33,7 +33,8 @@ struct NodeFacts {
   std::string network_cidr;  // of the cluster's interface
   std::string interface;     // its name, e.g. "eth0"
   std::uint32_t gpu_count = 0;
-  std::uint32_t cores = 0;             // 0: unknown
+  std::uint32_t cores = 0;             // 0: unknown; of a job that has a part of the node: its own
+  bool part = false;                   // the job has a part of the node
   std::vector<Fabric> fabrics;         // InfiniBand and RoCE adapters
   std::set<std::string> pretend_gpus;  // uuids that are configured, not real: never in CUDA_VISIBLE_DEVICES
   std::string cluster;                 // Orders::cluster; AZ_BATCHAI_CLUSTER_NAME is its last part

@@ -58,7 +58,10 @@ AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettin
           [this](const CounterSample& sample) { x_link.send(sample); }),
       x_machine(
           context.io, x_gpu_watch, inventory, settings.watch,
-          [this](const Inventory& changed) { feed(InventoryChanged{changed}); },
+          [this](const Inventory& changed) {
+            x_context.gpus = changed.gpus;
+            feed(InventoryChanged{changed});
+          },
           [this] { return x_core.holdings().empty(); }),
       x_nfs(context, {.up = [this](FileServerUp outcome) { feed(std::move(outcome)); },
                       .down = [this](FileServerDown outcome) { feed(std::move(outcome)); },

@@ -123,8 +123,9 @@ void JobContainer::go_on() {
 
 // ---- The container ----
 
-void JobContainer::start(std::vector<std::string> limit_groups, Started started) {
+void JobContainer::start(std::vector<std::string> limit_groups, std::string cores, Started started) {
   x_limit_groups = std::move(limit_groups);
+  x_cores = std::move(cores);
   x_started = std::move(started);
   go_on();
 }
@@ -149,6 +150,7 @@ Result<ContainerRequest> JobContainer::request() const {
   request.job_cgroup = x_place.job_cgroup();
   request.cgroup_parent = x_place.job_cgroup().substr(root.size());
   request.limit_groups = x_limit_groups;
+  request.cores = x_cores;
   request.shm_bytes = bytes_of(x_launch->spec.container.shm_size);
   if (request.shm_bytes == 0) request.shm_bytes = half_of_memory();
   request.binds = {{x_place.job},
@@ -191,6 +193,7 @@ void JobContainer::start_wrapper(const ContainerRequest& request) {
     spec.working_directory = "/";
     spec.cgroup = x_place.job_cgroup();
     spec.limit_groups = request.limit_groups;
+    spec.cores = request.cores;
     spec.uid = request.uid;
     spec.gid = request.gid;
     Status begun = write_shim_spec(directory, spec);

@@ -32,8 +32,9 @@ class JobContainer : public std::enable_shared_from_this<JobContainer> {
   // `credentials`: sealed to this node.
   void pull(const std::vector<SealedValue>& credentials);
   void pin(const std::string& digest);
-  // When the image is there. `started` runs once, also after cancel(). `limit_groups`: see Limits::groups.
-  void start(std::vector<std::string> limit_groups, Started started);
+  // When the image is there. `started` runs once, also after cancel(). `limit_groups`, `cores`: see Limits::groups and
+  // Limits::affinity.
+  void start(std::vector<std::string> limit_groups, std::string cores, Started started);
   // Ends the pull and the waiting; what is being started is waited for.
   void cancel();
 
@@ -67,6 +68,7 @@ class JobContainer : public std::enable_shared_from_this<JobContainer> {
   std::optional<NodeError> x_error;
   bool x_fetching = false, x_waiting_said = false;
   std::vector<std::string> x_limit_groups;
+  std::string x_cores;
   Started x_started;
   std::shared_ptr<ContainerCall> x_pull, x_start;
 };

@@ -202,7 +202,7 @@ void Executor::output_directories_made(HelperResult result) {
   touch(x_place.marker("directories"));
   if (logs_may_begin()) begin_logs();
   if (!x_container) return start_preparation();
-  x_container->start(x_limits->groups(true), step(&Executor::container_started));
+  x_container->start(x_limits->groups(true), x_limits->affinity(), step(&Executor::container_started));
 }
 
 void Executor::container_started(std::optional<NodeError> error) {
@@ -289,7 +289,7 @@ ShimSpec Executor::process(const std::string& script) const {
   if (!x_secrets.empty()) spec.secrets_path = x_place.secrets();
   spec.working_directory = x_paths.job_temp;
   spec.cgroup = x_place.job_cgroup();
-  spec.limit_groups = x_limits->groups(x_container != nullptr);
+  x_limits->hold(spec, x_container != nullptr);
   spec.log_limit_bytes = x_context.log_limit_bytes;
   spec.lease_path = lease_path(x_context);
   spec.lease_ms = x_lease_ms;
@@ -302,7 +302,7 @@ ShimSpec Executor::process(const std::string& script) const {
 }
 
 std::vector<NamedValue> Executor::environment(std::optional<std::size_t> task) const {
-  auto variables = job_environment(*x_launch, x_member, x_gpu_uuids, x_paths, x_context.facts, task);
+  auto variables = job_environment(*x_launch, x_member, x_gpu_uuids, x_paths, x_limits->facts(), task);
   if (x_container) x_container->fit(variables);
   return variables;
 }
@@ -338,7 +338,7 @@ void Executor::run() {
 void Executor::start_head() {
   if (x_stopping) return;
   const std::string directory = x_place.spool + "/head";
-  ShimSpec spec = process(head_script(*x_launch, x_paths, x_context.facts));
+  ShimSpec spec = process(head_script(*x_launch, x_paths, x_limits->facts()));
   spec.stdout_path = x_place.log("head.out");
   spec.stderr_path = x_place.log("head.err");
   auto failed = [this](const std::string& message) {

@@ -67,8 +67,10 @@ void MachineWatch::look_later() {
 
 void MachineWatch::take(const GpuStates& states) {
   x_ledger.take(states, x_idle());
-  if (x_ledger.gpus() == x_inventory.gpus) return;
-  x_inventory.gpus = x_ledger.gpus();
+  std::vector<Gpu> gpus = x_ledger.gpus();
+  share_cores(x_settings.cores, gpus);
+  if (gpus == x_inventory.gpus) return;
+  x_inventory.gpus = std::move(gpus);
   for (const Gpu& gpu : x_inventory.gpus) {
     if (!gpu.fault.empty()) spdlog::warn("GPU {} is out of service: {}", gpu.uuid, gpu.fault);
   }

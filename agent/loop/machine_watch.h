@@ -12,6 +12,7 @@
 
 #include "agent/loop/gpu_watch.h"
 #include "agent/probe/gpu_ledger.h"
+#include "agent/probe/shares.h"
 
 namespace trainyard::agent {
 
@@ -20,6 +21,7 @@ struct WatchSettings {
   DurationMs doctor_every_ms = 300'000;    // the first time after a fifth of it
   DurationMs memory_patience_ms = 15'000;  // until the memory of a job's GPUs must be free
   std::vector<std::string> doctor;         // the words that ask it for JSON; empty: it is not asked
+  std::vector<Core> cores;                 // that go with the GPUs; empty: none do
 };
 
 class MachineWatch {

@@ -37,7 +37,11 @@ struct ExecutorContext {
   std::string address, file_server_directory, ganesha_program;
   std::uint32_t file_server_port = 2049;
   Controllers controllers;
-  LimitSettings limits;               // of each job
+  LimitSettings limits;  // of each job that has the whole node; a part has of `disks` and `cpu_percent` its share
+  // Of jobs that take parts: what they have together of memory (0: no limit), and the machine's GPUs as last looked at,
+  // with the cores that go with each.
+  std::uint64_t parts_memory_bytes = 0;
+  std::vector<Gpu> gpus;
   std::uint64_t log_limit_bytes = 0;  // of each output of a process; 0: none
   Isolation isolation = Isolation::full;
   std::vector<std::string> hidden;        // what jobs must not see, beside the agent's directories

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <utility>
 
@@ -41,6 +42,9 @@ constexpr unsigned kMostProcesses = 128;
 constexpr unsigned kMostEvents = 1000;  // at one look
 constexpr int kGpuSensor = 0;           // NVML_TEMPERATURE_GPU
 constexpr unsigned kTextSize = 96;
+constexpr unsigned kMostLinks = 36;  // of any GPU so far; what it lacks is refused
+constexpr unsigned kSwitch = 2;      // NVML_NVLINK_DEVICE_TYPE_SWITCH
+constexpr unsigned kVendorMask = 0xffff, kNvidia = 0x10de;
 
 template <class Function>
 bool load(void* library, const char* name, Function*& function) {
@@ -69,6 +73,9 @@ struct Nvml::Functions {
   int (*mig_mode_of)(Device, unsigned*, unsigned*) = nullptr;
   int (*most_instances_of)(Device, unsigned*) = nullptr;
   int (*instance_at)(Device, unsigned, Device*) = nullptr;
+  int (*link_state_of)(Device, unsigned, unsigned*) = nullptr;
+  int (*link_end_of)(Device, unsigned, PciInfo*) = nullptr;
+  int (*link_end_type_of)(Device, unsigned, unsigned*) = nullptr;
   int (*create_events)(void**) = nullptr;
   int (*free_events)(void*) = nullptr;
   int (*register_events)(Device, unsigned long long, void*) = nullptr;
@@ -82,6 +89,9 @@ struct Nvml::Functions {
     load(library, "nvmlDeviceGetMigMode", mig_mode_of);
     load(library, "nvmlDeviceGetMaxMigDeviceCount", most_instances_of);
     load(library, "nvmlDeviceGetMigDeviceHandleByIndex", instance_at);
+    load(library, "nvmlDeviceGetNvLinkState", link_state_of);
+    load(library, "nvmlDeviceGetNvLinkRemotePciInfo_v2", link_end_of);
+    load(library, "nvmlDeviceGetNvLinkRemoteDeviceType", link_end_type_of);
     load(library, "nvmlEventSetCreate", create_events);
     load(library, "nvmlEventSetFree", free_events);
     load(library, "nvmlDeviceRegisterEvents", register_events);
@@ -160,10 +170,56 @@ Gpu Nvml::describe(void* device, const char* uuid) const {
   return gpu;
 }
 
+NvLinks Nvml::links_of(void* device) const {
+  const Functions& f = *x_functions;
+  NvLinks links;
+  PciInfo own{};
+  if (!f.link_state_of || !f.link_end_of || !f.pci_of || f.pci_of(device, &own) != kSuccess) return links;
+  links.bus_id = own.bus_id;
+  for (unsigned link = 0; link < kMostLinks; ++link) {
+    unsigned active = 0, type = 0;
+    PciInfo end{};
+    if (f.link_state_of(device, link, &active) != kSuccess || active == 0) continue;
+    if (f.link_end_of(device, link, &end) != kSuccess) continue;
+    ++links.ends[end.bus_id];
+    if (f.link_end_type_of && f.link_end_type_of(device, link, &type) == kSuccess) {
+      links.to_switches += type == kSwitch ? 1 : 0;
+    } else {
+      // An older driver: what NVIDIA made is a GPU or a switch.
+      links.to_switches += (end.device_id & kVendorMask) == kNvidia && !is_gpu(end.bus_id) ? 1 : 0;
+    }
+  }
+  return links;
+}
+
+bool Nvml::is_gpu(const char* bus_id) const {
+  bool found = false;
+  for_each([&](Device device, const char*) {
+    PciInfo pci{};
+    if (x_functions->pci_of(device, &pci) == kSuccess && std::strcmp(pci.bus_id, bus_id) == 0) found = true;
+  });
+  return found;
+}
+
+std::map<std::string, std::int32_t> Nvml::islands_by_uuid() const {
+  std::vector<std::string> uuids;
+  std::vector<NvLinks> links;
+  for_each([&](Device device, const char* uuid) {
+    uuids.push_back(uuid);
+    links.push_back(links_of(device));
+  });
+  const auto numbers = islands(links);
+  std::map<std::string, std::int32_t> found;
+  for (std::size_t i = 0; i < uuids.size(); ++i) found[uuids[i]] = numbers[i];
+  return found;
+}
+
 std::vector<Gpu> Nvml::gpus() const {
+  const auto island_of = islands_by_uuid();
   std::vector<Gpu> gpus;
   for_each([&](Device device, const char* uuid) {
     gpus.push_back(describe(device, uuid));
+    if (const auto island = island_of.find(uuid); island != island_of.end()) gpus.back().nvlink_island = island->second;
     const std::string parent = uuid;
     const std::int32_t numa_node = gpus.back().numa_node;
     for_each_instance(device, [&](Device instance, const char* of_instance) {
@@ -227,9 +283,12 @@ std::optional<GpuStates> Nvml::states() {
   if (x_functions->count_devices(&count) != kSuccess) return std::nullopt;
   listen();
   take_events();
+  const auto island_of = islands_by_uuid();
   GpuStates states;
   for_each([&](Device device, const char* uuid) {
     states.gpus.push_back(look_at(device, describe(device, uuid)));
+    const auto island = island_of.find(uuid);
+    if (island != island_of.end()) states.gpus.back().gpu.nvlink_island = island->second;
     const Gpu parent = states.gpus.back().gpu;
     for_each_instance(device, [&](Device instance, const char* of_instance) {
       GpuState state = look_at(instance, describe(instance, of_instance));

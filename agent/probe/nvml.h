@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent/probe/gpu_states.h"
+#include "agent/probe/nvlink.h"
 #include "common/counters.h"
 #include "common/model.h"
 
@@ -38,6 +39,9 @@ class Nvml {
   template <class Use>
   void for_each(Use use) const;
   Gpu describe(void* device, const char* uuid) const;
+  NvLinks links_of(void* device) const;
+  bool is_gpu(const char* bus_id) const;
+  std::map<std::string, std::int32_t> islands_by_uuid() const;
   GpuState look_at(void* device, Gpu gpu) const;
   template <class Use>
   void for_each_instance(void* device, Use use) const;

@@ -247,7 +247,7 @@ std::optional<EndCause> settle_dependencies(std::vector<Dependency>&, Awaited en
 void preempt(Engine&, const Preemption&);
 
 // parts.cc
-// Free GPUs for a job that takes a part of the node: near one memory where that can be. REQUIRES: so many are free
+// Free GPUs for a part of the node: of one NVLink island, else near one memory. REQUIRES: so many are free
 std::vector<std::string> choose_gpus(const State&, const Node&, std::uint32_t count);
 
 // on_cluster.cc

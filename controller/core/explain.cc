@@ -438,6 +438,7 @@ NodeView view(const State& state, const Node& node, TimeMs now_ms) {
   for (const auto& [key, holding] : holdings_on(state, node.id)) {
     std::string text = holding.job_name + " (attempt " + std::to_string(holding.id.attempt) + ")";
     if (!current(state, holding)) text += " orphan: kept until the node says clean or is fenced";
+    for (const std::string& uuid : holding.gpu_uuids) out.holders[uuid] = text;
     out.running.push_back(std::move(text));
   }
   if (!node.live.reachable) {

@@ -1,6 +1,7 @@
 // What users are shown, derived from the state. Pure; read-only.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -58,6 +59,7 @@ struct NodeView {
   std::string cluster_path;          // empty: inventory
   std::vector<std::string> running;  // "job (attempt n)" of holdings; orphans marked
   std::string note;                  // unreachable since..., fence state, reason of unusable
+  std::map<std::string, std::string> holders = {};  // by UUID of a GPU: which of `running` has it
 };
 
 struct FileServerView {

@@ -2,6 +2,7 @@
 #define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
+#include "common/cpu_list.h"
 #include "common/model_json.h"
 
 using namespace trainyard;
@@ -19,6 +20,15 @@ TEST_CASE("a duration that means nothing here is refused") {
        {"", "P", "PT", "7D", "P1M", "P1Y", "PT1D", "P-1D", "PT0S", "P1DT", "PT99999999999999999999S", "P1Dx"}) {
     INFO(text);
     CHECK(parse_duration(text) == -1);
+  }
+}
+
+TEST_CASE("processors are read and written as Linux lists them") {
+  for (const auto* text : {"", "0", "0-3", "0-3,64-67", "1,3,5-6"}) CHECK(cpu_list(parse_cpu_list(text)) == text);
+  CHECK(cpu_list(parse_cpu_list("3,1-2,2\n")) == "1-3");
+  for (const auto* text : {"\n", "x", "3-1", "-1", "1-", "0-99999999999", "0-999999"}) {
+    INFO(text);
+    CHECK(parse_cpu_list(text).empty());
   }
 }
 

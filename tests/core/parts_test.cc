@@ -1,7 +1,10 @@
 // Parts of nodes: jobs that share a node by its GPUs, beside those that take whole ones.
 #include <catch2/catch.hpp>
 #include <set>
+#include <sstream>
 
+#include "controller/core/engine.h"
+#include "controller/core/view.h"
 #include "tests/core/scene.h"
 #include "tests/core/world.h"
 
@@ -39,7 +42,62 @@ std::vector<std::string> gpus_of(const World& w, const std::string& node, const 
   return {};
 }
 
+// Of a node whose GPUs are described in words "ISLAND/NUMA" ("-": no island; "*": another has it), the positions of
+// those that a job gets.
+std::string chosen(const std::string& gpus, std::uint32_t count) {
+  core::State state;
+  core::Node node{.id = {1}};
+  core::Holding held{.id = {JobId{1}, 1}, .node = {1}};
+  std::istringstream words(gpus);
+  for (std::string word; words >> word;) {
+    const std::string uuid = std::to_string(node.inventory.gpus.size());
+    Gpu gpu{.uuid = uuid, .numa_node = std::stoi(word.substr(word.find('/') + 1))};
+    if (word.front() != '-') gpu.nvlink_island = std::stoi(word);
+    if (word.back() == '*') held.gpu_uuids.push_back(uuid);
+    node.inventory.gpus.push_back(gpu);
+  }
+  state.holdings.emplace(std::pair(held.node, held.id), held);
+  std::string text;
+  for (const std::string& uuid : core::choose_gpus(state, node, count)) text += (text.empty() ? "" : " ") + uuid;
+  return text;
+}
+
 }  // namespace
+
+TEST_CASE("a part's GPUs are on one island of NVLink where that can be, else near one memory") {
+  // Bridged pairs: whole ones, even over two memories; the memory alone would have given 0 and 2.
+  CHECK(chosen("0/0 1/1 1/0 0/1", 2) == "0 3");
+  CHECK(chosen("0/0* 1/1 1/0 0/1", 2) == "1 2");
+  // One GPU: that of the pair that is broken already.
+  CHECK(chosen("0/0 0/0 2/0 2/0*", 1) == "2");
+  CHECK(chosen("-/0 1/0 1/0", 1) == "0");
+  // More than an island has: near one memory, whole islands first.
+  CHECK(chosen("0/0 0/0 2/0 2/0 4/1 4/1 6/1 6/1", 4) == "0 1 2 3");
+  CHECK(chosen("0/0* 0/0 2/0 2/0 4/1 4/1 6/1* 6/1", 3) == "1 2 3");
+  CHECK(chosen("0/0 1/0 1/0 -/0 2/1", 3) == "1 2 3");
+  CHECK(chosen("0/0* 0/0 2/0 2/0 4/1 4/1 6/1* 6/1*", 4) == "1 2 3 4");
+}
+
+TEST_CASE("on one island for all, and without any, the memory decides, and where the fewest are left over") {
+  CHECK(chosen("0/0 0/0 0/0 0/0 0/1 0/1 0/1 0/1", 4) == "0 1 2 3");
+  CHECK(chosen("0/0* 0/0 0/0 0/0 0/1 0/1 0/1 0/1", 4) == "4 5 6 7");
+  CHECK(chosen("0/0 0/0 0/0 0/1 0/1", 2) == "3 4");
+  CHECK(chosen("-/0 -/0 -/0 -/1 -/1", 2) == "3 4");
+  CHECK(chosen("-/0 -/0 -/1", 1) == "2");
+  CHECK(chosen("-/0 -/0 -/1", 3) == "0 1 2");
+  CHECK(chosen("-/-1 -/-1 -/-1", 2) == "0 1");
+  // None has so many: most of them from the larger.
+  CHECK(chosen("-/0 -/0 -/1 -/1 -/1", 4) == "0 2 3 4");
+}
+
+TEST_CASE("a node shows who has which of its GPUs") {
+  World w;
+  gpu_cluster(w, 1, 2);
+  submit_part(w, "a", 1, 1);
+  w.settle();
+  const auto holders = core::view(w.state(), w.node("n1"), w.now).holders;
+  CHECK(holders == std::map<std::string, std::string>{{"n1-gpu0", "a (attempt 1)"}});
+}
 
 TEST_CASE("jobs share a node when they ask for part of it, and fill the fullest first") {
   CHECK(places("nodes 2x8\nqueued a 1x2\nqueued b 1x4\nqueued c 1x2\nqueued d 1x1") == "a:n1 b:n1 c:n1 d:n2");

@@ -64,6 +64,57 @@ def parts_of_one_node():
         check(not lab.limit_groups("node1"), f"no group of a job: {lab.limit_groups('node1')}")
 
 
+def _processors(line):
+    """"0-1,4" of a line of /proc/self/status."""
+    found = set()
+    for part in line.split(":")[-1].strip().split(","):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def cores_and_memory_of_a_part():
+    """Two jobs on one node: each on cores of its own, before and after the agent's restart, and with half of the memory; one that
+    needs more ends, the other goes on. A job of the whole node has all cores. The operator may turn it off."""
+    tell = "grep Cpus_allowed_list /proc/self/status > {0}/{1}.new; mv {0}/{1}.new {0}/{1}"
+    grow = "python3 -c 'x = bytearray(150 << 20)'; sleep 1000"
+    every = os.sched_getaffinity(0)
+    with Lab(nodes=1, gpus=2, agent={"memory_limit_mb": 192}) as lab:
+        world = World(lab)
+        world.submit("whole", command=tell.format(SHARE, "whole"))
+        world.succeed("whole")
+        check(_processors(world.read("whole")) == every, f"all of the node's: {world.read('whole')}")
+        world.submit("a", command=f"{tell.format(SHARE, 'a')}; {wait_for_go()}", **_part(1, 1))
+        world.wait_file("a")
+        lab.kill_agent("node1")
+        lab.start_agent("node1")
+        world.submit("b", command=f"{tell.format(SHARE, 'b')}; {wait_for_go('grow')}{grow}", **_part(1, 1))
+        world.wait_file("b")
+        seen = [_processors(world.read(name)) for name in ("a", "b")]
+        check(len(every) < 2 or not seen[0] & seen[1], f"cores of their own: {seen}")
+        check(seen[0] | seen[1] == every, f"and none left over: {seen}")
+        gpus = lab.cli("node", "show", "-n", "node1", "-o", "json").json()["gpus"]
+        shown = {gpu["job"].split()[0]: _processors(gpu["cores"]) for gpu in gpus}
+        check(shown == dict(zip("ab", seen)), f"node show says who has which: {gpus}")
+        limits = [_read(group + "/memory.limit_in_bytes") for group in lab.limit_groups("node1") if "/cgroup/memory/" in group]
+        if os.path.isdir("/sys/fs/cgroup/memory"):
+            check(limits == [str(96 << 20)] * 2, f"half of the memory each: {limits}")
+        world.touch("grow")
+        error = world.wait_end("b")["executionInfo"]["errors"][0]
+        check(error["code"] == "OutOfMemory" and "0.09 GiB" in error["message"] and "1 of 2 GPUs" in error["message"], f"its part's limit: {error}")
+        check(world.state("a") == "running", "the other job to run on")
+        world.touch("go")
+        world.succeed("a")
+        world.wait_idle(1)
+        check(not lab.limit_groups("node1"), f"no group of a job: {lab.limit_groups('node1')}")
+    with Lab(nodes=1, gpus=2, agent={"part_limits": False}) as lab:
+        world = World(lab)
+        world.submit("free", command=tell.format(SHARE, "free"), **_part(1, 1))
+        world.succeed("free")
+        check(_processors(world.read("free")) == every, f"no cores of its own: {world.read('free')}")
+        check(lab.cli("node", "show", "-n", "node1", "-o", "json").json()["gpus"][0]["cores"] is None, "and none shown")
+
+
 def ranks_beside_ranks():
     """Two MPI jobs over the same two nodes, half of each: they do not meet."""
     with Lab(nodes=2, gpus=0, nvml_gpus=_gpus(2, 2)) as lab:

@@ -74,6 +74,13 @@ TEST_CASE("RoCE adapters are used like InfiniBand's") {
   CHECK(variable(facts, "NCCL_IB_HCA") == "=rocep1s0:1");
 }
 
+TEST_CASE("an mpirun of the job's own binds no rank where the job has a part of the node; on a whole one it may") {
+  NodeFacts facts = with({});
+  CHECK(variable(facts, "OMPI_MCA_hwloc_base_binding_policy") == "<unset>");
+  facts.part = true;
+  CHECK(variable(facts, "OMPI_MCA_hwloc_base_binding_policy") == "none");
+}
+
 TEST_CASE("a job's own variable wins") {
   Launch launch = two_nodes();
   launch.spec.environment = {{"NCCL_IB_HCA", "mlx5_3"}};

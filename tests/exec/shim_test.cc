@@ -6,6 +6,8 @@
 #include <catch2/catch.hpp>
 #include <utility>
 
+#include "agent/probe/shares.h"
+#include "common/cpu_list.h"
 #include "tests/exec/support.h"
 
 using namespace trainyard;
@@ -52,6 +54,21 @@ bool ended(const Started& started) {
 }
 
 }  // namespace
+
+TEST_CASE("a process and what it starts keep to the cores they are given; without any they have all") {
+  const std::string mine = "grep Cpus_allowed_list /proc/self/status | tr -d '\\t'; (nproc)";
+  ShimSpec spec = bash(mine);
+  const Started free(spec);
+  free.wait_exit();
+  CHECK(free.out() ==
+        "Cpus_allowed_list:" + cpu_list(allowed_cpus()) + "\n" + std::to_string(allowed_cpus().size()) + "\n");
+  spec.cores = std::to_string(*allowed_cpus().rbegin());
+  const Started kept(spec);
+  kept.wait_exit();
+  CHECK(kept.out() == "Cpus_allowed_list:" + spec.cores + "\n1\n");
+  spec.cores = "4000";  // none of this machine's
+  CHECK(Started(spec).wait_exit().error.find("cannot keep to the processors 4000") == 0);
+}
 
 TEST_CASE("every exit code and signal of the payload arrives") {
   for (const int code : {0, 1, 2, 3, 77, 126, 127, 128, 137, 254, 255}) {

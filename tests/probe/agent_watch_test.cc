@@ -5,6 +5,8 @@
 #include <catch2/catch.hpp>
 #include <fstream>
 
+#include "agent/probe/shares.h"
+#include "common/cpu_list.h"
 #include "tests/agent/scripted_controller.h"
 #include "tests/agent/test_node.h"
 
@@ -51,7 +53,39 @@ TEST_CASE("SIGHUP changes what can change, names what needs a restart, and a mis
   config.write(R"({"counters_every": 1000})");
   node.tell(SIGHUP);
   CHECK(says(node, "counters_every: "));
+  config.write(R"({"counters_every_ms": 1000, "disk_limits": [{"device": "/dev/null", "read_mb_per_s": 100}]})");
+  node.tell(SIGHUP);
+  CHECK(says(node, "configuration not reloaded, nothing is changed: disk_limits: /dev/null is no disk"));
+  config.write(R"({"disk_limits": [{"device": "/dev/null", "read_mb": 100}]})");
+  node.tell(SIGHUP);
+  CHECK(says(node, "disk_limits: "));
+  CHECK(says(node, "unknown key read_mb"));
   controller.counters_where("samples as before", [](const v1::CounterSample&) { return true; });
+}
+
+TEST_CASE("the cores that go with each GPU are in the report; the operator may have none go with any") {
+  ScriptedController controller;
+  const bool on = GENERATE(true, false);
+  TestNode node(controller, {"--pretend-gpus", "2", "--part-limits", on ? "true" : "false"});
+  const auto cpus = allowed_cpus();
+  const Report report =
+      controller.report_where("GPUs", [](const Report& each) { return each.inventory.gpus.size() == 2; });
+  const Gpu &first = report.inventory.gpus[0], &second = report.inventory.gpus[1];
+  if (!on) {
+    CHECK((first.cores.empty() && second.cores.empty()));
+    return;
+  }
+  auto all = parse_cpu_list(first.cores);
+  all.merge(parse_cpu_list(second.cores));
+  CHECK(all == cpus);
+  if (cpus.size() > 1) CHECK(first.cores != second.cores);
+}
+
+TEST_CASE("what an operator demands and the machine cannot keep ends the agent's start, with the reason") {
+  const ConfigFile config(R"({"disk_limits": [{"device": "/dev/zero", "writes_per_s": 5}]})");
+  ScriptedController controller;
+  TestNode node(controller, {"--config", config.path});
+  CHECK(says(node, "disk_limits: /dev/zero is no disk: name one as /dev/nvme0n1"));
 }
 
 TEST_CASE("what the doctor finds is in the reports, and only sent again when it is another") {

@@ -191,6 +191,31 @@ TEST_CASE("states of GPUs: what they are, MIG instances, who computes on them, a
   CHECK(asker.ask().size() == 1);
 }
 
+TEST_CASE("NVLink: bridged GPUs are an island, all at a switch are one, what has no active link is alone") {
+  Driver driver(NVML_NEW,
+                "GPU-a A100 16384 450 0 40000 40\nMIG-1 A100-MIG 8192 10 - - -\nGPU-b A100 16384 3 0 40000 40\n"
+                "GPU-c A100 16384 3 0 40000 40\nGPU-d A100 16384 3 0 40000 40\n");
+  Asker asker;
+  const auto numbers = [&] {
+    std::map<std::string, std::int32_t> found;
+    for (const GpuState& state : asker.states().gpus) found[state.gpu.uuid] = state.gpu.nvlink_island;
+    return found;
+  };
+  using Numbers = std::map<std::string, std::int32_t>;
+  CHECK(numbers() == Numbers{{"GPU-a", -1}, {"MIG-1", -1}, {"GPU-b", -1}, {"GPU-c", -1}, {"GPU-d", -1}});
+  driver.note(".links", "GPU-a GPU-c\nGPU-a GPU-c\nGPU-c GPU-a\nGPU-b npu\nGPU-b GPU-d\nGPU-d GPU-b\n");
+  CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", 1}, {"GPU-c", 0}, {"GPU-d", 1}});
+  driver.note(".links", "GPU-a GPU-c\nGPU-c GPU-a\nGPU-b -GPU-d\nGPU-d -GPU-b\nGPU-b npu\nGPU-d npu\n");
+  CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", -1}, {"GPU-c", 0}, {"GPU-d", -1}});
+  driver.note(".links", "GPU-a switch\nGPU-b switch\nGPU-b switch\nGPU-c switch\nGPU-d -switch\n");
+  CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", 0}, {"GPU-c", 0}, {"GPU-d", -1}});
+  SECTION("a driver that knows no types tells a switch by who made it") {
+    driver.note(".no-types", "");
+    driver.note(".links", "GPU-a switch\nGPU-b switch\nGPU-c npu\nGPU-d npu\n");
+    CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", 0}, {"GPU-c", -1}, {"GPU-d", -1}});
+  }
+}
+
 TEST_CASE("an old driver tells what its GPUs are and nothing of what goes wrong") {
   Driver driver(NVML_OLD, "GPU-a V100 16384 450 0 40000 40\n");
   Asker asker;

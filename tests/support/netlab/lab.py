@@ -141,12 +141,12 @@ class Lab:
         }
 
     def limit_groups(self, node):
-        """The groups of cgroup v1 that a node's agent made for jobs (agent/main.cc: group_prefix)."""
+        """The groups of cgroup v1 that a node's agent made for jobs (agent/limit_settings.h: group_prefix)."""
         number = 2166136261
         for byte in os.path.join(self.network.hosts[node].folder, "spool").encode():
             number = (number ^ byte) * 16777619 % 2**32
         found = []
-        for folder in (f"/sys/fs/cgroup/{controller}" for controller in ("memory", "pids", "cpu", "blkio", "devices")):
+        for folder in (f"/sys/fs/cgroup/{controller}" for controller in ("memory", "pids", "cpu", "blkio", "devices", "cpuset")):
             if os.path.isdir(folder):
                 found += [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith(f"trainyard-{node}-{number:08x}-")]
         return found

@@ -4,7 +4,8 @@
    A number "-" is not supported by that GPU. A line whose UUID begins with "MIG-" is an instance of the GPU before it; a
    GPU of the model "lost" is there and does not answer. While the file TRAINYARD_NVML_FILE.hang exists, every call hangs,
    as a driver may. Beside it: .xid has a line "UUID XID" for each event so far, .pids "UUID PID" for each process that
-   computes, .ecc "UUID ERRORS". Built twice: with OLD_DRIVER it lacks what old drivers lack. */
+   computes, .ecc "UUID ERRORS", .links "UUID OTHER" for each link, in order, where OTHER is a UUID, "switch" or "npu", with a "-"
+   before it while the link is down (a switch is told by its type only while the file .no-types is not there). Built twice: with OLD_DRIVER it lacks what old drivers lack. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,6 +267,56 @@ int nvmlEventSetWait_v2(void* set, struct event* event, unsigned timeout_ms) {
     if (strcmp(gpus[line].uuid, uuid) == 0) event->device = (nvmlDevice_t)(long)(line + 1);
   }
   return kSuccess;
+}
+
+/* The other end of the `link`th link, and whether it is up. */
+static int end_of(nvmlDevice_t device, unsigned link, char* other, unsigned* active) {
+  struct gpu gpu;
+  char path[4096], uuid[97];
+  int result = find(device, &gpu);
+  if (result != kSuccess) return result;
+  snprintf(path, sizeof path, "%s.links", getenv("TRAINYARD_NVML_FILE"));
+  FILE* file = fopen(path, "r");
+  if (file == NULL) return kNotSupported;
+  result = kInvalidArgument;
+  while (result != kSuccess && fscanf(file, "%96s %96s", uuid, other) == 2) {
+    if (strcmp(uuid, gpu.uuid) == 0 && link-- == 0) result = kSuccess;
+  }
+  fclose(file);
+  if (result != kSuccess) return result;
+  *active = other[0] != '-';
+  if (!*active) memmove(other, other + 1, strlen(other));
+  return kSuccess;
+}
+
+int nvmlDeviceGetNvLinkState(nvmlDevice_t device, unsigned link, unsigned* active) {
+  char other[97];
+  return end_of(device, link, other, active);
+}
+
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(nvmlDevice_t device, unsigned link, struct pci* pci) {
+  struct gpu gpus[kMostGpus];
+  char other[97];
+  unsigned active = 0;
+  const int result = end_of(device, link, other, &active), count = load(gpus);
+  if (result != kSuccess) return result;
+  memset(pci, 0, sizeof *pci);
+  pci->device_id = strcmp(other, "npu") == 0 ? 0x04ea1014 : 0x1af110de;
+  snprintf(pci->bus_id, sizeof pci->bus_id, "00000000:%02X:00.0", strcmp(other, "npu") == 0 ? 4 : 5);
+  for (int line = 0; line < count; ++line) {
+    if (strcmp(gpus[line].uuid, other) == 0) snprintf(pci->bus_id, sizeof pci->bus_id, "00000000:%02X:00.0", line + 0x3a);
+  }
+  return kSuccess;
+}
+
+int nvmlDeviceGetNvLinkRemoteDeviceType(nvmlDevice_t device, unsigned link, unsigned* type) {
+  char other[97], path[4096];
+  unsigned active = 0;
+  const int result = end_of(device, link, other, &active);
+  snprintf(path, sizeof path, "%s.no-types", getenv("TRAINYARD_NVML_FILE"));
+  if (access(path, F_OK) == 0) return kNotSupported;
+  if (result == kSuccess) *type = strcmp(other, "switch") == 0 ? 2 : strcmp(other, "npu") == 0 ? 1 : 0;
+  return result;
 }
 #endif
 
