@@ -14,7 +14,7 @@ namespace trainyard::agent {
 namespace {
 
 constexpr int kMaxMessageBytes = 16 * 1024 * 1024;  // orders carry the launches of everything on the node
-constexpr int kWindowBytes = 1024 * 1024;  // of a stream, on their way
+constexpr int kWindowBytes = 1024 * 1024;           // of a stream, on their way
 
 LaunchId launch_id_from(const v1::LaunchId& id) {
   return {from_proto(id.attempt()), id.from_node(), id.key()};

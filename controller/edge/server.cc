@@ -24,7 +24,7 @@ namespace trainyard::controller {
 namespace {
 
 constexpr int kMaxMessage = 4 * 1024 * 1024;
-constexpr int kWindow = 1024 * 1024;  // bytes of a stream on their way
+constexpr int kWindow = 1024 * 1024;       // bytes of a stream on their way
 constexpr int kReservedDescriptors = 200;  // for the store, helpers of our own, and gRPC's own needs
 
 Result<std::string> read_file(const std::string& name) {
@@ -104,8 +104,8 @@ void set_limits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1'000);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
-  // gRPC measures how fast a connection is with a ping after every message: of 10,000 agents' small ones that costs more
-  // than they do. A window that is large enough for any file needs no measuring.
+  // gRPC measures how fast a connection is with a ping after every message: of 10,000 agents' small ones that costs
+  // more than they do. A window that is large enough for any file needs no measuring.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindow);
 }
