@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 from e2e import SHARE, SKIPPED, Lab, World, check, main, wait_for_go, wait_until
 
@@ -72,6 +73,37 @@ class _Site:
         check(not left, f"no group of cgroup v1 left: {left}")
 
 
+class _Lookout:
+    """Reads argument lists and environments of all that runs on the hosts, over and over, while something goes on."""
+
+    def __init__(self, lab, part):
+        self.lab, self.part, self.found, self.seen = lab, part.encode(), set(), set()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._look)
+
+    def _look(self):
+        while not self.over.wait(0.02):
+            for pid in [pid for host in self.lab.network.hosts.values() for pid in host.pids()]:
+                for what in ("cmdline", "environ"):
+                    try:
+                        with open(f"/proc/{pid}/{what}", "rb") as file:
+                            text = file.read()
+                    except OSError:
+                        continue  # it has ended
+                    name = text.split(b"\0")[0].decode(errors="replace") if what == "cmdline" else ""
+                    self.seen.add(os.path.basename(name))
+                    if self.part in text:
+                        self.found.add((pid, what, name))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
 def _site():
     if "site" not in _made:
         _made["site"] = _Site()
@@ -86,8 +118,11 @@ def mpi_over_four_containers():
     program = ("from mpi4py import MPI; import os, socket; c = MPI.COMM_WORLD; n = c.allreduce(1); "
                "print('rank', c.rank, 'of', n, 'on', socket.gethostname(), open('/image-version').read().strip(), os.environ['FROM_IMAGE'], "
                "os.popen('tool').read().strip(), os.statvfs('/dev/shm').f_blocks * os.statvfs('/dev/shm').f_frsize >> 20)")
-    world.create("mpi", site.body(nodes=4, mpi=True, processes=8, command=f'python3 -c "{program}"', preparation=tool)).ok()
-    job = world.succeed("mpi", 120)
+    with _Lookout(site.lab, PASSWORD[:11]) as lookout:  # each node pulls, prepares and runs
+        world.create("mpi", site.body(nodes=4, mpi=True, processes=8, command=f'python3 -c "{program}"', preparation=tool)).ok()
+        job = world.succeed("mpi", 120)
+    check("trainyard-shim" in lookout.seen or "trainyard-agent" in lookout.seen, f"what runs there to be looked at: {lookout.seen}")
+    check(not lookout.found, f"no argument list and no environment with the registry's password: {lookout.found}")
     lines = sorted(world.output("mpi").splitlines())
     check(len(lines) == 8, f"a line of each rank: {lines}\n{world.output('mpi', 'stderr.txt')}")
     for rank, line in enumerate(lines):
