@@ -8,6 +8,7 @@ import json
 import pty
 import re
 import select
+import signal
 import subprocess
 import termios
 import time
@@ -26,6 +27,7 @@ class Terminal:
         def begin():
             join_cgroup(head.cgroup)()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the test itself runs in the background of a script
 
         argv = argv or [os.path.join(lab.root, "bin", "trainyard"), *map(str, args)]
         self.process = subprocess.Popen(head.command(argv, ["-n", "-m"]), stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=begin,
