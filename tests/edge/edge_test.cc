@@ -116,7 +116,7 @@ TEST_CASE("agents connect, the cluster becomes steady, a job runs to its end and
   FakeAgent one(controller.channel(), "node1", "10.0.0.1"), two(controller.channel(), "node2", "10.0.0.2");
   REQUIRE(eventually([&] { return user.cluster().allocation_state() == "steady"; }));
   CHECK(user.cluster().node_state_counts().idle_node_count() == 2);
-  CHECK(one.acknowledged() > 0);
+  CHECK(eventually([&] { return one.acknowledged() > 0; }));
 
   v1::Job job;
   REQUIRE(user.submit(User::job_request("j", 2), job).ok());

@@ -66,7 +66,7 @@ TEST_CASE("SIGHUP changes what can change, names what needs a restart, and a mis
 TEST_CASE("the cores that go with each GPU are in the report; the operator may have none go with any") {
   ScriptedController controller;
   const bool on = GENERATE(true, false);
-  TestNode node(controller, {"--pretend-gpus", "2", "--part-limits", on ? "true" : "false"});
+  TestNode node(controller, {"--part-limits", on ? "true" : "false"});
   const auto cpus = allowed_cpus();
   const Report report =
       controller.report_where("GPUs", [](const Report& each) { return each.inventory.gpus.size() == 2; });
