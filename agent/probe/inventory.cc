@@ -11,9 +11,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <thread>
+
+#include "agent/probe/first_line.h"
 
 namespace trainyard::agent {
 namespace {
@@ -62,13 +63,6 @@ std::vector<InterfaceAddress> interface_addresses() {
     }
   }
   return found;
-}
-
-std::string first_line(const std::filesystem::path& file) {
-  std::string line;
-  std::ifstream in(file);
-  std::getline(in, line);
-  return line;
 }
 
 std::vector<std::filesystem::path> sorted_entries(const std::filesystem::path& directory) {

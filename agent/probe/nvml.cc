@@ -156,7 +156,7 @@ void Nvml::for_each_instance(void* device, Use use) const {
   }
 }
 
-Gpu Nvml::describe(void* device, const char* uuid) const {
+Gpu Nvml::describe(void* device, const char* uuid, const Islands& islands) const {
   char model[kTextSize] = "";
   Memory memory{};
   PciInfo pci{};
@@ -167,6 +167,7 @@ Gpu Nvml::describe(void* device, const char* uuid) const {
     gpu.pci_bus_id = pci.bus_id;
     gpu.numa_node = numa_node_of(gpu.pci_bus_id, "/sys");
   }
+  if (const auto island = islands.find(uuid); island != islands.end()) gpu.nvlink_island = island->second;
   return gpu;
 }
 
@@ -201,7 +202,7 @@ bool Nvml::is_gpu(const char* bus_id) const {
   return found;
 }
 
-std::map<std::string, std::int32_t> Nvml::islands_by_uuid() const {
+Nvml::Islands Nvml::islands_by_uuid() const {
   std::vector<std::string> uuids;
   std::vector<NvLinks> links;
   for_each([&](Device device, const char* uuid) {
@@ -209,7 +210,7 @@ std::map<std::string, std::int32_t> Nvml::islands_by_uuid() const {
     links.push_back(links_of(device));
   });
   const auto numbers = islands(links);
-  std::map<std::string, std::int32_t> found;
+  Islands found;
   for (std::size_t i = 0; i < uuids.size(); ++i) found[uuids[i]] = numbers[i];
   return found;
 }
@@ -218,12 +219,11 @@ std::vector<Gpu> Nvml::gpus() const {
   const auto island_of = islands_by_uuid();
   std::vector<Gpu> gpus;
   for_each([&](Device device, const char* uuid) {
-    gpus.push_back(describe(device, uuid));
-    if (const auto island = island_of.find(uuid); island != island_of.end()) gpus.back().nvlink_island = island->second;
+    gpus.push_back(describe(device, uuid, island_of));
     const std::string parent = uuid;
     const std::int32_t numa_node = gpus.back().numa_node;
     for_each_instance(device, [&](Device instance, const char* of_instance) {
-      gpus.push_back(describe(instance, of_instance));
+      gpus.push_back(describe(instance, of_instance, island_of));
       gpus.back().parent_uuid = parent;
       gpus.back().numa_node = numa_node;
     });
@@ -286,12 +286,10 @@ std::optional<GpuStates> Nvml::states() {
   const auto island_of = islands_by_uuid();
   GpuStates states;
   for_each([&](Device device, const char* uuid) {
-    states.gpus.push_back(look_at(device, describe(device, uuid)));
-    const auto island = island_of.find(uuid);
-    if (island != island_of.end()) states.gpus.back().gpu.nvlink_island = island->second;
+    states.gpus.push_back(look_at(device, describe(device, uuid, island_of)));
     const Gpu parent = states.gpus.back().gpu;
     for_each_instance(device, [&](Device instance, const char* of_instance) {
-      GpuState state = look_at(instance, describe(instance, of_instance));
+      GpuState state = look_at(instance, describe(instance, of_instance, island_of));
       state.gpu.parent_uuid = parent.uuid;
       state.gpu.numa_node = parent.numa_node;
       states.gpus.push_back(std::move(state));

@@ -38,10 +38,11 @@ class Nvml {
   explicit Nvml(const Functions& functions);
   template <class Use>
   void for_each(Use use) const;
-  Gpu describe(void* device, const char* uuid) const;
+  using Islands = std::map<std::string, std::int32_t>;  // by UUID
+  Gpu describe(void* device, const char* uuid, const Islands& islands) const;
   NvLinks links_of(void* device) const;
   bool is_gpu(const char* bus_id) const;
-  std::map<std::string, std::int32_t> islands_by_uuid() const;
+  Islands islands_by_uuid() const;
   GpuState look_at(void* device, Gpu gpu) const;
   template <class Use>
   void for_each_instance(void* device, Use use) const;

@@ -5,22 +5,15 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <tuple>
 #include <utility>
 
+#include "agent/probe/first_line.h"
 #include "common/cpu_list.h"
 
 namespace trainyard::agent {
 namespace {
-
-std::string first_line(const std::string& path) {
-  std::string line;
-  std::ifstream in(path);
-  std::getline(in, line);
-  return line;
-}
 
 std::map<std::uint32_t, std::int32_t> numa_nodes(const std::string& sys) {
   std::map<std::uint32_t, std::int32_t> node_of;

@@ -17,12 +17,9 @@ Heartbeat::Beat Heartbeat::beat(TimeMs now_ms, std::uint64_t orders_revision) {
 }
 
 void Heartbeat::open(TimeMs now_ms, std::uint64_t orders_revision) {
-  std::uint64_t word = x_word.load(std::memory_order_acquire);
-  if ((word & kOpen) != 0 && x_revision.load(std::memory_order_relaxed) != orders_revision) {
-    close();
-    word &= ~kOpen;
-  }
+  close();  // a beat of before must not be taken for one on these orders
   x_revision.store(orders_revision, std::memory_order_relaxed);
+  std::uint64_t word = x_word.load(std::memory_order_acquire);
   while (!x_word.compare_exchange_weak(word, word_of(std::max(now_ms, time_of(word))) | kOpen,
                                        std::memory_order_acq_rel)) {
   }

@@ -192,7 +192,7 @@ class Starts {
     struct Release {
       core::HoldingKey key;
       End end;
-      std::uint32_t units = 0;
+      std::uint32_t units = 0;  // 0: nothing comes free for this cluster
     };
     std::vector<Release> releases;
     std::vector<const core::Node*> missing;
@@ -205,22 +205,20 @@ class Starts {
     std::sort(releases.begin(), releases.end(), [](const Release& a, const Release& b) { return a.key < b.key; });
     Walk nodes(x_state.nodes);
     Walk holdings(x_state.holdings);
-    std::vector<bool> stay(releases.size());
     NodeId last;
-    for (std::size_t i = 0; i < releases.size(); ++i) {
-      const NodeId id = releases[i].key.first;
+    for (Release& release : releases) {
+      const NodeId id = release.key.first;
       const core::Node& node = nodes.at(id);
-      stay[i] = stays(x_cluster, node) && !x_withdrawn->contains(id);
-      if (!stay[i]) continue;
-      const core::Holding& holding = holdings.at(releases[i].key);
-      releases[i].units = holding.shared ? core::units_of(x_state, holding) : core::units_of(node);
+      if (!stays(x_cluster, node) || x_withdrawn->contains(id)) continue;
+      const core::Holding& holding = holdings.at(release.key);
+      release.units = holding.shared ? core::units_of(x_state, holding) : core::units_of(node);
       if (std::exchange(last, id) != id && !x_future.contains(id)) missing.push_back(&node);
     }
     x_future.reserve(missing.size());
     for (const core::Node* node : missing) add(*node, 0);
-    for (std::size_t i = 0; i < releases.size(); ++i) {
-      if (stay[i])
-        x_future.release(releases[i].key.first, releases[i].end.at_ms, releases[i].units, releases[i].end.firm);
+    for (const Release& release : releases) {
+      if (release.units == 0) continue;
+      x_future.release(release.key.first, release.end.at_ms, release.units, release.end.firm);
     }
   }
 
@@ -235,9 +233,20 @@ class Starts {
   bool x_looks_ahead = false;
 };
 
-// That the job takes of each of its nodes.
-std::uint32_t gpus_per_node(const Supply& supply, const Job& job) {
-  return job.spec->gpus_per_node > 0 ? job.spec->gpus_per_node : supply.gpus_per_whole_node();
+// What the limit of a job's workspace leaves for it.
+struct Allowance {
+  core::Payer payer;
+  std::uint32_t per_node = 0;         // GPUs that it takes of each of its nodes
+  std::uint32_t most = 0, least = 0;  // nodes: that it may have, and that it must
+  bool enough() const { return most >= least; }
+};
+Allowance allowance_of(const State& state, const Supply& supply, const Shares& shares, const Job& job) {
+  const JobSpec& spec = *job.spec;
+  Allowance out{.payer = core::payer_of(state, job),
+                .per_node = spec.gpus_per_node > 0 ? spec.gpus_per_node : supply.gpus_per_whole_node(),
+                .least = core::least_nodes(spec)};
+  out.most = std::min(spec.node_count, shares.room(out.payer.workspace) / out.per_node);
+  return out;
 }
 
 }  // namespace
@@ -286,25 +295,24 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
     if (!starts.future().anything_free() || (promised > 0 && looked_at == settings.depth)) break;
     if (!supply.possible(*job)) continue;  // not before a resize: passed over
-    const core::Payer payer = core::payer_of(state, *job);
-    const std::uint32_t per_node = gpus_per_node(supply, *job);
-    const std::uint32_t most = std::min(job->spec->node_count, shares.room(payer.workspace) / per_node);
-    if (most < core::least_nodes(*job->spec)) {
+    const Allowance allowed = allowance_of(state, supply, shares, *job);
+    const core::Payer& payer = allowed.payer;
+    if (!allowed.enough()) {
       if (!shares.allows(payer.workspace, 1)) order.pass_over(payer.workspace);
       if (++passed_over == kPassedOver) break;
       continue;
     }
     if (promised > 0) ++looked_at;
-    core::Placement placement = starts.start(*job, most);
+    core::Placement placement = starts.start(*job, allowed.most);
     if (!placement.nodes.empty()) {
-      shares.give(payer, per_node * static_cast<std::uint32_t>(placement.nodes.size()));
+      shares.give(payer, allowed.per_node * static_cast<std::uint32_t>(placement.nodes.size()));
       placements.push_back(std::move(placement));
     } else if (promised < settings.reservations) {
       Slot slot = starts.promise(*job);
       if (slot.start_ms == Future::kNever) break;
       if (promises != nullptr) promises->emplace(job->id, std::move(slot.nodes));
       ++promised;
-      shares.promise(payer, per_node * core::least_nodes(*job->spec));
+      shares.promise(payer, allowed.per_node * allowed.least);
     }
   }
   return placements;
@@ -342,15 +350,14 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
     if (next == nullptr) break;
     const bool is_it = next->id == job.id;
     if (is_it) result.turn = turn;
-    const core::Payer payer = core::payer_of(state, *next);
-    const std::uint32_t per_node = gpus_per_node(supply, *next), least = core::least_nodes(*next->spec);
-    const std::uint32_t most = std::min(next->spec->node_count, shares.room(payer.workspace) / per_node);
-    const bool waits = supply.possible(*next) && most >= least;
+    const Allowance allowed = allowance_of(state, supply, shares, *next);
+    const bool waits = supply.possible(*next) && allowed.enough();
     TimeMs start_ms = Future::kNever;
     if (waits) {
-      const auto nodes = static_cast<std::uint32_t>(starts.start(*next, most).nodes.size());
+      const auto nodes = static_cast<std::uint32_t>(starts.start(*next, allowed.most).nodes.size());
       start_ms = nodes > 0 ? now_ms : starts.promise(*next).start_ms;
-      nodes > 0 ? shares.give(payer, per_node * nodes) : shares.promise(payer, per_node * least);
+      nodes > 0 ? shares.give(allowed.payer, allowed.per_node * nodes)
+                : shares.promise(allowed.payer, allowed.per_node * allowed.least);
     }
     if (is_it) result.start_ms = start_ms;
     if (is_it || (waits && start_ms == Future::kNever)) break;
