@@ -83,7 +83,7 @@ int run_suite(Wanted wanted) {
   fmt::print("one seed with 5,000 nodes:\n");
   wanted.nodes = 5'000;
   wanted.jobs = 5'000;
-  wanted.events = 4'500'000;
+  wanted.events = 6'000'000;
   wanted.mode = "safety";
   const FarmResult large = timed(seeds_of(wanted, 1, 1));
   for (const auto& [what, count] : large.coverage) all.coverage[what] += count;
