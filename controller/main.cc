@@ -15,6 +15,8 @@
 #include <future>
 #include <thread>
 
+#include "controller/edge/context.h"
+#include "controller/edge/counter_keeper.h"
 #include "controller/edge/edge.h"
 #include "controller/edge/server.h"
 #include "controller/loop/loop.h"

@@ -1,6 +1,7 @@
 #define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
+#include "controller/edge/fence_runner.h"
 #include "tests/edge/harness.h"
 
 using namespace trainyard;

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "controller/edge/identity.h"
 #include "tests/edge/harness.h"
 
 using namespace trainyard;

@@ -1,6 +1,8 @@
 // Job schedules through the API.
 #include <catch2/catch.hpp>
 
+#include "controller/core/view.h"
+#include "proto/convert.h"
 #include "tests/edge/harness.h"
 
 using namespace trainyard;
