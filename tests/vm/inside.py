@@ -11,7 +11,6 @@ import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-sys.path.insert(0, os.path.join(HERE, "stories"))
 from machine import read, run  # noqa: E402
 
 # In this order: what the others need comes first.
@@ -20,9 +19,9 @@ FILES = ["units", "limits", "devices", "nfs", "smb"]
 
 def _stories():
     for name in FILES:
-        module = importlib.import_module(name)
+        module = importlib.import_module("stories." + name)
         for key, story in vars(module).items():
-            if inspect.isfunction(story) and story.__module__ == name and not key.startswith("_"):
+            if inspect.isfunction(story) and story.__module__ == module.__name__ and not key.startswith("_"):
                 yield name, key, story
 
 

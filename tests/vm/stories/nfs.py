@@ -91,7 +91,7 @@ def _ends_with_its_mount(machine, world, name, silence, again):
 def the_server_ends_while_a_rank_writes():
     """Stopped, and silent: the job fails with its mount's error, no agent waits, the node is clean; when the server is back, so is the volume."""
     _serve()
-    drop = "table inet silent { chain input { type filter hook input priority 0; tcp dport 2049 drop; } }"
+    drop = "table inet silent {\nchain input {\ntype filter hook input priority 0\ntcp dport 2049 drop\n}\n}\n"
     with _machine() as machine:
         world = _world(machine)
         _ends_with_its_mount(machine, world, "stopped", lambda: run("systemctl", "stop", "nfs-server"), _serve)
