@@ -11,6 +11,7 @@
 #include <set>
 #include <sstream>
 
+#include "agent/exec/device_filter.h"
 #include "agent/exec/files.h"
 
 namespace trainyard::agent {
@@ -191,12 +192,14 @@ Controllers find_controllers(const std::string& cgroup_base, const std::string& 
   if (!found.io_v2) found.blkio_v1 = directory_of_v1("blkio");
   if (!found.cpuset_v2) found.cpuset_v1 = directory_of_v1("cpuset");
   found.devices_v1 = directory_of_v1("devices");
+  found.device_programs = found.devices_v1.empty() && takes_device_programs();
   return found;
 }
 
 std::string controller_kind(const std::string& cgroup2, const std::string& controller) {
   if (has_word(cgroup2 + "/cgroup.controllers", controller)) return "v2";
-  return directory_of_v1(controller == "io" ? "blkio" : controller).empty() ? "" : "v1";
+  if (!directory_of_v1(controller == "io" ? "blkio" : controller).empty()) return "v1";
+  return controller == "devices" && !cgroup2.empty() && takes_device_programs() ? "v2" : "";
 }
 
 std::string why_not(const Controllers& controllers, std::uint64_t cpu_percent, const std::vector<DiskLimit>& disks) {
@@ -332,14 +335,20 @@ std::string Limits::affinity() const {
   return holds ? std::string() : x_settings.cores;
 }
 
+// In v2 of the job's own cgroup, so that what the agent does for the holding is not held up.
 Status Limits::create_devices() const {
-  if (x_device_group.empty()) return {};
-  Status done = make_group(x_device_group);
+  std::vector<CharDevice> refused;
   for (const std::string& path : x_settings.refused_devices) {
     struct stat about {};
-    if (!done || ::stat(path.c_str(), &about) != 0 || !S_ISCHR(about.st_mode)) continue;
-    const std::string number = std::to_string(major(about.st_rdev)) + ":" + std::to_string(minor(about.st_rdev));
-    done = write_control(x_device_group + "/devices.deny", "c " + number + " rwm");
+    if (::stat(path.c_str(), &about) != 0 || !S_ISCHR(about.st_mode)) continue;
+    refused.push_back({major(about.st_rdev), minor(about.st_rdev)});
+  }
+  if (x_controllers.device_programs) return refused.empty() ? Status() : refuse_devices(x_job_cgroup, refused);
+  if (x_device_group.empty()) return {};
+  Status done = make_group(x_device_group);
+  for (const auto& [major_number, minor_number] : refused) {
+    const std::string number = std::to_string(major_number) + ":" + std::to_string(minor_number);
+    if (done) done = write_control(x_device_group + "/devices.deny", "c " + number + " rwm");
   }
   return done;
 }

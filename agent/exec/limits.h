@@ -35,15 +35,16 @@ struct LimitSettings {
 // Where the kernel's controllers are, as this process sees them; found once, at the start.
 struct Controllers {
   bool memory_v2 = false, pids_v2 = false, cpu_v2 = false, io_v2 = false, cpuset_v2 = false;
-  // Directories in which groups can be made; empty: none, or v2 has the controller. In v2 devices are refused by BPF
-  // programs, which is not done: there the sandbox alone hides them.
+  bool device_programs = false;  // v2's way to refuse devices, where v1's controller is not
+  // Directories in which groups can be made; empty: none, or v2 has the controller.
   std::string memory_v1, pids_v1, cpu_v1, blkio_v1, devices_v1, cpuset_v1;
   std::string prefix;  // of the groups' names in there: other agents may use the same directory
 };
 // Enables the controllers in v2 for what is below `cgroup_base`, where it can.
 Controllers find_controllers(const std::string& cgroup_base, const std::string& prefix);
 
-// "v2", "v1" or empty, for what is below `cgroup2` (empty: there is none). "io" is v1's blkio. Only looks.
+// "v2", "v1" or empty, for what is below `cgroup2` (empty: there is none). "io" is v1's blkio; "devices" is v1's, or v2
+// says that there can be programs. Only looks.
 std::string controller_kind(const std::string& cgroup2, const std::string& controller);
 
 // Why limits that an operator demands cannot be kept here: the controller or the disk that is missing; empty: they can.

@@ -200,9 +200,11 @@ Result<Client> smb_client(const ClientRequest& request) {
       !written) {
     return written.error();
   }
+  // A server that is silent for three echoes is given up: only then is set free what waits for it where no signal does
+  // (a page that is written, the last unmount). The kernel's own 60 would make that three minutes.
   client.mount_command = {mount, "//" + place->host + "/" + place->share, request.mount_point, "-o",
                           "credentials=" + file + ",file_mode=" + request.settings.file_mode +
-                              ",dir_mode=" + request.settings.directory_mode + ",nosuid,nodev" +
+                              ",dir_mode=" + request.settings.directory_mode + ",echo_interval=10,nosuid,nodev" +
                               (request.volume.options.empty() ? "" : "," + request.volume.options)};
   return client;
 }

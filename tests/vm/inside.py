@@ -1,0 +1,59 @@
+"""Runs in the virtual machine: installs the packages, tells the stories, says how long each took."""
+import glob
+import importlib
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from machine import read, run  # noqa: E402
+
+# In this order: what the others need comes first.
+FILES = ["units", "limits", "devices", "nfs", "smb"]
+
+
+def _stories():
+    for name in FILES:
+        module = importlib.import_module("stories." + name)
+        for key, story in vars(module).items():
+            if inspect.isfunction(story) and story.__module__ == module.__name__ and not key.startswith("_"):
+                yield name, key, story
+
+
+def _tell(story):
+    began = time.monotonic()
+    try:
+        story()
+    except BaseException:  # also what ends a story by sys.exit: the next one is told
+        traceback.print_exc()
+        print(subprocess.run("dmesg --level=err,warn | tail -5", shell=True, capture_output=True, text=True).stdout)
+        return False, time.monotonic() - began
+    return True, time.monotonic() - began
+
+
+def main():
+    sys.stderr = sys.stdout
+    chosen = read(os.path.join(HERE, "chosen")).split()
+    stories = [one for one in _stories() if not chosen or one[0] in chosen or one[1] in chosen]
+    began = time.monotonic()
+    run("apt-get", "install", "-y", "-qq", "--no-download", *glob.glob("/mnt/debs/*.deb"), env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+    print(f"{run('uname', '-r').strip()}, systemd {run('systemctl', '--version').split()[1]}, cgroup v2 with {read('/sys/fs/cgroup/cgroup.controllers').strip()}; "
+          f"up after {began:.0f} s, packages installed in {time.monotonic() - began:.0f} s", flush=True)
+    failed = []
+    for name, key, story in stories:
+        good, seconds = _tell(story)
+        print(f"{'ok     ' if good else 'FAILED '} {name}: {key}  {seconds:.0f} s", flush=True)
+        if not good:
+            failed.append(key)
+            subprocess.run(["systemctl", "stop", "trainyard-agent", "trainyard-controller"], check=False)
+            shutil.rmtree("/var/lib/trainyard", ignore_errors=True)
+    print(f"all stories told: {len(stories)}" if not failed else f"{len(failed)} of {len(stories)} stories FAILED: {' '.join(failed)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
