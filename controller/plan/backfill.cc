@@ -4,8 +4,8 @@
 #include <set>
 #include <utility>
 
-#include "common/check.h"
 #include "controller/core/setup.h"
+#include "controller/plan/order.h"
 
 namespace trainyard::plan {
 
@@ -44,49 +44,29 @@ bool stays(const Cluster& cluster, const core::Node& node) {
          (node.state == core::NodeState::running || node.state == core::NodeState::idle);
 }
 
-// Rows by keys that rise: most are the next one, and need no search.
-template <class Table>
-class Walk {
- public:
-  explicit Walk(const Table& table) : x_table(table), x_next(table.end()) {}
-  // REQUIRES: there is such a row, and the key is not less than the one before
-  const typename Table::mapped_type& at(const typename Table::key_type& key) {
-    constexpr int kSteps = 4;
-    for (int step = 0; step < kSteps && x_next != x_table.end() && x_next->first < key; ++step) ++x_next;
-    if (x_next == x_table.end() || x_next->first != key) x_next = x_table.find(key);
-    TY_CHECK(x_next != x_table.end());
-    return x_next->second;
-  }
-
- private:
-  const Table& x_table;
-  typename Table::const_iterator x_next;
-};
-
 // Says of one job after the other, in their order, when and where it starts.
 class Starts {
  public:
-  Starts(const State& state, const Cluster& cluster, TimeMs now_ms, Belief belief, const std::set<NodeId>& withdrawn,
-         const std::set<JobId>& gone = {})
-      : x_state(state),
-        x_cluster(cluster),
-        x_now_ms(now_ms),
-        x_belief(belief),
-        x_withdrawn(&withdrawn),
-        x_gone(gone),
-        x_closed(closed_nodes(state)),
-        x_future(now_ms) {
+  Starts(const Pass& pass, TimeMs now_ms, Belief belief, const std::set<JobId>& gone = {})
+      : x_pass(pass), x_state(pass.common.state), x_now_ms(now_ms), x_belief(belief), x_gone(gone), x_future(now_ms) {
     for (const JobId id : x_gone) give_back(id);
-    if (const auto free = state.free_nodes.find(cluster.id); free != state.free_nodes.end()) {
+    const ClusterId cluster = pass.cluster.id;
+    Walk nodes(x_state.nodes);
+    if (const auto free = x_state.free_nodes.find(cluster); free != x_state.free_nodes.end()) {
       x_future.reserve(free->second.size());
-      for (const NodeId node : free->second) {
-        if (!withdrawn.contains(node)) add(state.nodes.at(node), core::units_of(state.nodes.at(node)));
+      for (const NodeId id : free->second) {
+        if (withdrawn(id)) continue;
+        const core::Node& node = nodes.at(id);
+        const Gives gives = Gives::of(node);
+        add(node, gives, gives.units);
       }
     }
-    if (const auto shared = state.shared_nodes.find(cluster.id); shared != state.shared_nodes.end()) {
-      for (const auto& [node, units] : shared->second) {
-        if (!withdrawn.contains(node) && !x_future.contains(node)) add(state.nodes.at(node), units);
-      }
+    const auto shared = x_state.shared_nodes.find(cluster);
+    if (shared == x_state.shared_nodes.end()) return;
+    for (const auto& [id, units] : shared->second) {
+      if (withdrawn(id) || x_future.contains(id)) continue;
+      const core::Node& node = x_state.nodes.at(id);
+      add(node, Gives::of(node), units);
     }
   }
 
@@ -158,13 +138,15 @@ class Starts {
     if (!expected.firm) x_future.distrust(slot.start_ms + expected.duration_ms);
   }
 
-  void add(const core::Node& node, std::uint32_t free) {
-    x_future.add(node.id, core::units_of(node), free,
-                 {.whole = core::in_service(node),
-                  .parts = core::count_to_give(node.inventory) > 0,
-                  .containers = node.inventory.runs_containers()},
+  bool withdrawn(NodeId node) const { return x_pass.common.withdrawn.contains(node); }
+
+  void add(const core::Node& node, const Gives& gives, std::uint32_t free) {
+    x_future.add(node.id, gives.units, free,
+                 {.whole = gives.in_service, .parts = gives.parts, .containers = node.inventory.runs_containers()},
                  node.inventory.topology);
-    if (const auto closed = x_closed.find(node.id); closed != x_closed.end()) {
+    const ClosedNodes& all = x_pass.common.closed;
+    if (all.empty()) return;
+    if (const auto closed = all.find(node.id); closed != all.end()) {
       for (const Closed& one : closed->second) x_future.close(node.id, one);
     }
   }
@@ -175,60 +157,56 @@ class Starts {
     if (held == x_state.job_holdings.end()) return;
     for (const core::HoldingKey& key : held->second) {
       const core::Node& node = x_state.nodes.at(key.first);
-      if (!stays(x_cluster, node) || x_withdrawn->contains(node.id) || x_future.contains(node.id)) continue;
-      std::uint32_t free = core::units_of(node);
+      if (!stays(x_pass.cluster, node) || withdrawn(node.id) || x_future.contains(node.id)) continue;
+      const Gives gives = Gives::of(node);
+      std::uint32_t free = gives.units;
       for (const auto& [other, holding] : core::holdings_on(x_state, node.id)) {
         if (!x_gone.contains(other.second.job)) free -= std::min(free, core::units_of(x_state, holding));
       }
-      add(node, free);
+      add(node, gives, free);
     }
   }
 
   // What runs, and when it ends.
   void look_ahead() {
     if (std::exchange(x_looks_ahead, true)) return;
-    const auto active = x_state.active_jobs.find(x_cluster.id);
+    const auto active = x_state.active_jobs.find(x_pass.cluster.id);
     if (active == x_state.active_jobs.end()) return;
+    std::vector<std::pair<JobId, End>> ends;  // rising
+    ends.reserve(active->second.size());
+    Walk jobs(x_state.jobs);
+    for (const JobId id : active->second) {
+      if (!x_gone.contains(id)) ends.push_back({id, end_of(x_state, jobs.at(id), x_now_ms, x_belief)});
+    }
     struct Release {
-      core::HoldingKey key;
+      NodeId node;
       End end;
-      std::uint32_t units = 0;  // 0: nothing comes free for this cluster
+      std::uint32_t units = 0;
     };
     std::vector<Release> releases;
-    std::vector<const core::Node*> missing;
-    for (const JobId id : active->second) {
-      const auto held = x_state.job_holdings.find(id);
-      if (held == x_state.job_holdings.end() || x_gone.contains(id)) continue;
-      const End end = end_of(x_state, x_state.jobs.at(id), x_now_ms, x_belief);
-      for (const core::HoldingKey& key : held->second) releases.push_back({key, end});
-    }
-    std::sort(releases.begin(), releases.end(), [](const Release& a, const Release& b) { return a.key < b.key; });
-    Walk nodes(x_state.nodes);
-    Walk holdings(x_state.holdings);
-    NodeId last;
-    for (Release& release : releases) {
-      const NodeId id = release.key.first;
-      const core::Node& node = nodes.at(id);
-      if (!stays(x_cluster, node) || x_withdrawn->contains(id)) continue;
-      const core::Holding& holding = holdings.at(release.key);
-      release.units = holding.shared ? core::units_of(x_state, holding) : core::units_of(node);
-      if (std::exchange(last, id) != id && !x_future.contains(id)) missing.push_back(&node);
+    std::vector<const Roster::Row*> missing;
+    for (const Roster::Row& row : x_pass.roster.rows()) {
+      const core::Node& node = *row.node;
+      if (row.count == 0 || !stays(x_pass.cluster, node) || withdrawn(node.id)) continue;
+      const std::size_t before = releases.size();
+      for (const Roster::Hold& hold : x_pass.roster.holds(row)) {
+        const JobId job = hold.holding->id.job;
+        const auto end = std::lower_bound(ends.begin(), ends.end(), job,
+                                          [](const auto& one, JobId other) { return one.first < other; });
+        if (end != ends.end() && end->first == job) releases.push_back({node.id, end->second, hold.units});
+      }
+      if (releases.size() > before && !x_future.contains(node.id)) missing.push_back(&row);
     }
     x_future.reserve(missing.size());
-    for (const core::Node* node : missing) add(*node, 0);
-    for (const Release& release : releases) {
-      if (release.units == 0) continue;
-      x_future.release(release.key.first, release.end.at_ms, release.units, release.end.firm);
-    }
+    for (const Roster::Row* row : missing) add(*row->node, row->gives, 0);
+    for (const Release& one : releases) x_future.release(one.node, one.end.at_ms, one.units, one.end.firm);
   }
 
+  const Pass& x_pass;
   const State& x_state;
-  const Cluster& x_cluster;
   const TimeMs x_now_ms;
   const Belief x_belief;
-  const std::set<NodeId>* x_withdrawn;
   const std::set<JobId> x_gone;
-  const ClosedNodes x_closed;
   Future x_future;
   bool x_looks_ahead = false;
 };
@@ -271,31 +249,21 @@ Shape shape_of(const State& state, const Job& job) {
           .topology = spec.topology.none() ? nullptr : &spec.topology};
 }
 
-ClosedNodes closed_nodes(const State& state) {
-  ClosedNodes closed;
-  for (const auto& [id, reservation] : state.reservations) {
-    for (const NodeId node : reservation.nodes) {
-      closed[node].push_back(
-          {reservation.from_ms, reservation.until_ms, reservation.workspace.value_or(WorkspaceId{})});
-    }
-  }
-  return closed;
-}
-
-std::vector<core::Placement> fill(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
-                                  Shares& shares, const std::set<NodeId>& withdrawn, const Suppose& suppose,
-                                  Promises* promises) {
+std::vector<core::Placement> fill(const Pass& pass, Shares& shares, const Suppose& suppose, Promises* promises) {
   std::vector<core::Placement> placements;
-  if (suppose.instead == nullptr && !state.queues.contains(cluster.id)) return placements;
-  Starts starts(state, cluster, now_ms, Belief::plan, withdrawn, suppose.gone);
+  const State& state = pass.common.state;
+  const Settings& settings = pass.common.settings;
+  const TimeMs now_ms = pass.common.now_ms + suppose.later_ms;
+  if (suppose.instead == nullptr && !state.queues.contains(pass.cluster.id)) return placements;
+  Starts starts(pass, now_ms, Belief::plan, suppose.gone);
   if (!starts.future().anything_free()) return placements;
-  Order order(state, cluster.id, shares, now_ms, settings.order, suppose.instead);
-  const Supply supply(state, cluster);
+  Order order(state, pass.cluster.id, shares, now_ms, settings.order, suppose.instead);
   std::uint32_t promised = 0, looked_at = 0, passed_over = 0;
+  std::size_t to_tell = suppose.asked.size();
   for (const Job* job = order.next(); job != nullptr; job = order.next()) {
     if (!starts.future().anything_free() || (promised > 0 && looked_at == settings.depth)) break;
-    if (!supply.possible(*job)) continue;  // not before a resize: passed over
-    const Allowance allowed = allowance_of(state, supply, shares, *job);
+    if (!pass.supply.possible(*job)) continue;  // not before a resize: passed over
+    const Allowance allowed = allowance_of(state, pass.supply, shares, *job);
     const core::Payer& payer = allowed.payer;
     if (!allowed.enough()) {
       if (!shares.allows(payer.workspace, 1)) order.pass_over(payer.workspace);
@@ -304,10 +272,13 @@ std::vector<core::Placement> fill(const State& state, const Cluster& cluster, Ti
     }
     if (promised > 0) ++looked_at;
     core::Placement placement = starts.start(*job, allowed.most);
-    if (!placement.nodes.empty()) {
+    const bool placed = !placement.nodes.empty();
+    if (placed) {
       shares.give(payer, allowed.per_node * static_cast<std::uint32_t>(placement.nodes.size()));
       placements.push_back(std::move(placement));
-    } else if (promised < settings.reservations) {
+    }
+    if (to_tell > 0 && suppose.asked.contains(job->id) && (!placed || --to_tell == 0)) break;
+    if (!placed && promised < settings.reservations) {
       Slot slot = starts.promise(*job);
       if (slot.start_ms == Future::kNever) break;
       if (promises != nullptr) promises->emplace(job->id, std::move(slot.nodes));
@@ -322,17 +293,14 @@ bool starts(const State& state, const Cluster& cluster, TimeMs now_ms, const Set
             const std::optional<core::Quota>& quota) {
   Shares shares(state, now_ms);
   if (quota) shares.suppose(core::payer_of(state, job).workspace, *quota);
-  const auto placements = fill(state, cluster, now_ms, settings, shares, {}, {.instead = &job});
-  return std::any_of(placements.begin(), placements.end(),
-                     [&](const core::Placement& placement) { return placement.job == job.id; });
+  const Common common(state, now_ms, settings);
+  return all_start(Pass(common, cluster), shares, {.instead = &job, .asked = {job.id}});
 }
 
-bool all_start_without(const State& state, const Cluster& cluster, TimeMs now_ms, const Settings& settings,
-                       const std::set<NodeId>& withdrawn, const std::set<JobId>& gone, const std::set<JobId>& jobs) {
-  Shares shares(state, now_ms);
-  const auto placements = fill(state, cluster, now_ms, settings, shares, withdrawn, {.gone = gone});
-  const auto among = [&](const core::Placement& placement) { return jobs.contains(placement.job); };
-  return std::count_if(placements.begin(), placements.end(), among) == std::ssize(jobs);
+bool all_start(const Pass& pass, Shares& shares, const Suppose& suppose) {
+  const auto placements = fill(pass, shares, suppose);
+  const auto among = [&](const core::Placement& placement) { return suppose.asked.contains(placement.job); };
+  return std::count_if(placements.begin(), placements.end(), among) == std::ssize(suppose.asked);
 }
 
 Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief belief, const Settings& settings) {
@@ -340,9 +308,9 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
   Forecast result;
   const auto cluster = state.clusters.find(job.cluster);
   if (cluster == state.clusters.end() || !core::may_start(job)) return result;
-  const Supply supply(state, cluster->second);
-  const std::set<NodeId> none;
-  Starts starts(state, cluster->second, now_ms, belief, none);
+  const Common common(state, now_ms, settings);
+  const Pass pass(common, cluster->second);
+  Starts starts(pass, now_ms, belief);
   Shares shares(state, now_ms);
   Order order(state, job.cluster, shares, now_ms, settings.order);
   for (std::uint32_t turn = 1; turn <= kLookedThrough; ++turn) {
@@ -350,8 +318,8 @@ Forecast forecast(const State& state, const Job& job, TimeMs now_ms, Belief beli
     if (next == nullptr) break;
     const bool is_it = next->id == job.id;
     if (is_it) result.turn = turn;
-    const Allowance allowed = allowance_of(state, supply, shares, *next);
-    const bool waits = supply.possible(*next) && allowed.enough();
+    const Allowance allowed = allowance_of(state, pass.supply, shares, *next);
+    const bool waits = pass.supply.possible(*next) && allowed.enough();
     TimeMs start_ms = Future::kNever;
     if (waits) {
       const auto nodes = static_cast<std::uint32_t>(starts.start(*next, allowed.most).nodes.size());

@@ -19,25 +19,11 @@
 #include "controller/core/placement.h"
 #include "controller/core/state.h"
 #include "controller/plan/future.h"
-#include "controller/plan/order.h"
-#include "controller/plan/supply.h"
+#include "controller/plan/pass.h"
+#include "controller/plan/settings.h"
+#include "controller/plan/shares.h"
 
 namespace trainyard::plan {
-
-enum class Preemption { off, quota, classes };
-
-struct Settings {
-  // How many waiting jobs of a cluster have a promise: 1 is EASY backfill, more is conservative for so many.
-  std::uint32_t reservations = 16;
-  // How many jobs behind the first waiting one are looked at: what is further behind waits its turn. 0: no backfill,
-  // the queue's order is strict.
-  std::uint32_t depth = 10'000;
-  OrderSettings order = {};
-  // Who must give way to jobs that wait: nobody; borrowers, for what a workspace is guaranteed; jobs of lower classes,
-  // too.
-  Preemption preemption = Preemption::quota;
-  DurationMs preemption_min_run_ms = 5 * 60'000;  // who has run for less is spared
-};
 
 // How long the job will hold its nodes, at most, once it starts: its own time limit, or what jobs like it took.
 struct Expected {
@@ -53,28 +39,27 @@ Expected expected_duration(const core::State& state, const core::Job& job, Belie
 
 // What it needs of the nodes.
 Shape shape_of(const core::State& state, const core::Job& job);
-// Reservations, by node.
-ClosedNodes closed_nodes(const core::State& state);
-
-// What is otherwise than in the state.
+// What is otherwise than in the state, and all that is asked.
 struct Suppose {
   const core::Job* instead = nullptr;  // the job of that id is in the queue as this one says
   std::set<JobId> gone = {};           // these have given back what they hold
+  DurationMs later_ms = 0;             // it is so much later
+  // If there are any, nothing else is asked than whether all these are placed: the pass ends as soon as that is known.
+  std::set<JobId> asked = {};
 };
 // Nodes that waiting jobs are promised.
 using Promises = std::map<JobId, std::vector<NodeId>>;
 
 // The placements of one cluster's queue, on its nodes but those that it gives back. `shares` learns what they get, and
-// `promises`, if given, who is promised what.
-std::vector<core::Placement> fill(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,
-                                  const Settings& settings, Shares& shares, const std::set<NodeId>& withdrawn = {},
-                                  const Suppose& suppose = {}, Promises* promises = nullptr);
+// `promises`, if given, who is promised what. O(free nodes + jobs looked at); the first promise looks at all that runs,
+// each one at all nodes.
+std::vector<core::Placement> fill(const Pass& pass, Shares& shares, const Suppose& suppose = {},
+                                  Promises* promises = nullptr);
 // Whether the job would be among them.
 bool starts(const core::State& state, const core::Cluster& cluster, TimeMs now_ms, const Settings& settings,
             const core::Job& job, const std::optional<core::Quota>& quota = std::nullopt);
-// Whether all these queued jobs would be, once those of `gone` have given back what they hold.
-bool all_start_without(const core::State& state, const core::Cluster& cluster, TimeMs now_ms, const Settings& settings,
-                       const std::set<NodeId>& withdrawn, const std::set<JobId>& gone, const std::set<JobId>& jobs);
+// Whether all that are asked for would be.
+bool all_start(const Pass& pass, Shares& shares, const Suppose& suppose);
 
 // When a queued job will start, if limits and estimates hold and nothing is submitted before it.
 struct Forecast {

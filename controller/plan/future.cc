@@ -33,6 +33,17 @@ TimeMs when_enough(std::vector<std::pair<TimeMs, std::int32_t>>& starts, GangSiz
 
 }  // namespace
 
+ClosedNodes closed_nodes(const core::State& state) {
+  ClosedNodes closed;
+  for (const auto& [id, reservation] : state.reservations) {
+    for (const NodeId node : reservation.nodes) {
+      closed[node].push_back(
+          {reservation.from_ms, reservation.until_ms, reservation.workspace.value_or(WorkspaceId{})});
+    }
+  }
+  return closed;
+}
+
 void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer offer, const std::string& topology) {
   TY_CHECK(free <= whole);
   if (x_in_order == x_index.size() && (x_index.empty() || x_index.back().first < node)) ++x_in_order;

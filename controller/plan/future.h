@@ -21,6 +21,7 @@
 
 #include "common/ids.h"
 #include "common/time.h"
+#include "controller/core/state.h"
 #include "controller/plan/islands.h"
 
 namespace trainyard::plan {
@@ -58,6 +59,9 @@ inline bool keeps_out(const ClosedNodes& closed, NodeId node, const Shape& shape
   return found != closed.end() && std::any_of(found->second.begin(), found->second.end(),
                                               [&](const Closed& one) { return one.keeps_out(shape, start_ms); });
 }
+
+// By reservations.
+ClosedNodes closed_nodes(const core::State& state);
 
 struct Slot {
   TimeMs start_ms = 0;

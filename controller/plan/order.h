@@ -13,15 +13,10 @@
 #include <tuple>
 #include <utility>
 
+#include "controller/plan/settings.h"
 #include "controller/plan/shares.h"
 
 namespace trainyard::plan {
-
-struct OrderSettings {
-  bool fair_share = true;
-  // Who waits longer goes before fair share, so that nobody waits for ever behind those who had less.
-  DurationMs age_limit_ms = 3LL * 24 * 3600 * 1000;
-};
 
 class Order {
  public:

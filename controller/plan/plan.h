@@ -5,7 +5,7 @@
 
 #include "controller/core/placement.h"
 #include "controller/core/state.h"
-#include "controller/plan/backfill.h"
+#include "controller/plan/settings.h"
 
 namespace trainyard::plan {
 
@@ -15,6 +15,8 @@ using core::Plan;
 using core::Retarget;
 using core::Withdrawal;
 
+// Complexity: what is free and who waits first; a step that must see all nodes or all that runs looks them up once, and
+// only if there is a job that it matters to.
 Plan make_plan(const core::State& state, TimeMs now_ms, const Settings& settings = {});
 
 }  // namespace trainyard::plan

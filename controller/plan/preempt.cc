@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <tuple>
 
-#include "controller/core/setup.h"
+#include "controller/plan/order.h"
+#include "controller/plan/room.h"
 
 namespace trainyard::plan {
 
@@ -19,144 +22,70 @@ constexpr int kTries = 4;
 // Cleaning up after a job that gave way takes so long.
 constexpr DurationMs kCleaningMs = 60'000;
 
-// What is free of the cluster's nodes, if some of what runs is taken away.
-class Room {
- public:
-  Room(const State& state, const core::Cluster& cluster, TimeMs now_ms, const std::set<NodeId>& withdrawn)
-      : x_state(state), x_now_ms(now_ms), x_closed(closed_nodes(state)) {
-    const auto nodes = state.cluster_nodes.find(cluster.id);
-    if (nodes == state.cluster_nodes.end()) return;
-    for (const NodeId id : nodes->second) {
-      const core::Node& node = state.nodes.at(id);
-      const bool works = node.state == core::NodeState::idle || node.state == core::NodeState::running;
-      const bool usable = works && core::answers(node) && !node.drain && !core::setup_failed(node);
-      if (!usable || withdrawn.contains(id)) continue;
-      Place place{core::units_of(node), core::units_of(node), core::in_service(node), node.inventory.runs_containers(),
-                  x_names.number_of(node.inventory.topology)};
-      for (const auto& [key, holding] : core::holdings_on(state, id)) {
-        place.free -= std::min(place.free, core::units_of(state, holding));
-      }
-      x_places.emplace(id, place);
-    }
-  }
-
-  // All that the job holds becomes free; is taken again.
-  void add(const Job& job) { change(job, true); }
-  void remove(const Job& job) { change(job, false); }
-
-  bool fits(Shape shape) const { return !fits_for(shape).empty(); }
-  // The nodes that the plan would take. REQUIRES: it fits
-  void take(Shape shape) {
-    for (const Fit& fit : fits_for(shape)) take(fit.node, shape);
-  }
-  void take(const core::Placement& placement, Shape shape) {
-    for (const NodeId node : placement.nodes) take(node, shape);
-  }
-
- private:
-  struct Place {
-    std::uint32_t whole = 1, free = 0;
-    bool in_service = true, containers = true;
-    std::uint32_t name = 0;  // of its place in the operator's tree
-  };
-  void take(NodeId node, Shape shape) {
-    const auto found = x_places.find(node);
-    if (found == x_places.end()) return;  // promised for later: it does not answer now
-    Place& place = found->second;
-    place.free -= std::min(place.free, wanted_of(node, place, shape));
-  }
-  std::vector<Fit> fits_for(Shape shape) const {
-    const std::vector<std::int32_t>* domains = shape.topology ? &x_names.domains(*shape.topology) : nullptr;
-    std::vector<Fit> fits;
-    for (const auto& [id, place] : x_places) {
-      const std::int32_t domain = domains == nullptr ? 0 : (*domains)[place.name];
-      if (domain != Places::kOut && wanted_of(id, place, shape) <= place.free) fits.push_back({place.free, id, domain});
-    }
-    return choose(std::move(fits), shape.gang());
-  }
-  std::uint32_t wanted_of(NodeId node, const Place& place, Shape shape) const {
-    if (keeps_out(x_closed, node, shape, x_now_ms)) return place.whole + 1;
-    const bool able = (shape.units > 0 || place.in_service) && (!shape.in_container || place.containers);
-    if (!able) return place.whole + 1;
-    return shape.units == 0 ? place.whole : shape.units;
-  }
-  void change(const Job& job, bool add) {
-    const auto held = x_state.job_holdings.find(job.id);
-    if (held == x_state.job_holdings.end()) return;
-    for (const core::HoldingKey& key : held->second) {
-      const auto place = x_places.find(key.first);
-      if (place == x_places.end()) continue;
-      const std::uint32_t units = core::units_of(x_state, x_state.holdings.at(key));
-      place->second.free = add ? std::min(place->second.whole, place->second.free + units)
-                               : place->second.free - std::min(place->second.free, units);
-    }
-  }
-
-  const State& x_state;
-  const TimeMs x_now_ms;
-  const ClosedNodes x_closed;
-  std::map<NodeId, Place> x_places;
-  Places x_names;
-};
-
-// Running jobs, who gives way first in front. Its GPUs and payer.
+// A running job that may have to give way.
 struct Candidate {
   const Job* job = nullptr;
-  std::uint32_t gpus = 0;
+  Priority priority = Priority::normal;
   DurationMs loss_ms = 0;  // of its run time
+  std::size_t index = 0;   // in the room
+  WorkspaceId workspace;
+  std::uint32_t gpus = 0;  // counted where somebody may take back what is guaranteed
 };
+
+// Running jobs that are being stopped, or have run for long enough to give way. By id.
+std::vector<const Job*> movable(const Pass& pass) {
+  std::vector<const Job*> jobs;
+  const auto active = pass.common.state.active_jobs.find(pass.cluster.id);
+  if (active == pass.common.state.active_jobs.end()) return jobs;
+  Walk rows(pass.common.state.jobs);
+  for (const JobId id : active->second) {
+    const Job& job = rows.at(id);
+    const DurationMs ran_ms = pass.common.now_ms - job.started_ms;
+    if (job.state == JobState::stopping || ran_ms >= pass.common.settings.preemption_min_run_ms) jobs.push_back(&job);
+  }
+  return jobs;
+}
 
 class Preempter {
  public:
-  Preempter(const State& state, const core::Cluster& cluster, TimeMs now_ms, const Settings& settings, Shares& shares,
-            const std::set<NodeId>& withdrawn)
-      : x_state(state),
-        x_cluster(cluster),
-        x_now_ms(now_ms),
-        x_settings(settings),
-        x_shares(shares),
-        x_withdrawn(withdrawn),
-        x_room(state, cluster, now_ms, withdrawn) {
-    const auto active = state.active_jobs.find(cluster.id);
-    if (active == state.active_jobs.end()) return;
-    for (const JobId id : active->second) {
-      const Job& job = state.jobs.at(id);
+  // Beside what the plan starts. `guarantees`: there are any for those who wait.
+  Preempter(const Pass& pass, Shares& shares, const std::vector<core::Placement>& placements, bool guarantees)
+      : x_pass(pass), x_state(pass.common.state), x_shares(shares), x_movable(movable(pass)), x_room(pass, x_movable) {
+    for (std::size_t i = 0; i < x_movable.size(); ++i) {
+      const Job& job = *x_movable[i];
       if (job.state == JobState::stopping) {
-        x_room.add(job);
-        x_leaving.insert(id);
-      } else if (now_ms - job.started_ms >= settings.preemption_min_run_ms) {
-        x_candidates.push_back({&job, gpus_held(job), loss_of(job)});
+        x_room.add(i);
+        x_leaving.insert(job.id);
+        continue;
       }
+      x_candidates.push_back({&job, core::priority_of(job), loss_of(job), i,
+                              x_state.experiments.at(job.experiment).workspace, guarantees ? gpus_held(job) : 0});
     }
     std::sort(x_candidates.begin(), x_candidates.end(), [](const Candidate& a, const Candidate& b) {
-      const auto key = [](const Candidate& one) {
-        return std::tuple(core::priority_of(*one.job), one.loss_ms, one.job->id);
-      };
-      return key(a) < key(b);
+      return std::tuple(a.priority, a.loss_ms, a.job->id) < std::tuple(b.priority, b.loss_ms, b.job->id);
     });
+    for (const core::Placement& one : placements) {
+      x_room.take(one.nodes, shape_of(x_state, x_state.jobs.at(one.job)));
+    }
   }
-
-  Room& room() { return x_room; }
 
   // Or it waits on, with what it is promised. Nobody gives way for more than the fewest nodes that it starts on.
   void help(const Job& job, std::uint32_t gpus, const Promises& promises, std::vector<core::Preemption>& preemptions) {
-    const Shape shape = least_of(job);
+    Shape shape = shape_of(x_state, job);
+    shape.nodes = shape.least;
     const core::Payer payer = core::payer_of(x_state, job);
     std::vector<Candidate> chosen;
-    if (!x_room.fits(shape)) {
-      const core::Quota& quota = x_shares.quota_of(payer.workspace);
-      const bool reclaims =
-          x_settings.preemption != Preemption::off && x_shares.gpus_of(payer.workspace) + gpus <= quota.guaranteed;
-      chosen = choose(job, payer.workspace, reclaims);
+    bool fits = x_room.fits(shape);
+    if (!fits) {
+      chosen = choose(shape, those_below(job, payer.workspace, gpus));
+      fits = !chosen.empty();
       spare(shape, chosen);
     }
-    if (!x_room.fits(shape) || (x_behind && !starts_then(job, chosen))) {
-      for (const Candidate& one : chosen) x_room.remove(*one.job);
+    if (!fits || (x_behind && !starts_then(job, chosen))) {
+      for (const Candidate& one : chosen) x_room.remove(one.index);
       x_behind = true;
       // What is free of it now is kept for it.
-      if (const auto promise = promises.find(job.id); promise != promises.end()) {
-        x_room.take({job.id, promise->second}, shape);
-      }
+      if (const auto promise = promises.find(job.id); promise != promises.end()) x_room.take(promise->second, shape);
       return;
     }
     if (x_behind) x_winners.insert(job.id);
@@ -166,10 +95,10 @@ class Preempter {
     for (const Candidate& one : chosen) {
       std::erase_if(x_candidates, [&](const Candidate& other) { return other.job == one.job; });
       x_leaving.insert(one.job->id);
-      x_gone[core::payer_of(x_state, *one.job).workspace] += one.gpus;
+      x_gone[one.workspace] += one.gpus;
       preemptions.push_back({one.job->id, job.id,
-                             core::priority_of(job) > core::priority_of(*one.job) ? core::PreemptionCause::higher_class
-                                                                                  : core::PreemptionCause::guaranteed});
+                             core::priority_of(job) > one.priority ? core::PreemptionCause::higher_class
+                                                                   : core::PreemptionCause::guaranteed});
     }
   }
 
@@ -184,31 +113,26 @@ class Preempter {
     return gpus;
   }
 
-  Shape least_of(const Job& job) const {
-    Shape shape = shape_of(x_state, job);
-    shape.nodes = shape.least;
-    return shape;
-  }
-
   // Whether the plan starts it when these have given way, too, and those before it have what they are promised then.
   bool starts_then(const Job& job, const std::vector<Candidate>& chosen) {
     ++x_tries;
-    std::set<JobId> gone = x_leaving;
+    Suppose then{.gone = x_leaving, .asked = x_winners};
+    then.asked.insert(job.id);
     DurationMs notice_ms = 0;
     for (const Candidate& one : chosen) {
-      gone.insert(one.job->id);
+      then.gone.insert(one.job->id);
       const Recovery& recovery = one.job->spec->recovery;
       notice_ms = std::max(notice_ms, recovery.notice_ms + recovery.grace_ms);
     }
-    std::set<JobId> winners = x_winners;
-    winners.insert(job.id);
-    return all_start_without(x_state, x_cluster, x_now_ms + notice_ms + kCleaningMs, x_settings, x_withdrawn, gone,
-                             winners);
+    then.later_ms = notice_ms + kCleaningMs;
+    Shares shares(x_state, x_pass.common.now_ms + then.later_ms);
+    return all_start(x_pass, shares, then);
   }
 
   // What it ran for since the checkpoint that it says it has; without one since its beginning.
   DurationMs loss_of(const Job& job) const {
-    const DurationMs ran_ms = x_now_ms - job.started_ms;
+    const DurationMs ran_ms = x_pass.common.now_ms - job.started_ms;
+    if (x_state.progress.empty()) return ran_ms;
     const auto told = x_state.progress.find({job.id, job.attempt});
     if (told == x_state.progress.end() || told->second.step == 0) return ran_ms;
     constexpr std::uint64_t kParts = 1'000'000;
@@ -220,103 +144,109 @@ class Preempter {
   }
 
   // Who must give way to it, in that order.
-  std::vector<Candidate> those_below(const Job& job, WorkspaceId workspace, bool reclaims) const {
+  std::vector<Candidate> those_below(const Job& job, WorkspaceId workspace, std::uint32_t gpus) const {
+    const Preemption rule = x_pass.common.settings.preemption;
+    const Priority priority = core::priority_of(job);
+    const bool reclaims =
+        rule != Preemption::off && x_shares.gpus_of(workspace) + gpus <= x_shares.quota_of(workspace).guaranteed;
     std::vector<Candidate> below;
     std::map<WorkspaceId, std::uint32_t> taken = x_gone;
     for (const Candidate& one : x_candidates) {
-      const WorkspaceId other = core::payer_of(x_state, *one.job).workspace;
-      const bool lower =
-          x_settings.preemption == Preemption::classes && core::priority_of(*one.job) < core::priority_of(job);
-      const std::uint32_t guaranteed = x_shares.quota_of(other).guaranteed;
-      const bool borrows =
-          reclaims && other != workspace && x_shares.gpus_of(other) >= guaranteed + taken[other] + one.gpus;
+      const bool lower = rule == Preemption::classes && one.priority < priority;
+      if (!lower && !reclaims) break;  // neither is anybody after it
+      const bool borrows = reclaims && one.workspace != workspace &&
+                           x_shares.gpus_of(one.workspace) >=
+                               x_shares.quota_of(one.workspace).guaranteed + taken[one.workspace] + one.gpus;
       if (!lower && !borrows) continue;
-      taken[other] += one.gpus;
+      taken[one.workspace] += one.gpus;
       below.push_back(one);
     }
     return below;
   }
 
   // Of those the first ones, as many as are needed; none where all would not do. Their nodes are free then.
-  std::vector<Candidate> choose(const Job& job, WorkspaceId workspace, bool reclaims) {
-    std::vector<Candidate> chosen = those_below(job, workspace, reclaims);
+  std::vector<Candidate> choose(const Shape& shape, std::vector<Candidate> below) {
+    if (below.empty()) return below;
     std::size_t away = 0;  // of them, so many
-    const auto send_away = [&](std::size_t count) {
-      for (; away < count; ++away) x_room.add(*chosen[away].job);
-      for (; away > count; --away) x_room.remove(*chosen[away - 1].job);
-      return x_room.fits(least_of(job));
+    const auto fits_without = [&](std::size_t count) {
+      for (; away < count; ++away) x_room.add(below[away].index);
+      for (; away > count; --away) x_room.remove(below[away - 1].index);
+      return x_room.fits(shape);
     };
-    std::size_t too_few = 0, enough = chosen.size();
-    if (!send_away(enough)) enough = 0;
-    while (enough - too_few > 1 && enough > 0) {
-      const std::size_t middle = too_few + (enough - too_few) / 2;
-      (send_away(middle) ? enough : too_few) = middle;
+    // Mostly few are enough: twice as many each time, then by halves.
+    std::size_t too_few = 0, enough = 1;
+    while (!fits_without(enough)) {
+      if (enough == below.size()) {
+        fits_without(0);
+        return {};
+      }
+      too_few = enough;
+      enough = std::min(2 * enough, below.size());
     }
-    send_away(enough);
-    chosen.resize(enough);
-    return chosen;
+    while (enough - too_few > 1) {
+      const std::size_t middle = too_few + (enough - too_few) / 2;
+      (fits_without(middle) ? enough : too_few) = middle;
+    }
+    fits_without(enough);
+    below.resize(enough);
+    return below;
   }
 
   // Who was chosen but is not needed beside those that came after it goes on.
-  void spare(Shape shape, std::vector<Candidate>& chosen) {
+  void spare(const Shape& shape, std::vector<Candidate>& chosen) {
     for (std::size_t i = chosen.size(); i-- > 0;) {
-      x_room.remove(*chosen[i].job);
+      x_room.remove(chosen[i].index);
       if (x_room.fits(shape)) {
         chosen.erase(chosen.begin() + static_cast<std::ptrdiff_t>(i));
       } else {
-        x_room.add(*chosen[i].job);
+        x_room.add(chosen[i].index);
       }
     }
   }
 
+  const Pass& x_pass;
   const State& x_state;
-  const core::Cluster& x_cluster;
-  const TimeMs x_now_ms;
-  const Settings& x_settings;
   Shares& x_shares;
-  const std::set<NodeId>& x_withdrawn;
+  const std::vector<const Job*> x_movable;
   Room x_room;
-  std::vector<Candidate> x_candidates;
-  std::set<JobId> x_leaving;  // jobs that are being stopped, or give way in this pass
-  bool x_behind = false;      // somebody before could not be helped
-  std::set<JobId> x_winners;  // those behind that one for whom enough give way
+  std::vector<Candidate> x_candidates;  // who gives way first in front
+  std::set<JobId> x_leaving;            // jobs that are being stopped, or give way in this pass
+  bool x_behind = false;                // somebody before could not be helped
+  std::set<JobId> x_winners;            // those behind that one for whom enough give way
   int x_tries = 0;
   std::map<WorkspaceId, std::uint32_t> x_gone;  // GPUs that jobs of the workspace give up in this pass
 };
 
-// Without classes only those take anything back to whom something is guaranteed: mostly nobody.
-bool anybody_may(const State& state, const core::Cluster& cluster, const Settings& settings, const Shares& shares) {
-  const auto queue = state.queues.find(cluster.id);
-  if (queue == state.queues.end() || settings.preemption == Preemption::off) return false;
-  return settings.preemption == Preemption::classes ||
-         std::any_of(queue->second.begin(), queue->second.end(),
-                     [&](const auto& group) { return shares.quota_of(group.first.payer.workspace).guaranteed > 0; });
-}
-
 }  // namespace
 
-std::vector<core::Preemption> preempt(const State& state, const core::Cluster& cluster, TimeMs now_ms,
-                                      const Settings& settings, Shares& shares, const std::set<NodeId>& withdrawn,
-                                      const std::vector<core::Placement>& placements, const Promises& promises) {
+std::vector<core::Preemption> preempt(const Pass& pass, Shares& shares, const std::vector<core::Placement>& placements,
+                                      const Promises& promises) {
   std::vector<core::Preemption> preemptions;
-  if (!anybody_may(state, cluster, settings, shares)) return preemptions;
-  Preempter preempter(state, cluster, now_ms, settings, shares, withdrawn);
+  const State& state = pass.common.state;
+  const Settings& settings = pass.common.settings;
+  const auto queue = state.queues.find(pass.cluster.id);
+  if (queue == state.queues.end() || settings.preemption == Preemption::off) return preemptions;
+  // Without classes only those take anything back to whom something is guaranteed: mostly nobody.
+  const bool guarantees = std::any_of(queue->second.begin(), queue->second.end(), [&](const auto& group) {
+    return shares.quota_of(group.first.payer.workspace).guaranteed > 0;
+  });
+  if (settings.preemption == Preemption::quota && !guarantees) return preemptions;
+  std::optional<Preempter> preempter;
   std::set<JobId> placed;
-  for (const core::Placement& placement : placements) {
-    placed.insert(placement.job);
-    preempter.room().take(placement, shape_of(state, state.jobs.at(placement.job)));
-  }
-  Order order(state, cluster.id, shares, now_ms, settings.order);
-  const Supply supply(state, cluster);
+  for (const core::Placement& placement : placements) placed.insert(placement.job);
+  Order order(state, pass.cluster.id, shares, pass.common.now_ms, settings.order);
   std::uint32_t waiting = 0, looked_at = 0;
-  for (const Job* job = order.next(); job != nullptr && waiting < settings.reservations && preempter.may_try();
-       job = order.next()) {
+  for (const Job* job = order.next(); job != nullptr && waiting < settings.reservations; job = order.next()) {
     if (++looked_at > settings.depth) break;
-    const std::uint32_t gpus = core::gpus_wanted(*job, supply.gpus_per_whole_node());
-    const WorkspaceId workspace = core::payer_of(state, *job).workspace;
-    if (placed.contains(job->id) || !supply.possible(*job) || !shares.allows(workspace, gpus)) continue;
+    const std::uint32_t gpus = core::gpus_wanted(*job, pass.supply.gpus_per_whole_node());
+    if (placed.contains(job->id) || !pass.supply.possible(*job) ||
+        !shares.allows(core::payer_of(state, *job).workspace, gpus)) {
+      continue;
+    }
     ++waiting;
-    preempter.help(*job, gpus, promises, preemptions);
+    if (!preempter) preempter.emplace(pass, shares, placements, guarantees);
+    preempter->help(*job, gpus, promises, preemptions);
+    if (!preempter->may_try()) break;
   }
   return preemptions;
 }

@@ -14,7 +14,6 @@
 // So nothing goes back and forth: who gave way has a lower class, or its workspace no right to take anything back.
 #pragma once
 
-#include <set>
 #include <vector>
 
 #include "controller/core/placement.h"
@@ -22,9 +21,9 @@
 
 namespace trainyard::plan {
 
-// `shares` as after `fill`, whose placements and promises these are.
-std::vector<core::Preemption> preempt(const core::State& state, const core::Cluster& cluster, TimeMs now_ms,
-                                      const Settings& settings, Shares& shares, const std::set<NodeId>& withdrawn,
-                                      const std::vector<core::Placement>& placements, const Promises& promises);
+// `shares` as after `fill`, whose placements and promises these are. Nothing is looked up where nobody waits who may
+// take anything; else O(the cluster's nodes and what they hold), and a look at them for each of the first waiting jobs.
+std::vector<core::Preemption> preempt(const Pass& pass, Shares& shares, const std::vector<core::Placement>& placements,
+                                      const Promises& promises);
 
 }  // namespace trainyard::plan

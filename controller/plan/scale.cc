@@ -13,6 +13,7 @@ using core::Cluster;
 using core::Node;
 using core::NodeState;
 using core::State;
+using Row = Roster::Row;
 
 std::string lower(std::string text) {
   for (char& c : text) {
@@ -22,8 +23,8 @@ std::string lower(std::string text) {
 }
 
 // It is of no use to a job that waits.
-bool is_broken(const Node& node) {
-  return !node.live.reachable || node.state == NodeState::unusable || !core::in_service(node);
+bool is_broken(const Row& row) {
+  return !row.node->live.reachable || row.node->state == NodeState::unusable || !row.gives.in_service;
 }
 
 // What withdrawing a node costs: nothing, or a gang, cheapest first.
@@ -35,14 +36,14 @@ struct Cost {
   friend auto operator<=>(const Cost&, const Cost&) = default;
 };
 
-Cost cost_of(const State& state, const Node& node, bool longest_idle_first) {
+Cost cost_of(const State& state, const Roster& roster, const Row& row, bool longest_idle_first) {
+  const Node& node = *row.node;
   Cost cost{0, 0, 0, node.id};
-  auto held = state.holdings.lower_bound({node.id, AttemptId{}});
-  if (held == state.holdings.end() || held->first.first != node.id) {
+  if (row.count == 0) {
     const bool preparing = node.state == NodeState::preparing;
     // Of empty nodes the newest goes first; with autoScale the one that was not needed for the longest time.
     cost.started_ms = -static_cast<TimeMs>(node.id.value);
-    if (is_broken(node)) return cost;
+    if (is_broken(row)) return cost;
     cost.kind = preparing ? 1 : 2;
     if (longest_idle_first) {
       cost.kind = preparing ? 2 : 1;
@@ -50,10 +51,11 @@ Cost cost_of(const State& state, const Node& node, bool longest_idle_first) {
     }
     return cost;
   }
+  const core::Holding& held = *roster.holds(row).front().holding;
   cost.kind = 3;
-  cost.job = -static_cast<std::int64_t>(held->second.id.job.value);
-  auto job = state.jobs.find(held->second.id.job);
-  if (job != state.jobs.end() && core::current(state, held->second)) {
+  cost.job = -static_cast<std::int64_t>(held.id.job.value);
+  auto job = state.jobs.find(held.id.job);
+  if (job != state.jobs.end() && core::current(state, held)) {
     cost.started_ms = -job->second.started_ms;
     if (job->second.state != core::JobState::stopping) cost.kind = 4;
   }
@@ -77,9 +79,9 @@ struct Wanted {
 };
 
 struct Scaler {
+  const Common& common;
   const State& state;
-  const TimeMs now_ms;
-  Plan& plan;
+  core::Plan& plan;
   std::map<std::string, std::set<NodeId>::const_iterator> next_free = {};  // per flavour: first not yet given out
   std::map<std::string, std::vector<std::pair<ClusterId, std::uint32_t>>> missing = {};  // of dedicated clusters
   std::set<NodeId> withdrawn = {}, chosen = {};  // chosen: given out for where they lie
@@ -91,33 +93,32 @@ struct Scaler {
   bool take_others(const Cluster& cluster, Wanted& wanted, std::uint32_t& count);
   void shrink(const Cluster& cluster, const std::set<NodeId>& needed, std::uint32_t excess);
   std::uint32_t grow(const Cluster& cluster, std::uint32_t wanted);
+  std::uint32_t coming(const std::string& flavour) const;
   void take_back(const std::string& flavour, std::uint32_t wanted);
 };
 
 // Whether a leaving node will be in the inventory soon: it does not wait for a job's end.
-bool comes_soon(const State& state, const Node& node) {
-  if (node.state != NodeState::leaving || !node.live.reachable) return false;
-  auto held = state.holdings.lower_bound({node.id, AttemptId{}});
-  return held == state.holdings.end() || held->first.first != node.id || held->second.stop_ordered;
+bool comes_soon(const Roster& roster, const Row& row) {
+  if (row.node->state != NodeState::leaving || !row.node->live.reachable) return false;
+  return row.count == 0 || roster.holds(row).front().holding->stop_ordered;
 }
 
 Members Scaler::members_of(const Cluster& cluster) const {
   Members members;
-  const auto nodes = state.cluster_nodes.find(cluster.id);
-  if (nodes == state.cluster_nodes.end()) return members;
-  for (NodeId id : nodes->second) {
-    const Node& node = state.nodes.at(id);
+  const Roster& roster = common.rosters.of(cluster.id);
+  for (const Row& row : roster.rows()) {
+    const Node& node = *row.node;
     if (node.state == NodeState::leaving) {
-      ++(comes_soon(state, node) ? members.leaving : members.lingering);
-    } else if (!core::holds_nothing(state, id)) {
+      ++(comes_soon(roster, row) ? members.leaving : members.lingering);
+    } else if (row.count > 0) {
       ++members.busy;
-    } else if (is_broken(node)) {
+    } else if (is_broken(row)) {
       ++members.broken;
     } else {
-      members.free.push_back(id);
+      members.free.push_back(node.id);
       const bool rests = node.state == NodeState::idle &&
-                         now_ms >= node.state_changed_ms + cluster.spec.auto_scale->idle_before_scale_down_ms;
-      if (!rests) members.kept.insert(id);
+                         common.now_ms >= node.state_changed_ms + cluster.spec.auto_scale->idle_before_scale_down_ms;
+      if (!rests) members.kept.insert(node.id);
     }
   }
   return members;
@@ -167,7 +168,7 @@ Wanted Scaler::auto_wanted(const Cluster& cluster) {
   }
   std::uint32_t wanted = members.busy + (demand.nodes - anywhere) + std::max(anywhere, rest);
   if (demand.nodes > free) wanted += members.broken;  // they stand in the way: others are needed beside them
-  if (now_ms < cluster.created_ms + scale.idle_before_scale_down_ms) wanted = std::max(wanted, scale.initial);
+  if (common.now_ms < cluster.created_ms + scale.idle_before_scale_down_ms) wanted = std::max(wanted, scale.initial);
   result.target = std::clamp(wanted, scale.minimum, scale.maximum);
   result.spare.resize(result.spare.size() - std::min<std::size_t>(result.spare.size(), anywhere));
   if (result.target != cluster.auto_target) {
@@ -210,10 +211,10 @@ bool Scaler::take_others(const Cluster& cluster, Wanted& wanted, std::uint32_t& 
 
 void Scaler::shrink(const Cluster& cluster, const std::set<NodeId>& needed, std::uint32_t excess) {
   std::vector<Cost> costs;
-  for (NodeId id : state.cluster_nodes.at(cluster.id)) {
-    const Node& node = state.nodes.at(id);
-    if (node.state == NodeState::leaving || needed.contains(id)) continue;
-    costs.push_back(cost_of(state, node, cluster.spec.auto_scale.has_value()));
+  const Roster& roster = common.rosters.of(cluster.id);
+  for (const Row& row : roster.rows()) {
+    if (row.node->state == NodeState::leaving || needed.contains(row.node->id)) continue;
+    costs.push_back(cost_of(state, roster, row, cluster.spec.auto_scale.has_value()));
   }
   // Sorted by gang, so whole gangs go before the next one is touched.
   std::sort(costs.begin(), costs.end());
@@ -256,26 +257,43 @@ void Scaler::scale(const Cluster& cluster) {
   if (staying > wanted.target) shrink(cluster, wanted.own, staying - wanted.target);
 }
 
+// How many nodes of the flavour will be in the inventory soon: those that are withdrawn now, too.
+std::uint32_t Scaler::coming(const std::string& flavour) const {
+  std::uint32_t count = 0;
+  for (const NodeId node : withdrawn) {
+    const Cluster& cluster = state.clusters.at(*state.nodes.at(node).cluster);
+    count += lower(cluster.spec.vm_size) == flavour ? 1 : 0;
+  }
+  for (const auto& [id, counts] : state.counts) {
+    if (counts.leaving == 0 || lower(state.clusters.at(id).spec.vm_size) != flavour) continue;
+    const Roster& roster = common.rosters.of(id);
+    for (const Row& row : roster.rows()) count += comes_soon(roster, row) ? 1 : 0;
+  }
+  return count;
+}
+
 void Scaler::take_back(const std::string& flavour, std::uint32_t wanted) {
-  std::uint32_t coming = 0;
-  std::vector<Cost> costs;
+  std::vector<const Roster*> rosters;  // of who must give them
   for (const auto& [id, nodes] : state.cluster_nodes) {
-    const Cluster& cluster = state.clusters.at(id);
-    if (lower(cluster.spec.vm_size) != flavour) continue;
-    const bool low = cluster.spec.vm_priority == core::VmPriority::low_priority;
-    for (NodeId member : nodes) {
-      const Node& node = state.nodes.at(member);
-      if (comes_soon(state, node) || withdrawn.contains(member)) {
-        ++coming;
-      } else if (low && node.state != NodeState::leaving && node.live.reachable) {
-        costs.push_back(cost_of(state, node, false));
-      }
+    const core::ClusterSpec& spec = state.clusters.at(id).spec;
+    const bool low = spec.vm_priority == core::VmPriority::low_priority;
+    if (low && !nodes.empty() && lower(spec.vm_size) == flavour) rosters.push_back(&common.rosters.of(id));
+  }
+  if (rosters.empty()) return;
+  const std::uint32_t soon = coming(flavour);
+  if (wanted <= soon) return;
+  std::vector<Cost> costs;
+  for (const Roster* roster : rosters) {
+    for (const Row& row : roster->rows()) {
+      const Node& node = *row.node;
+      if (node.state == NodeState::leaving || !node.live.reachable || withdrawn.contains(node.id)) continue;
+      costs.push_back(cost_of(state, *roster, row, false));
     }
   }
   std::sort(costs.begin(), costs.end());
   auto victim = costs.begin();
   for (const auto& [cluster, count] : missing.at(flavour)) {
-    for (std::uint32_t i = 0; i < count && wanted > coming && victim != costs.end(); ++i, --wanted, ++victim) {
+    for (std::uint32_t i = 0; i < count && wanted > soon && victim != costs.end(); ++i, --wanted, ++victim) {
       plan.withdrawals.push_back({victim->node, cluster});
     }
   }
@@ -283,8 +301,9 @@ void Scaler::take_back(const std::string& flavour, std::uint32_t wanted) {
 
 }  // namespace
 
-void scale_clusters(const State& state, TimeMs now_ms, Plan& plan) {
-  Scaler scaler{state, now_ms, plan};
+void scale_clusters(const Common& common, core::Plan& plan) {
+  const State& state = common.state;
+  Scaler scaler{common, state, plan};
   bool has_low = false;
   for (const bool low : {false, true}) {
     for (const auto& [id, cluster] : state.clusters) {

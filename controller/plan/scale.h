@@ -6,11 +6,13 @@
 // nodes of low-priority clusters back.
 #pragma once
 
-#include "controller/plan/plan.h"
+#include "controller/core/placement.h"
+#include "controller/plan/pass.h"
 
 namespace trainyard::plan {
 
-// Fills the plan's retargets, withdrawals and assignments.
-void scale_clusters(const core::State& state, TimeMs now_ms, Plan& plan);
+// Fills the plan's retargets, withdrawals and assignments. Looks at the nodes of clusters of autoScale, of those that
+// have too many, and of low-priority ones where dedicated ones have too few; at other clusters only as a whole.
+void scale_clusters(const Common& common, core::Plan& plan);
 
 }  // namespace trainyard::plan

@@ -1,10 +1,10 @@
 #include "controller/plan/supply.h"
 
-#include <algorithm>
+#include <utility>
 
 namespace trainyard::plan {
 
-Supply::Supply(const core::State& state, const core::Cluster& cluster) : x_state(&state), x_cluster(cluster.id) {
+Supply::Supply(const core::State& state, const core::Cluster& cluster, const Roster& roster) : x_roster(&roster) {
   const std::uint32_t capacity = core::capacity_of(cluster.spec);
   const auto without = [&](std::uint32_t some) { return capacity - std::min(capacity, some); };
   x_whole = x_shared = x_containers = capacity;
@@ -26,6 +26,16 @@ bool Supply::possible(const core::Job& job) const {
          (!insists(&spec.topology) || lies_together(job));
 }
 
+void Supply::count_places() const {
+  if (std::exchange(x_counted, true)) return;
+  for (const Roster::Row& row : x_roster->rows()) {
+    const std::uint32_t place = x_places.number_of(row.node->inventory.topology);
+    x_here.resize(std::max<std::size_t>(x_here.size(), place + 1));
+    x_here[place].whole += row.gives.in_service ? 1 : 0;
+    x_here[place].shared += row.node->drain ? 0 : 1;
+  }
+}
+
 // Nodes that are still to come may lie anywhere.
 bool Supply::lies_together(const core::Job& job) const {
   if (!x_complete) return true;
@@ -35,19 +45,12 @@ bool Supply::lies_together(const core::Job& job) const {
   for (const Answer& known : x_answers) {
     if (known.least == least && known.whole == whole && known.topology == topology) return known.possible;
   }
-  Places places;
-  std::vector<std::uint32_t> counts;  // by place
-  for (const NodeId id : x_state->cluster_nodes.at(x_cluster)) {
-    const core::Node& node = x_state->nodes.at(id);
-    if (whole ? !core::in_service(node) : node.drain.has_value()) continue;
-    const std::uint32_t place = places.number_of(node.inventory.topology);
-    counts.resize(std::max<std::size_t>(counts.size(), place + 1));
-    ++counts[place];
-  }
+  count_places();
   Together together(gang_size(topology, least, least));
-  const std::vector<std::int32_t>& domains = places.domains(topology);
-  for (std::size_t place = 0; place < counts.size(); ++place) {
-    if (domains[place] != Places::kOut) together.add(domains[place], counts[place]);
+  const std::vector<std::int32_t>& domains = x_places.domains(topology);
+  for (std::size_t place = 0; place < x_here.size(); ++place) {
+    if (domains[place] == Places::kOut) continue;
+    together.add(domains[place], whole ? x_here[place].whole : x_here[place].shared);
   }
   x_answers.push_back({topology, least, whole, together.nodes() > 0});
   return x_answers.back().possible;

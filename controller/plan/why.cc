@@ -404,7 +404,8 @@ Why why(const State& state, const Job& job, TimeMs now_ms, const Settings& setti
   add_quota(state, job, result);
   const auto nodes = obstacles_of(state, cluster, now_ms);
   result.obstacles.insert(result.obstacles.end(), nodes.begin(), nodes.end());
-  result.possible = Supply(state, cluster).possible(job) && quota_allows_ever(state, job);
+  const Roster roster(state, cluster.id);
+  result.possible = Supply(state, cluster, roster).possible(job) && quota_allows_ever(state, job);
   if (const std::uint32_t capacity = core::capacity_of(cluster.spec); result.needs > capacity) {
     Relaxation larger;
     larger.kind = Relaxation::Kind::larger_cluster;
