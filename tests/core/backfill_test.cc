@@ -2,6 +2,8 @@
 #include <catch2/catch.hpp>
 #include <random>
 
+#include "controller/plan/backfill.h"
+#include "controller/plan/future.h"
 #include "tests/core/scene.h"
 
 using namespace trainyard;

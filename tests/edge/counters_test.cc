@@ -1,5 +1,6 @@
 // Counters of nodes over gRPC: from an agent's stream to a user's answer.
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <limits>
