@@ -14,6 +14,7 @@
 
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
+#include "agent/exec/toolkits.h"
 #include "agent/volumes/helper.h"
 
 namespace trainyard::agent {
@@ -36,16 +37,6 @@ void remove_cgroup(boost::asio::io_context& io, const std::string& path, std::fu
       if (!error) remove_cgroup(io, path, then);
     });
   });
-}
-
-std::vector<NamedValue> root_environment(const std::string& node_name) {
-  return {{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-          {"HOME", "/root"},
-          {"USER", "root"},
-          {"LOGNAME", "root"},
-          {"SHELL", "/bin/bash"},
-          {"LANG", "C.UTF-8"},
-          {"TRAINYARD_NODE", node_name}};
 }
 
 void set_variable(std::vector<NamedValue>& environment, const std::string& name, const std::string& value) {
