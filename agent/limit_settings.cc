@@ -53,9 +53,13 @@ std::string group_prefix(const Config& config) {
   return prefix;
 }
 
-Status check_limits(const Config& config, const ExecutorContext& context) {
-  const std::string why = why_not(find_controllers(context.cgroup_base, group_prefix(config)),
-                                  static_cast<std::uint64_t>(config.cpu_limit_percent), config.disk_limits);
+Controllers controllers_for(const Config& config, const ExecutorContext& context) {
+  return find_controllers(context.cgroup_base, group_prefix(config));
+}
+
+Status check_limits(const Config& config, const Controllers& controllers) {
+  const std::string why =
+      why_not(controllers, static_cast<std::uint64_t>(config.cpu_limit_percent), config.disk_limits);
   return why.empty() ? Status() : Error{Code::invalid_argument, why};
 }
 
@@ -64,7 +68,6 @@ void set_limits(const Config& config, std::uint64_t memory_bytes, ExecutorContex
   context.limits = job_limits(config, memory_bytes);
   context.log_limit_bytes =
       (config.log_limit_mb < 0 ? kDefaultLogMb : static_cast<std::uint64_t>(config.log_limit_mb)) * kMb;
-  context.controllers = find_controllers(context.cgroup_base, group_prefix(config));
   const Controllers& found = context.controllers;
   set_part_limits(config, context.limits.memory_bytes, context);
   // Joining a group of v1 waits for a grace period of the kernel, 10 to 20 ms at each start of a process: only where

@@ -320,7 +320,9 @@ void reload(const CommandLine& line, Config& config, std::uint64_t memory_bytes,
   if (const auto completed = complete(line.argc, line.argv, line.file, wanted); !completed) {
     return spdlog::error("configuration not reloaded, nothing is changed: {}", completed.error().message);
   }
-  if (const auto kept = check_limits(wanted, context); !kept) {
+  // What the operator has mounted meanwhile counts.
+  const Controllers controllers = controllers_for(config, context);
+  if (const auto kept = check_limits(wanted, controllers); !kept) {
     return spdlog::error("configuration not reloaded, nothing is changed: {}", kept.error().message);
   }
   for (const std::string& name : needs_restart(config, wanted)) {
@@ -334,6 +336,7 @@ void reload(const CommandLine& line, Config& config, std::uint64_t memory_bytes,
   config.heartbeat_ms = wanted.heartbeat_ms;
   config.reconnect_max_ms = wanted.reconnect_max_ms;
   config.counters_every_ms = wanted.counters_every_ms;
+  context.controllers = controllers;
   set_limits(config, memory_bytes, context);
   loop.reload(loop_settings(config));
   spdlog::info("configuration reloaded{}", line.file.empty() ? " (there is no file: only its flags count)" : "");
@@ -383,7 +386,8 @@ int run(Config config, const CommandLine& line) {
   auto probed = probe({config.node_name, config.flavour, config.pool, config.address, config.network_cidr,
                        config.pretend_gpus, config.topology});
   if (!probed) return fail(probed.error());
-  if (const auto kept = check_limits(config, context); !kept) return fail(kept.error());
+  context.controllers = controllers_for(config, context);
+  if (const auto kept = check_limits(config, context.controllers); !kept) return fail(kept.error());
   set_limits(config, probed->inventory.memory_bytes, context);
   const auto cores = config.part_limits ? find_cores("/sys", allowed_cpus()) : std::vector<Core>();
   share_cores(cores, probed->inventory.gpus);

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "cli/yaml.h"
+#include "common/csv.h"
 
 namespace trainyard::cli {
 namespace {
@@ -165,13 +166,7 @@ std::string render_csv(const Table& table) {
     std::string out;
     for (const std::string& cell : cells) {
       if (&cell != &cells.front()) out += ',';
-      if (cell.find_first_of(",\"\r\n") == cell.npos) {
-        out += cell;
-        continue;
-      }
-      out += '"';
-      for (const char c : cell) out += c == '"' ? std::string(2, c) : std::string(1, c);
-      out += '"';
+      out += csv_field(cell);
     }
     return out + "\r\n";
   };

@@ -4,38 +4,13 @@
 
 #include <charconv>
 
+#include "common/csv.h"
+
 namespace trainyard::cli {
 namespace {
 
 Error wrong(const std::string& flag, const std::string& word, const std::string& text) {
   return {Code::invalid_argument, fmt::format("{} {}: {}", flag, word.substr(0, 100), text)};
-}
-
-// One row from `at` on, which is then behind its end. False: a quoted value has no end, or something stands behind it.
-bool take_row(const std::string& text, std::size_t& at, std::vector<std::string>& row) {
-  for (;;) {
-    std::string value;
-    if (at < text.size() && text[at] == '"') {
-      for (++at;; ++at) {
-        if (at == text.size()) return false;
-        if (text[at] == '"') {
-          if (at + 1 == text.size() || text[at + 1] != '"') break;
-          ++at;  // two of them stand for one
-        }
-        value += text[at];
-      }
-      ++at;
-      if (at < text.size() && text[at] != ',' && text[at] != '\n' && text[at] != '\r') return false;
-    } else {
-      while (at < text.size() && text[at] != ',' && text[at] != '\n' && text[at] != '\r') value += text[at++];
-    }
-    row.push_back(std::move(value));
-    if (at == text.size() || text[at] != ',') break;
-    ++at;
-  }
-  if (at < text.size() && text[at] == '\r') ++at;
-  if (at < text.size() && text[at] == '\n') ++at;
-  return true;
 }
 
 bool read_number(const std::string& text, double& into) {
@@ -50,7 +25,7 @@ Status add_grid(const std::string& word, v1::ParameterSweep& sweep) {
   if (equals == 0 || equals == word.npos) return wrong("--grid", word, "is not NAME=VALUE,VALUE,...");
   std::vector<std::string> values;
   std::size_t at = equals + 1;
-  if (!take_row(word, at, values) || at != word.size()) return wrong("--grid", word, "a quoted value does not end");
+  if (!take_csv_row(word, at, values) || at != word.size()) return wrong("--grid", word, "a quoted value does not end");
   auto& axis = *sweep.add_grid();
   axis.set_name(word.substr(0, equals));
   for (std::string& value : values) axis.add_values(std::move(value));
@@ -87,7 +62,7 @@ Status read_list(const std::string& text, const std::string& file, v1::Parameter
   std::size_t at = text.starts_with("\xef\xbb\xbf") ? 3 : 0;  // as some programs begin such files
   for (std::size_t number = 0; at < text.size(); ++number) {
     std::vector<std::string> row;
-    if (!take_row(text, at, row)) {
+    if (!take_csv_row(text, at, row)) {
       return wrong("--list", file, fmt::format("row {}: a quoted value does not end where it should", number));
     }
     if (row.size() == 1 && row[0].empty()) continue;  // an empty line

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/variables.h"
 #include "proto/convert.h"
 #include "proto/toolkit_convert.h"
 
@@ -69,7 +70,7 @@ Status ranges_from_proto(const v1::ParameterSweep& message, core::Sweep& sweep) 
 }
 
 bool of_tasks(const std::string& name) {
-  return name == "TRAINYARD_TASK_INDEX" || name == "TRAINYARD_TASK_COUNT";
+  return name == kTaskIndexVariable || name == kTaskCountVariable;
 }
 
 // As variables of the job they are checked like those, with a field that says whose they are.
@@ -89,7 +90,7 @@ Status check_names(const core::Sweep& sweep, const JobSpec& spec) {
     if (of_tasks(one.name())) return invalid(kField, one.name() + " is the task's own: choose another name");
     if (taken(one.name())) return invalid(kField, one.name() + " is in environmentVariables or secrets too");
   }
-  for (const char* own : {"TRAINYARD_TASK_INDEX", "TRAINYARD_TASK_COUNT"}) {
+  for (const char* own : {kTaskIndexVariable, kTaskCountVariable}) {
     if (taken(own)) return invalid("environmentVariables", fmt::format("{} is given to every task", own));
   }
   return {};

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "common/csv.h"
+
 namespace trainyard::simulate {
 
 bool CsvReader::next_line(std::string_view& line) {
@@ -17,23 +19,13 @@ bool CsvReader::next_line(std::string_view& line) {
   return false;
 }
 
-// Fields may stand between double quotes, which are doubled inside; a field has no line break.
+// A field has no line break: errors name lines, and a quote that is missing would swallow them.
 Result<std::vector<std::string>> CsvReader::split(std::string_view line) const {
-  std::vector<std::string> fields(1);
-  bool quoted = false;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (quoted && c == '"' && i + 1 < line.size() && line[i + 1] == '"') {
-      fields.back() += line[++i];
-    } else if (c == '"' && (quoted || fields.back().empty())) {
-      quoted = !quoted;
-    } else if (c == ',' && !quoted) {
-      fields.emplace_back();
-    } else {
-      fields.back() += c;
-    }
+  std::vector<std::string> fields;
+  std::size_t end = 0;
+  if (!take_csv_row(line, end, fields) || end != line.size()) {
+    return Error{Code::invalid_argument, here() + "a field begins with \" but does not end with one"};
   }
-  if (quoted) return Error{Code::invalid_argument, here() + "a field begins with \" but does not end with one"};
   return fields;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/csv.h"
 #include "simulate/csv.h"
 
 namespace trainyard::simulate {
@@ -51,13 +52,6 @@ Result<TraceJob> job_of(const CsvReader& csv) {
   return job;
 }
 
-std::string quoted(const std::string& field) {
-  if (field.find_first_of(",\"") == std::string::npos) return field;
-  std::string out = "\"";
-  for (const char c : field) out += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return out + "\"";
-}
-
 }  // namespace
 
 Result<Trace> read_trace(std::string_view text, const std::string& name) {
@@ -81,7 +75,7 @@ std::string write_trace(const Trace& trace) {
   for (const CsvColumn& column : kColumns) out += (out.empty() ? "" : ",") + std::string(column.name);
   out += "\n";
   for (const TraceJob& job : trace) {
-    out += std::to_string(job.submit_s) + "," + quoted(job.user) + "," + quoted(job.workspace) + "," +
+    out += std::to_string(job.submit_s) + "," + csv_field(job.user) + "," + csv_field(job.workspace) + "," +
            std::to_string(job.nodes) + "," + std::to_string(job.gpus_per_node) + "," + std::to_string(job.duration_s) +
            "," + (job.limit_s > 0 ? std::to_string(job.limit_s) : "") + "," + name_of(job.priority) + "\n";
   }

@@ -5,6 +5,7 @@
 #include "agent/exec/mpirun.h"
 #include "agent/exec/progress.h"
 #include "agent/exec/tasks.h"
+#include "common/variables.h"
 
 namespace trainyard::agent {
 namespace {
@@ -34,7 +35,7 @@ bool starts_with(const std::string& text, const char* prefix) {
 // Ours: a job that changed them could not be launched, or could speak for another one.
 // The two of a job array's tasks come with the job.
 bool is_reserved(const std::string& name) {
-  if (name == "TRAINYARD_TASK_INDEX" || name == "TRAINYARD_TASK_COUNT") return false;
+  if (name == kTaskIndexVariable || name == kTaskCountVariable) return false;
   return starts_with(name, "TRAINYARD_") || starts_with(name, "OMPI_MCA_plm") ||
          starts_with(name, "OMPI_MCA_orte_tmpdir_base") || name.empty() || name.find('=') != std::string::npos;
 }
@@ -292,11 +293,21 @@ std::vector<NamedValue> job_environment(const Launch& launch, std::uint32_t memb
   variables.set("TRAINYARD_PROGRESS_FILE", progress_file(paths));
   // Where trainyard-check-cpu and -gpu are.
   variables.set("TRAINYARD_PROGRAMS", paths.tasks_program.substr(0, paths.tasks_program.rfind('/')));
-  if (member < launch.members.size()) variables.set("TRAINYARD_NODE", launch.members[member].node_name);
+  if (member < launch.members.size()) variables.set(kNodeVariable, launch.members[member].node_name);
   for (const auto& variable : launch.spec.environment) {
     if (!is_reserved(variable.name)) variables.set(variable.name, expand_variables(variable.value, variables.list()));
   }
   return variables.list();
+}
+
+std::vector<NamedValue> root_environment(const std::string& node_name) {
+  return {{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+          {"HOME", "/root"},
+          {"USER", "root"},
+          {"LOGNAME", "root"},
+          {"SHELL", "/bin/bash"},
+          {"LANG", "C.UTF-8"},
+          {kNodeVariable, node_name}};
 }
 
 std::string stdouterr_directory(const Launch& launch, const HoldingPaths& paths) {

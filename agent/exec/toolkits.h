@@ -47,6 +47,9 @@ std::vector<NamedValue> job_environment(const Launch& launch, std::uint32_t memb
                                         const std::vector<std::string>& gpu_uuids, const HoldingPaths& paths,
                                         const NodeFacts& facts, std::optional<std::size_t> task = std::nullopt);
 
+// Of what runs on a node as root, in no job: set-up tasks and commands.
+std::vector<NamedValue> root_environment(const std::string& node_name);
+
 // Directories of the job on its shares, expanded: AZ_BATCHAI_STDOUTERR_DIR and those of the AZ_BATCHAI_OUTPUT_<id>.
 std::string stdouterr_directory(const Launch& launch, const HoldingPaths& paths);
 std::vector<std::string> output_directories(const Launch& launch, const HoldingPaths& paths);

@@ -37,12 +37,9 @@ Status ContainerCall::begin(const ExecutorContext& context, const std::string& v
   handlers.on_output = [weak](const std::string& chunk) {
     if (const auto self = weak.lock()) self->take(chunk);
   };
-  handlers.on_exit = [weak](int, std::string complaint) {
+  handlers.on_end = [weak](int, const std::string& complaint) {
     const auto self = weak.lock();
-    if (!self) return;
-    self->x_complaint = std::move(complaint);
-    self->x_exited = true;
-    self->maybe_ended();
+    if (self) self->answer(nullptr, broken("trainyard-container ended without an answer: " + complaint));
   };
   auto started = HelperProcess::start(context.io, {context.container_program, verb}, std::move(handlers));
   if (!started) return started.error();
@@ -61,17 +58,13 @@ Status ContainerCall::begin(const ExecutorContext& context, const std::string& v
 }
 
 void ContainerCall::take(const std::string& chunk) {
-  if (chunk.empty()) {
-    x_output_ended = true;
-    return maybe_ended();
-  }
   x_pending += chunk;
   for (std::size_t end; (end = x_pending.find('\n')) != std::string::npos;) {
     const std::string line = x_pending.substr(0, end);
     x_pending.erase(0, end + 1);
     take_line(line);
   }
-  if (x_process) x_process->read_more();
+  if (x_process && !chunk.empty()) x_process->read_more();
 }
 
 void ContainerCall::take_line(const std::string& line) {
@@ -80,11 +73,6 @@ void ContainerCall::take_line(const std::string& line) {
   if (value.contains("say") && x_say) x_say(value["say"].get<std::string>());
   if (value.contains("result")) return answer(std::move(value["result"]), {});
   if (value.contains("error")) answer(nullptr, value["error"].get<ContainerError>());
-}
-
-void ContainerCall::maybe_ended() {
-  if (x_exited && x_output_ended)
-    answer(nullptr, broken("trainyard-container ended without an answer: " + x_complaint));
 }
 
 void ContainerCall::answer(json result, ContainerError error) {

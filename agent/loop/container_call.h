@@ -30,15 +30,13 @@ class ContainerCall : public std::enable_shared_from_this<ContainerCall> {
                DurationMs deadline_ms);
   void take(const std::string& chunk);
   void take_line(const std::string& line);
-  void maybe_ended();
   void answer(nlohmann::json result, ContainerError error);
 
   std::shared_ptr<HelperProcess> x_process;
   boost::asio::steady_timer x_timer;
   Say x_say;
   Done x_done;
-  std::string x_pending, x_complaint;
-  bool x_output_ended = false, x_exited = false;
+  std::string x_pending;
 };
 
 // For the clean-up: the container of that holding, if it had one, is removed. How many there were; -1: the runtime does

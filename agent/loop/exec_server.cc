@@ -14,6 +14,7 @@
 
 #include "agent/exec/cgroup.h"
 #include "agent/exec/files.h"
+#include "agent/exec/toolkits.h"
 #include "agent/volumes/helper.h"
 
 namespace trainyard::agent {
@@ -36,16 +37,6 @@ void remove_cgroup(boost::asio::io_context& io, const std::string& path, std::fu
       if (!error) remove_cgroup(io, path, then);
     });
   });
-}
-
-std::vector<NamedValue> root_environment(const std::string& node_name) {
-  return {{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-          {"HOME", "/root"},
-          {"USER", "root"},
-          {"LOGNAME", "root"},
-          {"SHELL", "/bin/bash"},
-          {"LANG", "C.UTF-8"},
-          {"TRAINYARD_NODE", node_name}};
 }
 
 void set_variable(std::vector<NamedValue>& environment, const std::string& name, const std::string& value) {
@@ -152,12 +143,8 @@ class ExecServer::Session : public std::enable_shared_from_this<Session> {
     handlers.on_output = [weak](const std::string& chunk) {
       if (const auto self = weak.lock()) self->on_output(chunk);
     };
-    handlers.on_exit = [weak](int, std::string complaint) {
-      const auto self = weak.lock();
-      if (!self) return;
-      self->x_complaint = std::move(complaint);
-      self->x_exited = true;
-      self->maybe_ended();
+    handlers.on_end = [weak](int, const std::string& complaint) {
+      if (const auto self = weak.lock()) self->ended(complaint);
     };
     auto started = HelperProcess::start(x_context.io, {x_context.exec_program}, std::move(handlers));
     if (!started) return started.error();
@@ -173,11 +160,7 @@ class ExecServer::Session : public std::enable_shared_from_this<Session> {
   }
 
   void on_output(const std::string& chunk) {
-    if (!x_stream) return;
-    if (chunk.empty()) {
-      x_output_ended = true;
-      return maybe_ended();
-    }
+    if (!x_stream || chunk.empty()) return;
     x_frames.feed(chunk);
     std::size_t sent = 0;
     while (const auto found = x_frames.next()) sent += take(*found);
@@ -210,15 +193,14 @@ class ExecServer::Session : public std::enable_shared_from_this<Session> {
     }
   }
 
-  // The supervisor's end counts once its output was read to the end.
-  void maybe_ended() {
-    if (!x_exited || !x_output_ended || !x_stream) return;
-    end_process([self = shared_from_this()] {
+  // Of the supervisor.
+  void ended(const std::string& complaint) {
+    if (!x_stream) return;
+    end_process([self = shared_from_this(), complaint] {
       if (!self->x_stream) return;
       if (self->x_exit_code) return self->x_stream->finish(*self->x_exit_code);
-      self->fail(
-          self->x_failure.value_or(Error{Code::internal, "the command's supervisor died on node " +
-                                                             self->x_context.node_name + ": " + self->x_complaint}));
+      self->fail(self->x_failure.value_or(Error{
+          Code::internal, "the command's supervisor died on node " + self->x_context.node_name + ": " + complaint}));
     });
   }
 
@@ -244,8 +226,6 @@ class ExecServer::Session : public std::enable_shared_from_this<Session> {
   std::size_t x_unsent = 0;
   std::optional<std::int32_t> x_exit_code;
   std::optional<Error> x_failure;
-  std::string x_complaint;
-  bool x_output_ended = false, x_exited = false;
 };
 
 ExecServer::ExecServer(ExecutorContext& context, Open open, FindJob find_job)

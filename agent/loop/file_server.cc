@@ -75,7 +75,7 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
   void drop_helper() {
     const auto helper = std::exchange(x_helper, nullptr);
     if (!helper) return;
-    if (!x_writing || x_exit) return helper->kill();
+    if (!x_writing || x_finished) return helper->kill();
     helper->close_input();
     const auto timer = std::make_shared<boost::asio::steady_timer>(x_context.io, kTidyUpWithin);
     timer->async_wait([timer, helper](boost::system::error_code) { helper->kill(); });
@@ -185,7 +185,7 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
       }
       x_helper->read_more();
     };
-    x_on_exit = [this](int exit_code, const std::string& error) {
+    x_on_end = [this](int exit_code, const std::string& error) {
       if (exit_code != 0) return fail(exit_code, error);
       const auto files = parse_listing(x_output);
       if (!files) return finish({.status = files.error()});
@@ -207,7 +207,7 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
         if (self->x_helper) self->x_helper->read_more();
       });
     };
-    x_on_exit = [this](int exit_code, const std::string& error) {
+    x_on_end = [this](int exit_code, const std::string& error) {
       if (exit_code != 0) return fail(exit_code, error);
       finish({});
     };
@@ -223,7 +223,7 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
       x_output += chunk;
       x_helper->read_more();
     };
-    x_on_exit = [this](int exit_code, const std::string& error) {
+    x_on_end = [this](int exit_code, const std::string& error) {
       if (exit_code != 0) return fail(exit_code, error);
       finish({.status = {}, .size = std::strtoull(x_output.c_str(), nullptr, 10), .created = true});
     };
@@ -252,15 +252,11 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
     handlers.on_output = [weak](std::string chunk) {
       const auto self = weak.lock();
       if (!self || !self->x_stream) return;
-      self->x_output_ended = chunk.empty();
       self->x_on_output(std::move(chunk));
-      self->maybe_exited();
     };
-    handlers.on_exit = [weak](int exit_code, std::string error) {
+    handlers.on_end = [weak](int exit_code, const std::string& error) {
       const auto self = weak.lock();
-      if (!self || !self->x_stream) return;
-      self->x_exit = {exit_code, std::move(error)};
-      self->maybe_exited();
+      if (self && self->x_stream && !self->x_finished) self->x_on_end(exit_code, error);
     };
     auto started =
         HelperProcess::start(x_context.io, helper_command(x_context, about_share(words)), std::move(handlers));
@@ -270,12 +266,6 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
     }
     x_helper = std::move(started).value();
     return true;
-  }
-
-  // Its end counts once its output was read to the end.
-  void maybe_exited() {
-    if (!x_exit || !x_output_ended || !x_stream || x_finished) return;
-    x_on_exit(x_exit->first, x_exit->second);
   }
 
   void fail(int exit_code, const std::string& complaint) { finish({.status = error_of(exit_code, complaint)}); }
@@ -292,10 +282,9 @@ class FileServer::Session : public std::enable_shared_from_this<Session> {
   std::shared_ptr<FileStream> x_stream;
   std::shared_ptr<HelperProcess> x_helper;
   std::function<void(std::string)> x_on_output;
-  std::function<void(int, const std::string&)> x_on_exit;
-  std::optional<std::pair<int, std::string>> x_exit;
+  std::function<void(int, const std::string&)> x_on_end;
   std::string x_output;
-  bool x_writing = false, x_output_ended = false, x_finished = false;
+  bool x_writing = false, x_finished = false;
 };
 
 FileServer::FileServer(ExecutorContext& context, Open open)

@@ -159,16 +159,9 @@ void SetupExecutor::begin_logs() {
 // ---- The task ----
 
 std::vector<NamedValue> SetupExecutor::environment() const {
-  std::vector<NamedValue> variables{
-      {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-      {"HOME", "/root"},
-      {"USER", "root"},
-      {"LOGNAME", "root"},
-      {"SHELL", "/bin/bash"},
-      {"LANG", "C.UTF-8"},
-      {"AZ_BATCHAI_MOUNT_ROOT", x_mount_root},
-      {"AZ_BATCHAI_CLUSTER_NAME", x_setup->cluster.substr(x_setup->cluster.rfind('/') + 1)},
-      {"TRAINYARD_NODE", x_context.node_name}};
+  std::vector<NamedValue> variables = root_environment(x_context.node_name);
+  variables.push_back({"AZ_BATCHAI_MOUNT_ROOT", x_mount_root});
+  variables.push_back({"AZ_BATCHAI_CLUSTER_NAME", x_setup->cluster.substr(x_setup->cluster.rfind('/') + 1)});
   for (const NamedValue& variable : x_setup->setup.task.environment) {
     const std::string value = expand_variables(variable.value, variables);
     std::erase_if(variables, [&](const NamedValue& other) { return other.name == variable.name; });

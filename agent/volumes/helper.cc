@@ -127,7 +127,13 @@ struct HelperProcess::Impl : std::enable_shared_from_this<HelperProcess::Impl> {
       self->fail_input();
       self->drain_error();
       if (const auto call = std::exchange(self->handlers.on_exit, nullptr)) call(self->exit_code, self->error_text);
+      self->maybe_over();
     });
+  }
+
+  void maybe_over() {
+    if (!ended || !all_delivered) return;
+    if (const auto call = std::exchange(handlers.on_end, nullptr)) call(exit_code, error_text);
   }
 
   // ---- stderr: always read, so that the child never waits for us ----
@@ -171,8 +177,10 @@ struct HelperProcess::Impl : std::enable_shared_from_this<HelperProcess::Impl> {
   void deliver(std::string chunk) {
     if (!wanted) return;
     wanted = false;
-    // A copy: the call may drop the last reference to us.
+    if (chunk.empty()) all_delivered = true;
+    // A copy: the call may drop its holder's last reference, and the handlers with it.
     if (const auto call = handlers.on_output) call(std::move(chunk));
+    maybe_over();
   }
 
   // ---- stdin ----
@@ -240,7 +248,8 @@ struct HelperProcess::Impl : std::enable_shared_from_this<HelperProcess::Impl> {
   std::string error_text, output_piece;
   char error_piece[4096];
   int pid = 0, exit_code = 0;
-  bool wanted = false, output_ended = false, input_closing = false, ended = false, killed = false;
+  bool wanted = false, output_ended = false, all_delivered = false;
+  bool input_closing = false, ended = false, killed = false;
 };
 
 HelperProcess::HelperProcess(std::shared_ptr<Impl> impl) : x_impl(std::move(impl)) {}
@@ -283,14 +292,14 @@ struct HelperRun : std::enable_shared_from_this<HelperRun> {
 
   Status start(boost::asio::io_context& io, std::vector<std::string> argv, std::string input, DurationMs deadline_ms) {
     const auto self = shared_from_this();
-    auto started = HelperProcess::start(io, std::move(argv),
-                                        {[self](std::string chunk) { self->take_output(std::move(chunk)); },
-                                         [self](int exit_code, std::string error) {
-                                           self->exited = true;
-                                           self->result.exit_code = exit_code;
-                                           self->result.error = std::move(error);
-                                           self->finish_if_complete();
-                                         }});
+    HelperProcess::Handlers handlers;
+    handlers.on_output = [self](const std::string& chunk) { self->take_output(chunk); };
+    handlers.on_end = [self](int exit_code, std::string error) {
+      self->result.exit_code = exit_code;
+      self->result.error = std::move(error);
+      self->finish();
+    };
+    auto started = HelperProcess::start(io, std::move(argv), std::move(handlers));
     if (!started) return started.error();
     process = std::move(started).value();
     process->read_more();
@@ -306,17 +315,10 @@ struct HelperRun : std::enable_shared_from_this<HelperRun> {
     return {};
   }
 
-  void take_output(std::string chunk) {
-    if (chunk.empty()) {
-      output_ended = true;
-      return finish_if_complete();
-    }
+  void take_output(const std::string& chunk) {
+    if (chunk.empty()) return;
     result.output.append(chunk, 0, kMostOutputBytes - result.output.size());
     process->read_more();
-  }
-
-  void finish_if_complete() {
-    if (exited && output_ended) finish();
   }
 
   void finish() {
@@ -330,7 +332,6 @@ struct HelperRun : std::enable_shared_from_this<HelperRun> {
   std::function<void(HelperResult)> done;
   std::shared_ptr<HelperProcess> process;
   HelperResult result;
-  bool exited = false, output_ended = false;
 };
 
 }  // namespace

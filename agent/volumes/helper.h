@@ -19,13 +19,14 @@ namespace trainyard::agent {
 
 // A helper that talks while it runs: reading with follow, shipping logs, uploads.
 // Own process group; SIGKILL when the last reference goes (so no helper outlives its use). Handlers run on the loop,
-// never from inside a call of this class, and not after kill(). Output may still be read after on_exit: a use is over
-// when both on_exit and the empty chunk came. SIGPIPE gets ignored in this process.
+// never from inside a call of this class, and not after kill(). Output may still be read after on_exit; on_end comes
+// when that is over, too. SIGPIPE gets ignored in this process.
 class HelperProcess {
  public:
   struct Handlers {
     std::function<void(std::string chunk)> on_output;               // once per read_more(); empty = end of its output
     std::function<void(int exit_code, std::string error)> on_exit;  // after the end; error: its stderr, at most 64 KiB
+    std::function<void(int exit_code, std::string error)> on_end = {};  // the same, after the empty chunk as well
   };
   static Result<std::shared_ptr<HelperProcess>> start(boost::asio::io_context& io, std::vector<std::string> argv,
                                                       Handlers handlers);

@@ -212,15 +212,11 @@ std::string behind_text(const State& state, const Job& job, std::uint32_t target
   return text;
 }
 
-// "workspace w has 6 of at most 8 GPUs, this needs 4"
 std::string quota_text(const State& state, const Job& job) {
-  const Workspace& workspace = state.workspaces.at(payer_of(state, job).workspace);
-  const std::uint32_t limit = workspace.quota.limit, has = gpus_held(state, workspace.id),
-                      needs = gpus_wanted(state, job);
-  if (limit == 0 || has + needs <= limit) return "";
-  return "workspace " + workspace.name + " has " + std::to_string(has) + " of at most " + count_of(limit, "GPU") +
-         ", this needs " + std::to_string(needs) +
-         (needs > limit ? ": it can never start until an operator raises the limit" : "");
+  const std::string text = over_quota(state, job);
+  const std::uint32_t limit = state.workspaces.at(payer_of(state, job).workspace).quota.limit;
+  const bool never = !text.empty() && gpus_wanted(state, job) > limit;
+  return text + (never ? ": it can never start until an operator raises the limit" : "");
 }
 
 std::string waiting_nodes(const State& state, const Job& job) {
@@ -328,6 +324,15 @@ std::string reason_of(const State& state, const Job& job) {
 }
 
 }  // namespace
+
+std::string over_quota(const State& state, const Job& job) {
+  const Workspace& workspace = state.workspaces.at(payer_of(state, job).workspace);
+  const std::uint32_t limit = workspace.quota.limit, has = gpus_held(state, workspace.id),
+                      needs = gpus_wanted(state, job);
+  if (limit == 0 || has + needs <= limit) return "";
+  return "workspace " + workspace.name + " has " + std::to_string(has) + " of at most " + count_of(limit, "GPU") +
+         ", and this needs " + std::to_string(needs);
+}
 
 std::string waits_for(const State& state, const std::vector<Dependency>& dependencies) {
   std::vector<std::string> names;

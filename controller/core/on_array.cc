@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/variables.h"
 #include "controller/core/engine.h"
 
 namespace trainyard::core {
@@ -44,8 +45,8 @@ void forget_dependencies(Engine& e, const JobArray& array) {
 JobSpec spec_of(const ArrayBody& body, std::uint32_t task) {
   JobSpec spec = body.spec;
   for (NamedValue& parameter : parameters_of(body.sweep, task)) spec.environment.push_back(std::move(parameter));
-  spec.environment.push_back({"TRAINYARD_TASK_INDEX", std::to_string(task)});
-  spec.environment.push_back({"TRAINYARD_TASK_COUNT", std::to_string(body.tasks)});
+  spec.environment.push_back({kTaskIndexVariable, std::to_string(task)});
+  spec.environment.push_back({kTaskCountVariable, std::to_string(body.tasks)});
   return spec;
 }
 

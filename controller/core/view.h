@@ -93,6 +93,8 @@ std::string held_text(const Hold&, const std::string& noun);
 std::string waits_for(const State&, const std::vector<Dependency>&);
 // Who holds it, and the jobs that it waits for; empty when it may start. REQUIRES: job.state == queued
 std::string why_not_in_queue(const State&, const Job&);
+// "workspace w has 6 of at most 8 GPUs, and this needs 4"; empty when the workspace may have them.
+std::string over_quota(const State&, const Job&);
 // What keeps the array's next task from becoming a job.
 struct TaskObstacle {
   std::string code;  // held | dependency | parallel | queued

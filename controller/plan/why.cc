@@ -321,12 +321,9 @@ bool quota_allows_ever(const State& state, const Job& job) {
 }
 
 void add_quota(const State& state, const Job& job, Why& why) {
-  const core::Workspace& workspace = workspace_of(state, job);
-  const std::uint32_t has = core::gpus_held(state, workspace.id), needs = core::gpus_wanted(state, job);
-  if (workspace.quota.limit == 0 || has + needs <= workspace.quota.limit) return;
-  why.obstacles.push_back({"quota", 0,
-                           "workspace " + workspace.name + " has " + number(has) + " of at most " +
-                               number(workspace.quota.limit) + " GPUs, and this needs " + number(needs)});
+  if (std::string text = core::over_quota(state, job); !text.empty()) {
+    why.obstacles.push_back({"quota", 0, std::move(text)});
+  }
 }
 
 void try_larger_quota(const State& state, const Cluster& cluster, const Job& job, TimeMs now_ms,

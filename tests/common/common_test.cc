@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "common/cpu_list.h"
+#include "common/csv.h"
 #include "common/model_json.h"
 
 using namespace trainyard;
@@ -20,6 +21,23 @@ TEST_CASE("a duration that means nothing here is refused") {
        {"", "P", "PT", "7D", "P1M", "P1Y", "PT1D", "P-1D", "PT0S", "P1DT", "PT99999999999999999999S", "P1Dx"}) {
     INFO(text);
     CHECK(parse_duration(text) == -1);
+  }
+}
+
+TEST_CASE("rows of comma-separated values come back as they were written") {
+  const std::vector<std::string> fields{"plain", "", "a,b", "say \"hi\"", "two\r\nlines", ""};
+  std::string text;
+  for (const std::string& field : fields) text += (text.empty() ? "" : ",") + csv_field(field);
+  CHECK(text == "plain,,\"a,b\",\"say \"\"hi\"\"\",\"two\r\nlines\",");
+  std::vector<std::string> row;
+  std::size_t at = 0;
+  REQUIRE(take_csv_row(text + "\r\nnext", at, row));
+  CHECK(row == fields);
+  CHECK(at == text.size() + 2);
+  for (const auto* bad : {"\"", "\"a", "\"a\"b", "x,\"\"\""}) {
+    INFO(bad);
+    at = 0;
+    CHECK_FALSE(take_csv_row(bad, at, row));
   }
 }
 

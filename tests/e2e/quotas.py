@@ -53,7 +53,7 @@ def limits():
         world.wait_for("a", "running")
         world.submit("b", command=wait_for_go("go.b"))
         told = lab.cli("job", "why", *world.at("b"), "-o", "json").json()
-        check(told["obstacles"][0] == {"code": "quota", "nodes": 0, "text": "workspace w has 1 of at most 1 GPUs, and this needs 1"}, f"why: {told}")
+        check(told["obstacles"][0] == {"code": "quota", "nodes": 0, "text": "workspace w has 1 of at most 1 GPU, and this needs 1"}, f"why: {told}")
         check({"kind": "largerQuota", "text": "with a limit of 2 GPUs of workspace w it would start now", "limit": 2} in told["relaxations"], f"what would help: {told['relaxations']}")
         check("workspace w has 1 of at most 1 GPU" in world.job("b")["reason"], f"the reason: {world.job('b')['reason']}")
         _workspace(lab, "v")

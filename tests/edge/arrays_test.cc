@@ -17,6 +17,18 @@ v1::CreateJobArrayRequest array_request(const std::string& name, std::uint32_t t
   return request;
 }
 
+// A controller with a user's group, workspace and experiment, and a cluster of one node.
+struct World {
+  Controller controller;
+  User user{controller.channel()};
+
+  World() {
+    REQUIRE(user.make_home());
+    v1::Cluster cluster;
+    REQUIRE(user.make_cluster(1, cluster).ok());
+  }
+};
+
 grpc::Status create(User& user, const v1::CreateJobArrayRequest& request, v1::JobArray& made) {
   return User::call(user.jobs, &v1::Jobs::Stub::CreateJobArray, request, made);
 }
@@ -34,11 +46,8 @@ v1::ListJobsResponse tasks_of(User& user, const std::string& array, const std::s
 }  // namespace
 
 TEST_CASE("an array is made once, changed, listed, and its tasks are jobs in pages") {
-  Controller controller;
-  User user(controller.channel());
-  REQUIRE(user.make_home());
-  v1::Cluster cluster;
-  REQUIRE(user.make_cluster(1, cluster).ok());
+  World world;
+  User& user = world.user;
   auto request = array_request("sweep", 10);
   request.set_request_id("id-1");
   request.set_parallel(2);
@@ -88,11 +97,8 @@ TEST_CASE("an array is made once, changed, listed, and its tasks are jobs in pag
 }
 
 TEST_CASE("why an array's next tasks do not run, and what happened to it and its tasks") {
-  Controller controller;
-  User user(controller.channel());
-  REQUIRE(user.make_home());
-  v1::Cluster cluster;
-  REQUIRE(user.make_cluster(1, cluster).ok());
+  World world;
+  User& user = world.user;
   auto request = array_request("sweep", 5);
   request.set_parallel(3);
   v1::JobArray made;
@@ -134,11 +140,8 @@ TEST_CASE("why an array's next tasks do not run, and what happened to it and its
 }
 
 TEST_CASE("a job waits for an array by its name") {
-  Controller controller;
-  User user(controller.channel());
-  REQUIRE(user.make_home());
-  v1::Cluster cluster;
-  REQUIRE(user.make_cluster(1, cluster).ok());
+  World world;
+  User& user = world.user;
   v1::JobArray made;
   REQUIRE(create(user, array_request("sweep", 5), made).ok());
   auto request = User::job_request("report", 1);
@@ -152,11 +155,8 @@ TEST_CASE("a job waits for an array by its name") {
 }
 
 TEST_CASE("100,000 rows of a list are one request") {
-  Controller controller;
-  User user(controller.channel());
-  REQUIRE(user.make_home());
-  v1::Cluster cluster;
-  REQUIRE(user.make_cluster(1, cluster).ok());
+  World world;
+  User& user = world.user;
   auto request = array_request("sweep", 0);
   auto& rows = *request.mutable_parameters()->mutable_list();
   rows.add_names("lr");

@@ -19,24 +19,21 @@ namespace {
 struct Talk {
   Talk(boost::asio::io_context& loop, std::vector<std::string> words) : io(loop) {
     words.insert(words.begin(), program("trainyard-helper"));
-    auto started = HelperProcess::start(io, words,
-                                        {[this](std::string chunk) {
-                                           if (chunk.empty()) {
-                                             output_ended = true;
-                                             return;
-                                           }
-                                           output += chunk;
-                                           process->read_more();
-                                         },
-                                         [this](int code, std::string text) {
-                                           exit_code = code;
-                                           error = std::move(text);
-                                         }});
+    HelperProcess::Handlers handlers;
+    handlers.on_output = [this](const std::string& chunk) {
+      output += chunk;
+      if (!chunk.empty()) process->read_more();
+    };
+    handlers.on_end = [this](int code, std::string text) {
+      exit_code = code;
+      error = std::move(text);
+    };
+    auto started = HelperProcess::start(io, words, std::move(handlers));
     REQUIRE(started.ok());
     process = std::move(started).value();
     process->read_more();
   }
-  bool over() const { return output_ended && exit_code >= 0; }
+  bool over() const { return exit_code >= 0; }
   void finish() {
     process->write("finish\n", nullptr);
     REQUIRE(run_until(io, [&] { return over(); }));
@@ -45,7 +42,6 @@ struct Talk {
   boost::asio::io_context& io;
   std::shared_ptr<HelperProcess> process;
   std::string output, error;
-  bool output_ended = false;
   int exit_code = -2;
 };
 
