@@ -4,6 +4,7 @@
 #include <set>
 
 #include "common/check.h"
+#include "controller/plan/supply.h"
 #include "simulate/agents.h"
 
 namespace trainyard::simulate {
@@ -77,7 +78,8 @@ class Player {
     happen();
     const auto idle = state().free_nodes.find(x_cluster);
     TY_CHECK(idle != state().free_nodes.end() && idle->second.size() == x_scenario.cluster.count());
-    x_supply.emplace(state(), state().clusters.at(x_cluster));
+    x_roster.emplace(state(), x_cluster);
+    x_supply.emplace(state(), state().clusters.at(x_cluster), *x_roster);
   }
 
   // When something happens next; 0: nothing will. Deadlines matter only while something goes on.
@@ -180,6 +182,7 @@ class Player {
   Recorder x_recorder;
   std::string x_home;  // the workspace of the cluster
   ClusterId x_cluster;
+  std::optional<plan::Roster> x_roster;  // its nodes never change
   std::optional<plan::Supply> x_supply;
   TimeMs x_now_ms = kStart;
   std::size_t x_next = 0;  // of the trace
