@@ -48,7 +48,13 @@ bool stays(const Cluster& cluster, const core::Node& node) {
 class Starts {
  public:
   Starts(const Pass& pass, TimeMs now_ms, Belief belief, const std::set<JobId>& gone = {})
-      : x_pass(pass), x_state(pass.common.state), x_now_ms(now_ms), x_belief(belief), x_gone(gone), x_future(now_ms) {
+      : x_pass(pass),
+        x_state(pass.common.state),
+        x_now_ms(now_ms),
+        x_belief(belief),
+        x_gone(gone),
+        x_giving(x_state, pass.cluster.id),
+        x_future(now_ms) {
     for (const JobId id : x_gone) give_back(id);
     const ClusterId cluster = pass.cluster.id;
     Walk nodes(x_state.nodes);
@@ -57,7 +63,7 @@ class Starts {
       for (const NodeId id : free->second) {
         if (withdrawn(id)) continue;
         const core::Node& node = nodes.at(id);
-        const Gives gives = Gives::of(node);
+        const Gives gives = x_giving.of(node);
         add(node, gives, gives.units);
       }
     }
@@ -66,7 +72,7 @@ class Starts {
     for (const auto& [id, units] : shared->second) {
       if (withdrawn(id) || x_future.contains(id)) continue;
       const core::Node& node = x_state.nodes.at(id);
-      add(node, Gives::of(node), units);
+      add(node, x_giving.of(node), units);
     }
   }
 
@@ -158,7 +164,7 @@ class Starts {
     for (const core::HoldingKey& key : held->second) {
       const core::Node& node = x_state.nodes.at(key.first);
       if (!stays(x_pass.cluster, node) || withdrawn(node.id) || x_future.contains(node.id)) continue;
-      const Gives gives = Gives::of(node);
+      const Gives gives = x_giving.of(node);
       std::uint32_t free = gives.units;
       for (const auto& [other, holding] : core::holdings_on(x_state, node.id)) {
         if (!x_gone.contains(other.second.job)) free -= std::min(free, core::units_of(x_state, holding));
@@ -207,6 +213,7 @@ class Starts {
   const TimeMs x_now_ms;
   const Belief x_belief;
   const std::set<JobId> x_gone;
+  const Giving x_giving;
   Future x_future;
   bool x_looks_ahead = false;
 };

@@ -49,21 +49,25 @@ void Future::add(NodeId node, std::uint32_t whole, std::uint32_t free, Offer off
   if (x_in_order == x_index.size() && (x_index.empty() || x_index.back().first < node)) ++x_in_order;
   x_index.push_back({node, static_cast<std::uint32_t>(x_lines.size())});
   x_lines.push_back(Line{node, whole, offer, x_places.number_of(topology), {Step{x_now_ms, free}}});
-  if (free > 0) x_open.insert({free, node});
+  if (free > 0) x_open.insert(x_open.end(), {free, node, x_index.back().second});  // mostly they come in this order
+}
+
+const std::vector<std::pair<NodeId, std::uint32_t>>& Future::by_node() const {
+  if (x_in_order == x_index.size()) return x_index;
+  const auto added = x_index.begin() + static_cast<std::ptrdiff_t>(x_in_order);
+  std::sort(added, x_index.end());
+  std::inplace_merge(x_index.begin(), added, x_index.end());
+  x_in_order = x_index.size();
+  const auto twice = std::adjacent_find(x_index.begin(), x_index.end(),
+                                        [](const auto& a, const auto& b) { return a.first == b.first; });
+  TY_CHECK(twice == x_index.end());
+  return x_index;
 }
 
 std::uint32_t Future::find(NodeId node) const {
-  if (x_in_order < x_index.size()) {
-    const auto added = x_index.begin() + static_cast<std::ptrdiff_t>(x_in_order);
-    std::sort(added, x_index.end());
-    std::inplace_merge(x_index.begin(), added, x_index.end());
-    x_in_order = x_index.size();
-    const auto twice = std::adjacent_find(x_index.begin(), x_index.end(),
-                                          [](const auto& a, const auto& b) { return a.first == b.first; });
-    TY_CHECK(twice == x_index.end());
-  }
-  const auto found = std::lower_bound(x_index.begin(), x_index.end(), std::pair{node, 0U});
-  return found == x_index.end() || found->first != node ? kNowhere : found->second;
+  const auto& index = by_node();
+  const auto found = std::lower_bound(index.begin(), index.end(), std::pair{node, 0U});
+  return found == index.end() || found->first != node ? kNowhere : found->second;
 }
 
 void Future::release(NodeId node, TimeMs at_ms, std::uint32_t units, bool firm) {
@@ -153,10 +157,10 @@ Slot Future::earliest(const Shape& shape, DurationMs duration_ms) const {
   }
   if (start_ms > x_now_ms) size.most = size.least;  // what else there is then, it takes then
   std::vector<Fit> fits;
-  for (std::size_t i = 0; i < x_lines.size(); ++i) {
+  fits.reserve(x_lines.size());
+  for (const auto& [node, i] : by_node()) {
     if (on_line[i] != start_ms) continue;
-    const Line& line = x_lines[i];
-    fits.push_back({free_at(line, start_ms), line.node, domain_of(line), static_cast<std::uint32_t>(i)});
+    fits.push_back({free_at(x_lines[i], start_ms), node, domain_of(x_lines[i]), i});
   }
   return slot_of(start_ms, choose(std::move(fits), size));
 }
@@ -177,18 +181,18 @@ Slot Future::fits_now(const Shape& shape, DurationMs duration_ms) const {
   if (x_open.size() < size.least || refused(shape, duration_ms)) return {x_now_ms, {}};
   const std::vector<std::int32_t>* domains = shape.topology ? &x_places.domains(*shape.topology) : nullptr;
   std::vector<Fit> fits;
-  const auto first = shape.units == 0 ? x_open.begin() : x_open.lower_bound({shape.units, NodeId{}});
-  for (auto open = first; open != x_open.end(); ++open) {
+  auto open = shape.units == 0 ? x_open.begin() : x_open.lower_bound({shape.units, NodeId{}});
+  for (; open != x_open.end(); ++open) {
     // The first ones are as good as any where it does not matter which are together.
     if (domains == nullptr && fits.size() == shape.nodes) break;
-    const std::uint32_t index = find(open->second);
+    const std::uint32_t index = open->index;
     const Line& line = x_lines[index];
     const std::int32_t domain = domains == nullptr ? 0 : (*domains)[line.place];
-    if (domain == Places::kOut || open->first < units_on(line, shape) ||
+    if (domain == Places::kOut || open->free < units_on(line, shape) ||
         earliest_on(line, shape, x_now_ms, duration_ms) != x_now_ms) {
       continue;
     }
-    fits.push_back({open->first, line.node, domain, index});
+    fits.push_back({open->free, line.node, domain, index});
   }
   Slot slot = slot_of(x_now_ms, choose(std::move(fits), size));
   if (slot.nodes.empty() && x_refusals.size() < kRefusalsKept) x_refusals.push_back({shape, duration_ms});
@@ -208,7 +212,6 @@ void Future::take(const Slot& slot, const Shape& shape, DurationMs duration_ms) 
   const TimeMs end_ms = end_of(slot.start_ms, duration_ms);
   for (const std::uint32_t index : slot.lines) {
     Line& line = x_lines[index];
-    const NodeId node = line.node;
     const std::uint32_t units = units_on(line, shape), before = line.steps.front().free;
     const std::size_t first = split_at(line, slot.start_ms);
     const std::size_t last = end_ms == kNever ? line.steps.size() : split_at(line, end_ms);
@@ -218,8 +221,10 @@ void Future::take(const Slot& slot, const Shape& shape, DurationMs duration_ms) 
     }
     const std::uint32_t after = line.steps.front().free;
     if (before == after) continue;
-    x_open.erase({before, node});
-    if (after > 0) x_open.insert({after, node});
+    auto open = x_open.extract({before, line.node, index});
+    if (after == 0) continue;
+    open.value().free = after;
+    x_open.insert(std::move(open));
   }
 }
 

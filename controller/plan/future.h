@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <memory_resource>
 #include <set>
 #include <string>
 #include <utility>
@@ -119,6 +120,12 @@ class Future {
     boost::container::small_vector<Step, 12> steps;
     std::vector<Closed> closed = {};
   };
+  struct Open {
+    std::uint32_t free = 0;
+    NodeId node;
+    std::uint32_t index = 0;  // in x_lines
+    friend auto operator<=>(const Open&, const Open&) = default;
+  };
   // A shape and time that did not fit now: neither does anything that asks for as much.
   struct Refusal {
     Shape shape;
@@ -126,7 +133,8 @@ class Future {
   };
 
   static constexpr std::uint32_t kNowhere = std::numeric_limits<std::uint32_t>::max();
-  std::uint32_t find(NodeId node) const;  // in x_lines
+  const std::vector<std::pair<NodeId, std::uint32_t>>& by_node() const;  // where in x_lines they are
+  std::uint32_t find(NodeId node) const;                                 // in x_lines
   Line& line_of(NodeId node) { return x_lines[find(node)]; }
   static Slot slot_of(TimeMs start_ms, const std::vector<Fit>& chosen);
   // What the shape takes of the node; more than it has where that cannot be.
@@ -153,8 +161,9 @@ class Future {
   mutable std::vector<std::pair<NodeId, std::uint32_t>> x_index;
   mutable std::size_t x_in_order = 0;
   Places x_places;
-  std::set<std::pair<std::uint32_t, NodeId>> x_open;  // free now > 0, by how much
-  mutable std::vector<Refusal> x_refusals;            // while what is free now only shrinks
+  std::pmr::monotonic_buffer_resource x_memory;
+  std::pmr::set<Open> x_open{&x_memory};    // free now > 0
+  mutable std::vector<Refusal> x_refusals;  // while what is free now only shrinks
   // Of the question under way, kept for the next.
   mutable std::vector<TimeMs> x_on_line;
   mutable std::vector<std::pair<TimeMs, std::int32_t>> x_starts;  // and domain

@@ -74,8 +74,10 @@ std::vector<Fit> fullest(std::vector<Fit> fits, GangSize size) {
   if (fits.size() < size.least) return {};
   const auto fuller = [](const Fit& a, const Fit& b) { return std::tie(a.free, a.node) < std::tie(b.free, b.node); };
   const auto end = fits.begin() + std::min<std::ptrdiff_t>(size.most, std::ssize(fits));
-  std::nth_element(fits.begin(), end - 1, fits.end(), fuller);
-  std::sort(fits.begin(), end, fuller);
+  if (!std::is_sorted(fits.begin(), fits.end(), fuller)) {  // mostly they are: whole nodes, by id
+    std::nth_element(fits.begin(), end - 1, fits.end(), fuller);
+    std::sort(fits.begin(), end, fuller);
+  }
   fits.erase(end, fits.end());
   return fits;
 }

@@ -22,25 +22,25 @@ const Job* Order::next() {
   while (x_turns.empty()) {
     if (!begin_class()) return nullptr;
   }
-  const WorkspaceId workspace = x_turns.begin()->second;
-  Space& space = x_spaces.at(workspace);
-  x_last = Payer{workspace, space.turns.begin()->second};
-  Owner& owner = space.owners.at(x_last->owner);
-  const Job* job = front(owner);
+  Space& space = x_spaces.at(x_turns.begin()->second);
+  Owner& owner = space.owners.at(space.turns.begin()->second);
+  x_last_space = &space, x_last_owner = &owner;
+  const Job* job = owner.job;
   if (job == x_instead) {
     owner.with_instead = false;
   } else {
     ++owner.next;
   }
+  look_up(owner);
   return job;
 }
 
 void Order::pass_over(WorkspaceId workspace) {
   const auto space = x_spaces.find(workspace);
   if (space == x_spaces.end()) return;
+  if (x_last_space == &space->second) x_last_space = nullptr;
   x_turns.erase({space->second.rank, workspace});
   x_spaces.erase(space);
-  if (x_last && x_last->workspace == workspace) x_last.reset();
 }
 
 bool Order::begin_class() {
@@ -57,59 +57,65 @@ bool Order::begin_class() {
     x_instead_group.reset();
   }
   for (auto& [workspace, space] : x_spaces) {
-    for (auto& [name, owner] : space.owners) put({workspace, name}, owner);
-    put(workspace, space);
+    for (auto& [name, owner] : space.owners) {
+      look_up(owner);
+      if (owner.job != nullptr) space.turns.insert({rank_of(owner), name});
+    }
+    if (space.turns.empty()) continue;
+    space.rank = rank_of(space);
+    x_turns.insert({space.rank, workspace});
   }
   return true;
 }
 
 Order::Owner& Order::owner_of(const Payer& payer) {
-  return x_spaces[payer.workspace].owners[payer.owner];
+  Space& space = x_spaces[payer.workspace];
+  space.id = payer.workspace;
+  Owner& owner = space.owners[payer.owner];
+  owner.payer = payer;
+  return owner;
 }
 
 void Order::put_back() {
-  if (!x_last) return;
-  Space& space = x_spaces.at(x_last->workspace);
-  Owner& owner = space.owners.at(x_last->owner);
-  const Payer payer = *std::exchange(x_last, std::nullopt);
-  const bool alone = x_turns.size() == 1 && space.turns.size() == 1;
-  if (alone && front(owner) != nullptr) return;
-  space.turns.erase({owner.rank, payer.owner});
-  x_turns.erase({space.rank, payer.workspace});
-  put(payer, owner);
-  put(payer.workspace, space);
-}
-
-void Order::put(const Payer& payer, Owner& owner) {
-  if (front(owner) == nullptr) return;
-  owner.rank = rank_of(payer, owner);
-  x_spaces.at(payer.workspace).turns.insert({owner.rank, payer.owner});
-}
-
-void Order::put(WorkspaceId workspace, Space& space) {
-  if (space.turns.empty()) return;
-  space.rank = space.turns.begin()->first;
-  const bool aged = std::get<0>(space.rank) == 0;
-  if (!aged) {
-    const std::uint64_t use = x_settings.fair_share ? x_shares.weighted_use_of(workspace) : std::get<2>(space.rank);
-    space.rank = {1, x_shares.entitled(workspace) ? 0 : 1, use};
+  if (x_last_space == nullptr) return;
+  Space& space = *std::exchange(x_last_space, nullptr);
+  const Owner& owner = *x_last_owner;
+  if (owner.job != nullptr && x_turns.size() == 1 && space.turns.size() == 1) return;  // there is nobody else
+  auto turn = space.turns.extract(space.turns.begin());
+  auto turn_of_space = x_turns.extract(x_turns.begin());
+  if (owner.job != nullptr) {
+    turn.value().first = rank_of(owner);
+    space.turns.insert(std::move(turn));
   }
-  x_turns.insert({space.rank, workspace});
+  if (space.turns.empty()) return;
+  turn_of_space.value().first = space.rank = rank_of(space);
+  x_turns.insert(std::move(turn_of_space));
 }
 
-// What is replaced has its turn where its replacement's id says.
-const Job* Order::front(Owner& owner) const {
+// Once for each job: it costs a search among all jobs. What is replaced has its turn where its replacement's id says.
+void Order::look_up(Owner& owner) const {
   while (owner.next != owner.end && x_instead != nullptr && *owner.next == x_instead->id) ++owner.next;
   const bool more = owner.next != owner.end;
-  if (owner.with_instead && (!more || x_instead->id < *owner.next)) return x_instead;
-  return more ? &x_state.jobs.at(*owner.next) : nullptr;
+  if (owner.with_instead && (!more || x_instead->id < *owner.next)) {
+    owner.job = x_instead;
+  } else {
+    owner.job = more ? &x_state.jobs.at(*owner.next) : nullptr;
+  }
 }
 
-Order::Rank Order::rank_of(const Payer& payer, Owner& owner) const {
-  const Job& job = *front(owner);
+Order::Rank Order::rank_of(const Owner& owner) const {
+  const Job& job = *owner.job;
   if (x_now_ms - job.created_ms > x_settings.age_limit_ms) return {0, 0, job.id.value};
   if (!x_settings.fair_share) return {1, 0, job.id.value};
-  return {1, 0, x_shares.use_of(payer)};
+  return {1, 0, x_shares.use_of(owner.payer)};
+}
+
+// That of its first owner; but whoever is not aged counts by what the workspace has.
+Order::Rank Order::rank_of(const Space& space) const {
+  const Rank& first = space.turns.begin()->first;
+  if (std::get<0>(first) == 0) return first;
+  const std::uint64_t use = x_settings.fair_share ? x_shares.weighted_use_of(space.id) : std::get<2>(first);
+  return {1, x_shares.entitled(space.id) ? 0 : 1, use};
 }
 
 }  // namespace trainyard::plan

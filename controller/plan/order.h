@@ -34,11 +34,13 @@ class Order {
   using Rank = std::tuple<int, int, std::uint64_t>;  // aged first, entitled first, then use or age; least first
   // An owner's jobs of the present class.
   struct Owner {
+    core::Payer payer;
     std::set<JobId>::const_iterator next, end;
-    bool with_instead = false;  // `instead` is still to come among them
-    Rank rank;
+    bool with_instead = false;       // `instead` is still to come among them
+    const core::Job* job = nullptr;  // the first of them; null: there are no more
   };
   struct Space {
+    WorkspaceId id;
     std::map<std::string, Owner> owners;
     std::set<std::pair<Rank, std::string>> turns;
     Rank rank;
@@ -46,11 +48,10 @@ class Order {
 
   bool begin_class();
   Owner& owner_of(const core::Payer& payer);
-  void put(const core::Payer& payer, Owner& owner);
-  void put(WorkspaceId workspace, Space& space);
   void put_back();  // whoever had the last turn
-  const core::Job* front(Owner& owner) const;
-  Rank rank_of(const core::Payer& payer, Owner& owner) const;
+  void look_up(Owner& owner) const;
+  Rank rank_of(const Owner& owner) const;
+  Rank rank_of(const Space& space) const;
 
   const core::State& x_state;
   const Shares& x_shares;
@@ -61,7 +62,9 @@ class Order {
   core::Queue::const_iterator x_next, x_end;        // groups of later classes
   std::map<WorkspaceId, Space> x_spaces;            // of the present class
   std::set<std::pair<Rank, WorkspaceId>> x_turns;
-  std::optional<core::Payer> x_last;  // whose job was given last
+  // Whose job was given last: theirs is still the first turn.
+  Space* x_last_space = nullptr;
+  Owner* x_last_owner = nullptr;
 };
 
 }  // namespace trainyard::plan

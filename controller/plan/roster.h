@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -42,7 +43,16 @@ struct Gives {
   std::uint32_t units = 1;  // see core::units_of
   bool in_service = true;   // as a whole, too
   bool parts = true;        // it has GPUs to give
-  static Gives of(const core::Node& node);
+};
+// Of the nodes of a cluster, as the cluster's index says: where all are alike, nobody needs to look at their GPUs.
+class Giving {
+ public:
+  Giving(const core::State& state, ClusterId cluster);
+  Gives of(const core::Node& node) const;
+
+ private:
+  std::optional<std::uint32_t> x_gpus;  // of each of them
+  bool x_faulty = true;                 // there may be some with faulty GPUs
 };
 
 // `state` outlives it and does not change meanwhile.
