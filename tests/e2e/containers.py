@@ -183,7 +183,9 @@ def kills_that_a_job_survives():
     world = site.world
     ticks = f"while [ ! -e {SHARE}/kill-go ]; do echo tick; sleep 0.1; done; cat /image-version"
     command = f"touch {SHARE}/kill-started.$OMPI_COMM_WORLD_RANK; {ticks}"
-    world.create("survivor", site.body(nodes=4, mpi=True, command=command)).ok()
+    body = site.body(nodes=4, mpi=True, command=command)
+    body["properties"]["recovery"] = {"gangAbortAfter": "PT1M"}  # a busy machine starts an agent late
+    world.create("survivor", body).ok()
     for rank in range(4):
         world.wait_file(f"kill-started.{rank}", 60)
     for node in ("node2", "node4"):
