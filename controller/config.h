@@ -59,7 +59,7 @@ struct PoolEntry {
 };
 
 struct Config {
-  std::string state_dir = "/var/lib/trainyard/controller";
+  std::string state_dir = "/var/lib/trainyard";
   std::string secrets_key_file;  // with it secrets are sealed in the database; default: secrets.key in state_dir
   std::string listen = "127.0.0.1:7470";
   bool insecure_lab = false;

@@ -154,11 +154,11 @@ int main(int argc, char** argv) {
   app.footer(
       "Example:\n"
       "  trainyard-controller --config /etc/trainyard/controller.json\n"
-      "  trainyard-controller --listen 127.0.0.1:7470 --state-dir /var/lib/trainyard/controller\n"
+      "  trainyard-controller --listen 127.0.0.1:7470 --state-dir /var/lib/trainyard\n"
       "Flags override the file. Exit code 78: the configuration was refused; the reason is the last line.");
   app.add_option("--config", flags.config_file, "JSON file with the configuration");
   app.add_option("--listen", flags.listen, "HOST:PORT to serve on (default 127.0.0.1:7470; port 0: any)");
-  app.add_option("--state-dir", flags.state_dir, "directory of the database (default /var/lib/trainyard/controller)");
+  app.add_option("--state-dir", flags.state_dir, "directory of the database (default /var/lib/trainyard)");
   app.add_flag("--insecure-lab", flags.insecure_lab, "serve without TLS on any address: everybody may do everything");
   app.add_flag("--verbose", flags.verbose, "log more");
   app.set_version_flag("--version", "trainyard-controller " TRAINYARD_VERSION);
