@@ -72,8 +72,10 @@ class Machine:
         self.wait_reachable()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         run("systemctl", "stop", AGENT, CONTROLLER)
+        if kind is not None:
+            _force_away()
         shutil.rmtree("/var/lib/trainyard")
         shutil.rmtree(self.storage)
 
@@ -96,6 +98,16 @@ class Machine:
 
     def wait_reachable(self):
         wait_until(lambda: any(n.get("reachable") for n in json.loads(self.cli("node", "list", "-o", "json").out or "[]")), 30, "the node is reachable")
+
+
+def _force_away():
+    """What a story that failed has left: its processes and mounts."""
+    for name in os.listdir(CGROUPS) if os.path.isdir(CGROUPS) else []:
+        if os.path.isdir(os.path.join(CGROUPS, name)):
+            with open(os.path.join(CGROUPS, name, "cgroup.kill"), "w") as file:
+                file.write("1")
+    for line in reversed(mounts()):
+        subprocess.run(["umount", "-l", line.split()[1]], check=False)
 
 
 def holdings():

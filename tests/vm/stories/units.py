@@ -1,4 +1,5 @@
 """Our units under a real systemd: what is restarted, killed or upgraded while a job runs, and that nobody takes the jobs' controllers away."""
+import glob
 import os
 import pwd
 
@@ -58,7 +59,7 @@ def restarts_during_a_job():
         check(CONTROLLERS <= _enabled(CGROUPS) and (read(holding() + "/job/memory.max"), read(holding() + "/job/pids.max")) == limits, "the job to keep its limits")
         run("systemctl", "start", AGENT)
         pid = property_of(AGENT, "MainPID")
-        run("dpkg", "-i", *[f"/mnt/debs/{name}" for name in os.listdir("/mnt/debs")])
+        run("dpkg", "-i", *glob.glob("/mnt/debs/*.deb"))
         _wait_restart(AGENT, pid)
         machine.wait_reachable()
         check(sorted(world.job_pids("vm")) == pids, "the same processes")
