@@ -1,8 +1,9 @@
 // Backfill: who starts, who waits, and that nobody's promise is broken.
+#include "controller/plan/backfill.h"
+
 #include <catch2/catch.hpp>
 #include <random>
 
-#include "controller/plan/backfill.h"
 #include "controller/plan/future.h"
 #include "tests/core/scene.h"
 
