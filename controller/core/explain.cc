@@ -91,15 +91,23 @@ std::string unusable_text(const State& state, ClusterId id) {
   return names_of(names) + (names.size() == 1 ? " is" : " are") + " unusable: see the cluster's errors";
 }
 
-// "target 4", or "target 3 of autoScale 0 to 4 (1 busy, 2 needed by 1 queued job)"
+// "target 4", or "target 3 of autoScale 0 to 4 (1 busy, 2 needed by 1 queued job)". What the plan takes for a job that
+// insists on a place depends on what lies there: that job's own reason says it.
 std::string target_text(const State& state, const Cluster& cluster) {
   const std::string target = "target " + std::to_string(target_of(cluster));
   if (!cluster.spec.auto_scale) return target;
   const AutoScale& scale = *cluster.spec.auto_scale;
-  const Demand demand = demand_of(state, cluster, scale.maximum);
+  std::uint32_t insisting = 0;
+  const Demand demand = demand_of(state, cluster, scale.maximum, [&](const Job& job, std::uint32_t left) {
+    if (!insists(job.spec->topology)) return std::min(job.spec->node_count, left);
+    ++insisting;
+    return 0U;
+  });
+  std::string rest;
+  if (insisting != 0) rest = ", and nodes that lie where " + count_of(insisting, "queued job") + " can start on them";
   return target + " of autoScale " + std::to_string(scale.minimum) + " to " + std::to_string(scale.maximum) + " (" +
          std::to_string(counts_of(state, cluster.id).running) + " busy, " + std::to_string(demand.nodes) +
-         " needed by " + count_of(demand.jobs, "queued job") + ")";
+         " needed by " + count_of(demand.jobs, "queued job") + rest + ")";
 }
 
 std::string allocation_reason(const State& state, const Cluster& cluster) {

@@ -11,6 +11,7 @@
 
 #include "common/ids.h"
 #include "common/model.h"
+#include "common/topology.h"
 
 namespace trainyard::plan {
 
@@ -35,7 +36,7 @@ class Places {
 
 // Not every node will do as well as another. Null: it wants nothing.
 inline bool insists(const Topology* wanted) {
-  return wanted != nullptr && (wanted->required || !wanted->within.empty());
+  return wanted != nullptr && trainyard::insists(*wanted);
 }
 
 // How many nodes of a gang must be together.

@@ -7,32 +7,75 @@ namespace trainyard::plan {
 using core::Job;
 using core::Payer;
 
-Order::Order(const core::State& state, ClusterId cluster, const Shares& shares, TimeMs now_ms,
-             const OrderSettings& settings, const Job* instead)
-    : x_state(state), x_shares(shares), x_now_ms(now_ms), x_settings(settings), x_instead(instead) {
+namespace {
+
+const core::Queue& queue_of(const core::State& state, ClusterId cluster) {
   static const core::Queue kEmpty;
   const auto found = state.queues.find(cluster);
-  const core::Queue& queue = found == state.queues.end() ? kEmpty : found->second;
-  x_next = queue.begin(), x_end = queue.end();
-  if (instead != nullptr) x_instead_group = core::queue_group(state, *instead);
+  return found == state.queues.end() ? kEmpty : found->second;
+}
+
+}  // namespace
+
+Order::Order(const core::State& state, ClusterId cluster, const Shares& shares, TimeMs now_ms,
+             const OrderSettings& settings, const Job* instead)
+    : x_state(state),
+      x_shares(shares),
+      x_now_ms(now_ms),
+      x_settings(settings),
+      x_instead(instead),
+      x_queue(queue_of(state, cluster)),
+      x_next(x_queue.begin()) {
+  std::set<WorkspaceId> guaranteed;
+  const auto consider = [&](const core::QueueGroup& group) {
+    if (shares.entitled(group.payer.workspace)) guaranteed.insert(group.payer.workspace);
+  };
+  for (const auto& [group, jobs] : x_queue) consider(group);
+  if (instead != nullptr) consider(x_instead_group.emplace(core::queue_group(state, *instead)));
+  if (guaranteed.empty()) return;
+  x_guaranteed = std::move(guaranteed);
+  x_per_whole_node = core::gpus_per_whole_node(state, cluster);
 }
 
 const Job* Order::next() {
   put_back();
-  while (x_turns.empty()) {
-    if (!begin_class()) return nullptr;
+  while (true) {
+    while (x_turns.empty()) {
+      if (!begin_class()) return nullptr;
+    }
+    Space& space = x_spaces.at(x_turns.begin()->second);
+    Owner& owner = *space.owners.at(space.turns.begin()->second);
+    if (x_guaranteed && exceeds_guarantee(*owner.job)) {
+      leave_for_later(space);
+      continue;
+    }
+    x_last_space = &space, x_last_owner = &owner;
+    const Job* job = owner.job;
+    if (job == x_instead) {
+      owner.with_instead = false;
+    } else {
+      ++owner.next;
+    }
+    look_up(owner);
+    return job;
   }
-  Space& space = x_spaces.at(x_turns.begin()->second);
-  Owner& owner = space.owners.at(space.turns.begin()->second);
-  x_last_space = &space, x_last_owner = &owner;
-  const Job* job = owner.job;
-  if (job == x_instead) {
-    owner.with_instead = false;
-  } else {
-    ++owner.next;
-  }
-  look_up(owner);
-  return job;
+}
+
+// The first owner's jobs of this class, and all of the workspace's later ones; if the first one is aged all of it.
+void Order::leave_for_later(Space& space) {
+  x_guaranteed->erase(space.id);
+  const bool aged = std::get<0>(space.turns.begin()->first) == 0;
+  if (aged || space.turns.size() == 1) return pass_over(space.id);
+  x_turns.erase({space.rank, space.id});
+  space.turns.erase(space.turns.begin());
+  space.rank = rank_of(space);
+  x_turns.insert({space.rank, space.id});
+}
+
+bool Order::exceeds_guarantee(const Job& job) const {
+  const WorkspaceId workspace = core::payer_of(x_state, job).workspace;
+  return x_shares.gpus_of(workspace) + core::gpus_wanted(job, x_per_whole_node) >
+         x_shares.quota_of(workspace).guaranteed;
 }
 
 void Order::pass_over(WorkspaceId workspace) {
@@ -45,21 +88,21 @@ void Order::pass_over(WorkspaceId workspace) {
 
 bool Order::begin_class() {
   x_spaces.clear();
-  if (x_next == x_end && !x_instead_group) return false;
-  int rank = x_next == x_end ? x_instead_group->rank : x_next->first.rank;
-  if (x_instead_group) rank = std::min(rank, x_instead_group->rank);
-  for (; x_next != x_end && x_next->first.rank == rank; ++x_next) {
-    Owner& owner = owner_of(x_next->first.payer);
-    owner.next = x_next->second.begin(), owner.end = x_next->second.end();
+  const auto more = std::find_if(x_next, x_queue.end(), [&](const auto& each) { return begins(each.first.payer); });
+  const bool instead = x_instead_group && begins(x_instead_group->payer);
+  if (more == x_queue.end() && !instead) {
+    if (!x_guaranteed) return false;
+    x_guaranteed.reset();
+    x_next = x_queue.begin();
+    return true;
   }
-  if (x_instead_group && x_instead_group->rank == rank) {
-    owner_of(x_instead_group->payer).with_instead = true;
-    x_instead_group.reset();
-  }
+  int rank = more == x_queue.end() ? x_instead_group->rank : more->first.rank;
+  if (instead) rank = std::min(rank, x_instead_group->rank);
+  begin_groups(rank);
   for (auto& [workspace, space] : x_spaces) {
     for (auto& [name, owner] : space.owners) {
-      look_up(owner);
-      if (owner.job != nullptr) space.turns.insert({rank_of(owner), name});
+      look_up(*owner);
+      if (owner->job != nullptr) space.turns.insert({rank_of(*owner), name});
     }
     if (space.turns.empty()) continue;
     space.rank = rank_of(space);
@@ -68,11 +111,31 @@ bool Order::begin_class() {
   return true;
 }
 
-Order::Owner& Order::owner_of(const Payer& payer) {
-  Space& space = x_spaces[payer.workspace];
-  space.id = payer.workspace;
-  Owner& owner = space.owners[payer.owner];
-  owner.payer = payer;
+void Order::begin_groups(int rank) {
+  while (x_next != x_queue.end() && x_next->first.rank < rank) ++x_next;
+  for (; x_next != x_queue.end() && x_next->first.rank == rank; ++x_next) {
+    if (begins(x_next->first.payer)) owner_of(x_next->first);
+  }
+  if (x_instead_group && x_instead_group->rank == rank && begins(x_instead_group->payer)) {
+    owner_of(*x_instead_group).with_instead = true;
+    x_instead_group.reset();
+  }
+}
+
+// With its turns still to come, where it has had some already.
+Order::Owner& Order::owner_of(const core::QueueGroup& group) {
+  const auto [found, is_new] = x_owners.try_emplace(group);
+  Owner& owner = found->second;
+  if (is_new) {
+    static const std::set<JobId> kNone;
+    const auto jobs = x_queue.find(group);
+    const std::set<JobId>& waiting = jobs == x_queue.end() ? kNone : jobs->second;
+    owner.payer = group.payer;
+    owner.next = waiting.begin(), owner.end = waiting.end();
+  }
+  Space& space = x_spaces[group.payer.workspace];
+  space.id = group.payer.workspace;
+  space.owners[group.payer.owner] = &owner;
   return owner;
 }
 

@@ -29,7 +29,7 @@ struct Candidate {
   DurationMs loss_ms = 0;  // of its run time
   std::size_t index = 0;   // in the room
   WorkspaceId workspace;
-  std::uint32_t gpus = 0;  // counted where somebody may take back what is guaranteed
+  std::uint32_t gpus = 0;  // counted where anything is guaranteed
 };
 
 // Running jobs that are being stopped, or have run for long enough to give way. By id.
@@ -48,18 +48,20 @@ std::vector<const Job*> movable(const Pass& pass) {
 
 class Preempter {
  public:
-  // Beside what the plan starts. `guarantees`: there are any for those who wait.
+  // Beside what the plan starts. `guarantees`: there are any.
   Preempter(const Pass& pass, Shares& shares, const std::vector<core::Placement>& placements, bool guarantees)
       : x_pass(pass), x_state(pass.common.state), x_shares(shares), x_movable(movable(pass)), x_room(pass, x_movable) {
     for (std::size_t i = 0; i < x_movable.size(); ++i) {
       const Job& job = *x_movable[i];
-      if (job.state == JobState::stopping) {
-        x_room.add(i);
-        x_leaving.insert(job.id);
+      const Candidate one{&job, core::priority_of(job), loss_of(job), i,
+                          x_state.experiments.at(job.experiment).workspace, guarantees ? gpus_held(job) : 0};
+      if (job.state != JobState::stopping) {
+        x_candidates.push_back(one);
         continue;
       }
-      x_candidates.push_back({&job, core::priority_of(job), loss_of(job), i,
-                              x_state.experiments.at(job.experiment).workspace, guarantees ? gpus_held(job) : 0});
+      x_room.add(i);
+      x_leaving.insert(job.id);
+      if (job.verdict == core::Verdict::requeue) x_again.push_back(claim_of(one, {}));
     }
     std::sort(x_candidates.begin(), x_candidates.end(), [](const Candidate& a, const Candidate& b) {
       return std::tuple(a.priority, a.loss_ms, a.job->id) < std::tuple(b.priority, b.loss_ms, b.job->id);
@@ -69,15 +71,19 @@ class Preempter {
     }
   }
 
-  // Or it waits on, with what it is promised. Nobody gives way for more than the fewest nodes that it starts on.
-  void help(const Job& job, std::uint32_t gpus, const Promises& promises, std::vector<core::Preemption>& preemptions) {
+  // Or it waits on, with what it is promised. Nobody gives way for more than the fewest nodes that it starts on. `first`:
+  // it has its turn among those within a guarantee.
+  void help(const Job& job, bool first, std::uint32_t gpus, const Promises& promises,
+            std::vector<core::Preemption>& preemptions) {
     Shape shape = shape_of(x_state, job);
     shape.nodes = shape.least;
     const core::Payer payer = core::payer_of(x_state, job);
     std::vector<Candidate> chosen;
     bool fits = x_room.fits(shape);
-    if (!fits) {
-      chosen = choose(shape, those_below(job, payer.workspace, gpus));
+    const Claim claim{first, core::priority_of(job), payer.workspace};
+    const auto after = [&](const Claim& other) { return goes_before(claim, other); };
+    if (!fits && std::all_of(x_again.begin(), x_again.end(), after)) {
+      chosen = choose(shape, those_below(claim, reclaims(payer.workspace, gpus)));
       fits = !chosen.empty();
       spare(shape, chosen);
     }
@@ -93,6 +99,7 @@ class Preempter {
     // It will have that: the next of its workspace may take back only what is left of the guarantee.
     x_shares.give(payer, gpus);
     for (const Candidate& one : chosen) {
+      x_again.push_back(claim_of(one, x_gone));
       std::erase_if(x_candidates, [&](const Candidate& other) { return other.job == one.job; });
       x_leaving.insert(one.job->id);
       x_gone[one.workspace] += one.gpus;
@@ -105,6 +112,31 @@ class Preempter {
   bool may_try() const { return x_tries < kTries; }
 
  private:
+  // What decides whose turn is first, whatever anybody had. Who gives way is queued again, and must not come before the
+  // one that it gives way to, nor before another one that others give way to.
+  struct Claim {
+    bool first = false;  // among those within a guarantee
+    Priority priority = Priority::normal;
+    WorkspaceId workspace;
+  };
+  static bool goes_before(const Claim& one, const Claim& other) {
+    if (one.workspace == other.workspace || one.first == other.first) return one.priority > other.priority;
+    return one.first;
+  }
+
+  bool reclaims(WorkspaceId workspace, std::uint32_t gpus) const {
+    return x_shares.gpus_of(workspace) + gpus <= x_shares.quota_of(workspace).guaranteed;
+  }
+  // Its workspace keeps what it is guaranteed without it, and without what gave way already.
+  bool borrows(const Candidate& one, const std::map<WorkspaceId, std::uint32_t>& gone) const {
+    const auto found = gone.find(one.workspace);
+    return x_shares.gpus_of(one.workspace) >=
+           x_shares.quota_of(one.workspace).guaranteed + one.gpus + (found == gone.end() ? 0 : found->second);
+  }
+  Claim claim_of(const Candidate& one, const std::map<WorkspaceId, std::uint32_t>& gone) const {
+    return {!borrows(one, gone), one.priority, one.workspace};
+  }
+
   std::uint32_t gpus_held(const Job& job) const {
     std::uint32_t gpus = 0;
     for (const core::HoldingKey& key : x_state.job_holdings.at(job.id)) {
@@ -144,20 +176,16 @@ class Preempter {
   }
 
   // Who must give way to it, in that order.
-  std::vector<Candidate> those_below(const Job& job, WorkspaceId workspace, std::uint32_t gpus) const {
-    const Preemption rule = x_pass.common.settings.preemption;
-    const Priority priority = core::priority_of(job);
-    const bool reclaims =
-        rule != Preemption::off && x_shares.gpus_of(workspace) + gpus <= x_shares.quota_of(workspace).guaranteed;
+  std::vector<Candidate> those_below(const Claim& claim, bool reclaims) const {
+    const bool classes = x_pass.common.settings.preemption == Preemption::classes;
     std::vector<Candidate> below;
     std::map<WorkspaceId, std::uint32_t> taken = x_gone;
     for (const Candidate& one : x_candidates) {
-      const bool lower = rule == Preemption::classes && one.priority < priority;
+      const bool lower = classes && one.priority < claim.priority;
       if (!lower && !reclaims) break;  // neither is anybody after it
-      const bool borrows = reclaims && one.workspace != workspace &&
-                           x_shares.gpus_of(one.workspace) >=
-                               x_shares.quota_of(one.workspace).guaranteed + taken[one.workspace] + one.gpus;
-      if (!lower && !borrows) continue;
+      const bool own = one.workspace == claim.workspace, lent = !own && borrows(one, taken);
+      if (!(lower && (own || reclaims || lent)) && !(reclaims && lent)) continue;
+      if (!goes_before(claim, claim_of(one, taken))) continue;
       taken[one.workspace] += one.gpus;
       below.push_back(one);
     }
@@ -212,6 +240,7 @@ class Preempter {
   std::vector<Candidate> x_candidates;  // who gives way first in front
   std::set<JobId> x_leaving;            // jobs that are being stopped, or give way in this pass
   bool x_behind = false;                // somebody before could not be helped
+  std::vector<Claim> x_again;           // of those who leave, and are queued again
   std::set<JobId> x_winners;            // those behind that one for whom enough give way
   int x_tries = 0;
   std::map<WorkspaceId, std::uint32_t> x_gone;  // GPUs that jobs of the workspace give up in this pass
@@ -226,10 +255,9 @@ std::vector<core::Preemption> preempt(const Pass& pass, Shares& shares, const st
   const Settings& settings = pass.common.settings;
   const auto queue = state.queues.find(pass.cluster.id);
   if (queue == state.queues.end() || settings.preemption == Preemption::off) return preemptions;
+  const bool guarantees = std::any_of(state.workspaces.begin(), state.workspaces.end(),
+                                      [&](const auto& each) { return shares.quota_of(each.first).guaranteed > 0; });
   // Without classes only those take anything back to whom something is guaranteed: mostly nobody.
-  const bool guarantees = std::any_of(queue->second.begin(), queue->second.end(), [&](const auto& group) {
-    return shares.quota_of(group.first.payer.workspace).guaranteed > 0;
-  });
   if (settings.preemption == Preemption::quota && !guarantees) return preemptions;
   std::optional<Preempter> preempter;
   std::set<JobId> placed;
@@ -245,7 +273,7 @@ std::vector<core::Preemption> preempt(const Pass& pass, Shares& shares, const st
     }
     ++waiting;
     if (!preempter) preempter.emplace(pass, shares, placements, guarantees);
-    preempter->help(*job, gpus, promises, preemptions);
+    preempter->help(*job, order.within_guarantee(), gpus, promises, preemptions);
     if (!preempter->may_try()) break;
   }
   return preemptions;

@@ -146,6 +146,24 @@ TEST_CASE("an unreachable node that holds nothing leaves at once") {
   CHECK(w.state().free_inventory.size() == 1);
 }
 
+TEST_CASE("fencing a node is refused while it may still report, and says until when") {
+  World w;
+  w.ready_cluster(2);
+  auto refused = w.fence("n2");
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message.find("node n2 is reachable (it reported at ") == 0);
+  w.cut("n2");
+  w.wait(31'000);
+  REQUIRE_FALSE(w.node("n2").live.reachable);
+  // What was heard before a restart is forgotten: the node has its time again.
+  w.restart_controller();
+  refused = w.fence("n2");
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message.find("node n2 may still report: this controller started at ") == 0);
+  w.wait(31'000);
+  CHECK(w.fence("n2").ok());
+}
+
 TEST_CASE("deleting a cluster does not wait for unreachable nodes: they are detached with orphan holdings") {
   World w;
   w.running_job(2);

@@ -109,11 +109,28 @@ TEST_CASE("a workspace never exceeds its limit; jobs of others go past its waiti
   CHECK_THAT(core::why_queued(state, job_of(state, "never")), Contains("can never start until an operator raises"));
 }
 
+TEST_CASE("what keeps a workspace within its guarantee goes before all classes, in the workspace's own order") {
+  CHECK(starts("nodes 4\nquota w2 guaranteed 2\nqueued a 4 high\nqueued b 1 low in w2") == "b");
+  // By class among those to whom something is guaranteed.
+  const std::string both = "nodes 2\nquota w guaranteed 2\nquota w2 guaranteed 2\n";
+  CHECK(starts(both + "queued a 1 low\nqueued b 1 in w2\nqueued c 1 high in w3") == "b a");
+  // Its own low job does not go past its high one, for which more is needed.
+  CHECK(starts("nodes 4\nquota w2 guaranteed 2\nqueued big 3 high in w2\nqueued small 1 low in w2\nqueued x 1") ==
+        "big x");
+  // Another owner's does, unless it has waited too long.
+  core::State state = scene("nodes 4\nquota w2 guaranteed 2\nqueued big 4 by alice in w2\nqueued small 1 by bob in w2");
+  CHECK(starts(state) == "small");
+  state.jobs.at(job_of(state, "big").id).created_ms = kSceneNow - 3 * 24 * kHour - 1;
+  CHECK(starts(state) == "big");
+  // More than that is its turn like everybody's.
+  CHECK(starts("nodes 3\nquota w2 guaranteed 1\nqueued a 1 in w2\nqueued b 1 in w2\nqueued c 2 high") == "a c");
+}
+
 TEST_CASE("a workspace that has less than it is guaranteed goes first within the class") {
   const std::string text = "nodes 4\nhad alice in w2 6000\nquota w2 guaranteed 2\n";
   CHECK(starts(text + "queued a 1\nqueued b 1 by alice in w2\nqueued c 1 by alice in w2\nqueued d 1 by alice in w2\n"
                       "queued e 1") == "b c a e");
-  CHECK(starts(text + "queued a 4 high\nqueued b 1 by alice in w2") == "a");
+  CHECK(starts(text + "queued c 2\nqueued b 3 by alice in w2") == "b");  // also with a job that exceeds it
 }
 
 TEST_CASE("what a payer's holdings had is kept when they are given back, over restarts too") {

@@ -102,6 +102,41 @@ TEST_CASE("a workspace takes back what it is guaranteed from those that borrow")
   CHECK(gives_way(text + "queued x 1 high in w3") == "");
 }
 
+TEST_CASE("a guarantee goes before a class: of another workspace, only who borrows gives way to a higher one") {
+  const std::string text = "nodes 2\nquota w2 guaranteed 1\nruns a 1 since 50 low in w2\nruns b 1 since 40 low in w2\n";
+  CHECK(gives_way(text + "queued x 1 high", kClasses) == "b>x");
+  CHECK(gives_way(text + "queued x 2 high", kClasses) == "");
+  CHECK(gives_way(text + "queued x 2 high in w2", kClasses) == "b>x a>x");  // its own lower class does
+  CHECK(gives_way(text + "quota w guaranteed 2\nqueued x 2 high", kClasses) == "b>x a>x");  // guaranteed to both
+}
+
+TEST_CASE("what is taken back from a higher class is not lent out again while its owner waits or runs") {
+  const auto rule = GENERATE(plan::Preemption::quota, plan::Preemption::classes);
+  World w;
+  w.plan_settings.preemption = rule;
+  w.ready_cluster(2);
+  REQUIRE(w.command(CreateWorkspace{{"g", "w2"}, "", {}}).ok());
+  REQUIRE(w.command(CreateExperiment{{"g", "w2", "e"}}).ok());
+  REQUIRE(w.command(SetQuota{{"g", "w"}, {0, 2, 1}}).ok());
+  SubmitJob borrows{{"g", "w2", "e", "borrows"}, World::cluster_ref("nc6"), World::spec(2), {}, "borrows"};
+  borrows.spec.priority = Priority::high;
+  REQUIRE(w.command(borrows).ok());
+  w.settle();
+  const auto lent = [&]() -> const core::Job& { return w.state().jobs.begin()->second; };
+  REQUIRE(lent().state == JobState::running);
+  w.wait(6 * kMinute);
+  w.submit("x", 2);
+  w.settle();
+  CHECK(w.job("x").state == JobState::running);
+  CHECK(lent().state == JobState::queued);
+  w.wait(60 * kMinute);
+  CHECK(w.job("x").attempt == 1);
+  CHECK(lent().attempt == 1);
+  w.head_exits("x", 0);
+  w.settle();
+  CHECK(lent().state == JobState::running);
+}
+
 TEST_CASE("behind a job that cannot be helped others are, where they start beside what it is promised") {
   // a needs all four nodes, of which r gives none: it is promised them for +50, when l is gone.
   const std::string text =
@@ -208,7 +243,7 @@ TEST_CASE("after preemptions whoever they are for fits, in thousands of random s
     const plan::Settings settings{.order = {.fair_share = false},
                                   .preemption = by_class ? plan::Preemption::classes : plan::Preemption::quota};
     std::string text = "nodes 8x4\n";
-    if (!by_class) text += "quota w guaranteed " + draw(1, 16) + "\nquota w2 guaranteed " + draw(1, 16) + "\n";
+    if (!by_class || random() % 2 == 0) text += "quota w guaranteed " + draw(1, 16) + "\nquota w2 guaranteed " + draw(1, 16) + "\n";
     int left = 8;
     for (int i = 0; i < 6 && left > 0; ++i) {
       const int nodes = 1 + static_cast<int>(random() % static_cast<unsigned>(left));
@@ -236,12 +271,12 @@ TEST_CASE("after preemptions whoever they are for fits, in thousands of random s
                core::priority_of(other.second) == core::priority_of(state.jobs.at(winner));
       });
     }
-    // As if they were gone: the winners start.
+    // When they are queued again, the winners start all the same.
     for (const JobId id : gone) {
       for (const core::HoldingKey& key : std::set<core::HoldingKey>(state.job_holdings.at(id))) {
         state.holdings.erase(key);
       }
-      state.jobs.at(id).state = core::JobState::failed;
+      state.jobs.at(id).state = core::JobState::queued;
     }
     for (auto& [id, node] : state.nodes) {
       if (core::holds_nothing(state, id)) node.state = core::NodeState::idle;

@@ -180,6 +180,18 @@ TEST_CASE("autoScale takes nodes that let a job start where it insists, and none
   CHECK(takes(all + "queued a 3 near leaf") == "+n1 +n2 +n3");  // it does not insist
 }
 
+TEST_CASE("a cluster's reason counts no nodes for a job that insists on a place") {
+  const auto reason = [](const std::string& jobs) {
+    core::State state = scene(kTwoRacks + "auto 0 8\nspare 8\n" + jobs);
+    core::Cluster& cluster = state.clusters.begin()->second;
+    cluster.auto_target = 2;
+    return core::view(state, cluster).reason;
+  };
+  CHECK_THAT(reason("queued a 2"), Contains("(0 busy, 2 needed by 1 queued job), has 0"));
+  CHECK_THAT(reason("queued a 2\nqueued b 4 one leaf"),
+             Contains("2 needed by 1 queued job, and nodes that lie where 1 queued job can start on them)"));
+}
+
 TEST_CASE("autoScale goes on from the nodes that the cluster has, within its maximum") {
   // Of 8 nodes the first 4 are in the cluster: leaf l1, and two of three of l2.
   const std::string half = kTwoRacks + "auto 0 8\nspare 4\n";
