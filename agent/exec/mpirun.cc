@@ -5,8 +5,12 @@
 namespace trainyard::agent {
 namespace {
 
+// How an attempt's ports are divided: the first is MASTER_PORT, the next are mpirun's and its orteds' (one each), the rest
+// its ranks' (one each for TCP).
+constexpr std::uint32_t kDaemonPorts = 64, kRankPorts = kTaskPorts - kDaemonPorts;
+
 // Parameters that hold for every mpirun on the cluster, ours or a user's own. Why each:
-std::vector<NamedValue> common_parameters(const HoldingPaths& paths, const NodeFacts& facts) {
+std::vector<NamedValue> common_parameters(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts) {
   std::vector<NamedValue> parameters{
       {"plm", "rsh"},
       {"plm_rsh_agent", paths.rsh_program},
@@ -25,6 +29,9 @@ std::vector<NamedValue> common_parameters(const HoldingPaths& paths, const NodeF
   // one kind of machine.
   const bool ucx = !facts.fabrics.empty();
   const std::vector<NamedValue> rest{
+      // Of the attempt's own: a neighbour's processes never meet them, and a firewall knows them.
+      {"oob_tcp_dynamic_ipv4_ports",
+       std::to_string(launch.first_port + 1) + "-" + std::to_string(launch.first_port + kDaemonPorts - 1)},
       {"oob_tcp_disable_ipv6_family", "1"},
       {"btl_tcp_disable_family", "6"},
       {"btl", "self,vader,tcp"},
@@ -69,7 +76,8 @@ std::string rank_log_directory(const RankLayout& layout, const HoldingPaths& pat
   return paths.rank_logs + "/1/rank." + number;
 }
 
-std::vector<std::string> mpirun_arguments(const RankLayout& layout, const HoldingPaths& paths, const NodeFacts& facts) {
+std::vector<std::string> mpirun_arguments(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts) {
+  const RankLayout layout = rank_layout(launch);
   std::vector<std::string> arguments{
       "--allow-run-as-root", "--stdin", "none", "--hostfile", paths.hostfile, "-np", std::to_string(layout.ranks),
       "--map-by", layout.even ? "ppr:" + std::to_string(layout.per_node) + ":node" : "node",
@@ -78,7 +86,11 @@ std::vector<std::string> mpirun_arguments(const RankLayout& layout, const Holdin
       // With no_tree_spawn alone orted would detach, and its launcher's end mean nothing.
       "--leave-session-attached"};
   if (layout.per_node <= kMostRankLogs) arguments.insert(arguments.end(), {"--output-filename", paths.rank_logs});
-  auto parameters = common_parameters(paths, facts);
+  auto parameters = common_parameters(launch, paths, facts);
+  if (layout.per_node <= kRankPorts) {
+    parameters.push_back({"btl_tcp_port_min_v4", std::to_string(launch.first_port + kDaemonPorts)});
+    parameters.push_back({"btl_tcp_port_range_v4", std::to_string(kRankPorts)});
+  }
   // Waiting ranks must give way where there are not more cores than ranks.
   if (facts.cores != 0 && layout.per_node >= facts.cores) parameters.push_back({"mpi_yield_when_idle", "1"});
   for (const auto& parameter : parameters) {
@@ -118,17 +130,22 @@ std::string mpirun_script(const Launch& launch, const HoldingPaths& paths, const
          "*/mpirun.openmpi) ;;\n"
          "*) case \"$(\"$trainyard_mpirun\" --version 2>&1)\" in *HYDRA*|*Intel*)\n" +
          line(hydra_arguments(launch, paths, facts)) + ";;\nesac;;\nesac\n" +
-         line(mpirun_arguments(rank_layout(launch), paths, facts));
+         line(mpirun_arguments(launch, paths, facts));
 }
 
-std::vector<NamedValue> mpirun_environment(const HoldingPaths& paths, const NodeFacts& facts) {
+std::vector<NamedValue> mpirun_environment(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts) {
   std::vector<NamedValue> variables;
-  for (const auto& parameter : common_parameters(paths, facts)) {
+  for (const auto& parameter : common_parameters(launch, paths, facts)) {
     variables.push_back({"OMPI_MCA_" + parameter.name, parameter.value});
   }
   variables.push_back({"OMPI_MCA_orte_leave_session_attached", "1"});
   // Each mpirun of a shared node would begin with the same cores; what the job may use is bound already.
   if (facts.part) variables.push_back({"OMPI_MCA_hwloc_base_binding_policy", "none"});
+  // Hydra's and Intel MPI's names for the same.
+  const std::string range =
+      std::to_string(launch.first_port + 1) + ":" + std::to_string(launch.first_port + kDaemonPorts - 1);
+  variables.push_back({"MPIEXEC_PORT_RANGE", range});
+  variables.push_back({"I_MPI_PORT_RANGE", range});
   variables.push_back({"OMPI_ALLOW_RUN_AS_ROOT", "1"});
   variables.push_back({"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"});
   return variables;

@@ -24,7 +24,7 @@ std::vector<std::uint32_t> logged_ranks(const RankLayout& layout, std::uint32_t 
 std::string rank_log_directory(const RankLayout& layout, const HoldingPaths& paths, std::uint32_t rank);
 
 // Arguments of mpirun up to the program it starts.
-std::vector<std::string> mpirun_arguments(const RankLayout& layout, const HoldingPaths& paths, const NodeFacts& facts);
+std::vector<std::string> mpirun_arguments(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts);
 
 // Arguments of Hydra's mpirun (mpiexec.hydra) up to the program it starts.
 std::vector<std::string> hydra_arguments(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts);
@@ -34,7 +34,8 @@ std::vector<std::string> hydra_arguments(const Launch& launch, const HoldingPath
 std::string mpirun_script(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts,
                           const std::string& command);
 
-// The same parameters as variables, for commands that call mpirun themselves (custom toolkit).
-std::vector<NamedValue> mpirun_environment(const HoldingPaths& paths, const NodeFacts& facts);
+// The same parameters as variables, for commands that call mpirun themselves (custom toolkit). How many ranks they start
+// is not known: their ranks take any ports.
+std::vector<NamedValue> mpirun_environment(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts);
 
 }  // namespace trainyard::agent

@@ -229,9 +229,16 @@ Result<Subject> apply(Engine& e, const FenceNode& c) {
                                                 "is off or rebooted, then repeat with --confirmed-off"};
   }
   if (node.live.reachable) {
+    const TimeMs last = node.live.last_report_ms;
+    if (node.live.seen) {
+      return Error{Code::failed_precondition,
+                   "node " + node.name + " is reachable (it reported at " + clock_time(last) +
+                       "): it cannot be off; terminate its job or wait until it is unreachable"};
+    }
     return Error{Code::failed_precondition,
-                 "node " + node.name + " is reachable (it reported at " + clock_time(node.live.last_report_ms) +
-                     "): it cannot be off; terminate its job or wait until it is unreachable"};
+                 "node " + node.name + " may still report: this controller started at " + clock_time(last) +
+                     "; repeat this when the node is unreachable, at " +
+                     clock_time(last + e.settings.unreachable_after_ms)};
   }
   e.note(subject_of(node), "fenced by an operator", "confirmed off by " + e.who);
   fence(e, *id, "an operator confirmed that it is off");

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """However a job ends, nothing of it is left on any node before it is reported finished: no process, mount or directory."""
+import shutil
 import signal
 
-from e2e import Lab, World, check, main, os, program, wait_for_go, wait_until
+from e2e import SHARE, Lab, World, build_directory, check, main, os, program, wait_for_go, wait_until
 
 # Forks twice, leaves the session, ignores SIGTERM.
 DAEMON = "(setsid bash -c 'trap \"\" TERM HUP INT; (while :; do sleep 1000; done) & while :; do sleep 1000; done' >/dev/null 2>&1 &) ; "
@@ -118,34 +119,52 @@ def _link(path):
         return ""
 
 
+def _listening(lab, node):
+    """(program, whether others reach it, port) of everything that listens on a node."""
+    host = lab.network.hosts[node]
+    found = {}
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/{host.pid}/net/{table}") as file:
+            for words in (line.split() for line in file.readlines()[1:]):
+                address, port = words[1].split(":")
+                if words[3] == "0A":
+                    found[words[9]] = address != "0100007F", int(port, 16)
+    owners = {}
+    for pid in host.pids():
+        try:  # a process, or one of its descriptors, may end while we look
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                owners.setdefault(_link(f"/proc/{pid}/fd/{fd}"), set()).add(program(pid))
+        except OSError:
+            continue
+    return [(owner, *found[inode]) for inode in found for owner in owners.get(f"socket:[{inode}]", {"?"})]
+
+
 def listens():
-    """Agents dial the controller: with no job, nothing listens on a node at all; with one, nothing of ours."""
+    """Agents dial the controller: with no job, nothing listens on a node at all; with one, nothing of ours, and what others
+    reach of Open MPI's is at the attempt's own ports."""
     with Lab(nodes=2) as lab:
         world = World(lab)
-
-        def listening(node):
-            host = lab.network.hosts[node]
-            found = []
-            for table in ("tcp", "tcp6"):
-                with open(f"/proc/{host.pid}/net/{table}") as file:
-                    found += [line.split()[9] for line in file.readlines()[1:] if line.split()[3] == "0A"]
-            owners = {}
-            for pid in host.pids():
-                try:  # a process, or one of its descriptors, may end while we look
-                    for fd in os.listdir(f"/proc/{pid}/fd"):
-                        owners.setdefault(_link(f"/proc/{pid}/fd/{fd}"), set()).add(program(pid))
-                except OSError:
-                    continue
-            return [owner for inode in found for owner in owners.get(f"socket:[{inode}]", {"?"})]
-
-        check(listening("node1") == [] and listening("node2") == [], "nothing listens on an idle node")
-        world.submit("j", nodes=2, mpi=True, command=wait_for_go())
-        world.wait_file("started.1")
-        wait_until(lambda: listening("node1"), 5, "Open MPI listens for its peers")
         for node in lab.nodes:
-            check(not [p for p in listening(node) if p.startswith("trainyard")], f"nothing of ours to listen: {listening(node)}")
-        world.touch("go")
-        world.succeed("j")
+            check(_listening(lab, node) == [], "nothing listens on an idle node")
+        shutil.copy(os.path.join(build_directory(), "bin", "mpi_trainer"), world.share)
+        os.mkfifo(os.path.join(world.share, "data.csv"))  # ranks wait for what they are to read
+        world.submit("j", nodes=2, mpi=True, processes=4, command=f"{SHARE}/mpi_trainer --data {SHARE}/data.csv")
+
+        def all_listen():
+            return all(len([1 for owner, _, _ in _listening(lab, node) if owner == "mpi_trainer"]) == 2 for node in lab.nodes)
+
+        wait_until(all_listen, 20, "the ranks listen for their peers")
+        ports = set()
+        for node in lab.nodes:
+            seen = _listening(lab, node)
+            check(not [owner for owner, _, _ in seen if owner.startswith("trainyard")], f"nothing of ours to listen: {seen}")
+            reached = {owner for owner, others, _ in seen if others}
+            check("mpi_trainer" in reached and reached & {"orterun", "orted"}, f"ranks and their daemon: {seen}")
+            ports.update(port for _, others, port in seen if others)
+        blocks = {(port - 20000) // 256 for port in ports}
+        check(len(blocks) == 1 and blocks <= set(range(46)), f"one block of 256 ports, of the attempt: {sorted(ports)}")
+        world.terminate("j").ok()
+        world.wait_idle(2)
 
 
 if __name__ == "__main__":

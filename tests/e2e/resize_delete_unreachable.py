@@ -93,6 +93,7 @@ def delete_job_running():
         world.succeed("after")
         world.submit("needs4", nodes=4, mpi=True, command="true")
         check(lost in world.job("needs4")["reason"] or "4" in world.job("needs4")["reason"], "a reason with numbers")
+        lab.wait_node(lost, "unreachable")  # a controller that has just started gives every node its time
         lab.cli("node", "fence", lost, "--confirmed-off").ok()  # the operator's word; the node itself is cut off and killed
         lab.crash(lost)
         wait_until(lambda: not lab.node(lost)["running"], 20, "the orphan holding is gone after the fence", 0.1)

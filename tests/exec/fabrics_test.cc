@@ -29,7 +29,7 @@ Launch two_nodes() {
 }
 
 std::string parameter(const NodeFacts& facts, const std::string& name) {
-  const auto words = mpirun_arguments(rank_layout(two_nodes()), {}, facts);
+  const auto words = mpirun_arguments(two_nodes(), {}, facts);
   for (std::size_t i = 0; i + 2 < words.size(); ++i) {
     if (words[i] == "--mca" && words[i + 1] == name) return words[i + 2];
   }

@@ -44,6 +44,7 @@ NodeFacts facts() {
 Launch tutorial(std::uint32_t nodes, std::uint32_t processes = 0) {
   Launch launch;
   launch.segment = "s/g/workspaces/w/experiments/e/jobs/j/u";
+  launch.first_port = 20'000;
   launch.spec.toolkit = Toolkit::horovod;
   launch.spec.node_count = nodes;
   launch.spec.process_count = processes;
@@ -115,9 +116,9 @@ esac
 exec "$trainyard_mpirun" '--allow-run-as-root' '--stdin' 'none' '--hostfile' '/w/j/7.1/hostfile' '-np' '4' '--map-by' 'ppr:1:node' '--bind-to' 'none' '--leave-session-attached' '--output-filename' '/w/j/7.1/ranks')"
           R"( '--mca' 'plm' 'rsh' '--mca' 'plm_rsh_agent' '/usr/bin/trainyard-rsh' '--mca' 'plm_rsh_no_tree_spawn' '1' '--mca' 'plm_rsh_num_concurrent' '1024')"
           R"( '--mca' 'orte_keep_fqdn_hostnames' '1' '--mca' 'oob_tcp_if_include' '10.91.0.0/24' '--mca' 'btl_tcp_if_include' '10.91.0.0/24')"
-          R"( '--mca' 'oob_tcp_disable_ipv6_family' '1' '--mca' 'btl_tcp_disable_family' '6' '--mca' 'btl' 'self,vader,tcp' '--mca' 'pml' 'ob1')"
+          R"( '--mca' 'oob_tcp_dynamic_ipv4_ports' '20001-20063' '--mca' 'oob_tcp_disable_ipv6_family' '1' '--mca' 'btl_tcp_disable_family' '6' '--mca' 'btl' 'self,vader,tcp' '--mca' 'pml' 'ob1')"
           R"( '--mca' 'oob_tcp_keepalive_time' '10' '--mca' 'oob_tcp_keepalive_intvl' '2' '--mca' 'oob_tcp_keepalive_probes' '5')"
-          R"( '--mca' 'orte_tmpdir_base' '/r/7.1' )" +
+          R"( '--mca' 'orte_tmpdir_base' '/r/7.1' '--mca' 'btl_tcp_port_min_v4' '20064' '--mca' 'btl_tcp_port_range_v4' '192' )" +
           rank_of_tutorial());
 }
 
@@ -141,13 +142,13 @@ TEST_CASE("the logs of a node's ranks are where Open MPI writes them") {
   Launch many;
   many.spec.process_count = 65;
   many.members.resize(1);
-  for (const auto& word : mpirun_arguments(rank_layout(many), paths(), facts())) CHECK(word != "--output-filename");
+  for (const auto& word : mpirun_arguments(many, paths(), facts())) CHECK(word != "--output-filename");
 }
 
 TEST_CASE("ranks are spread evenly, or round robin when they do not divide") {
   const auto joined = [](const Launch& launch) {
     std::string text;
-    for (const auto& word : mpirun_arguments(rank_layout(launch), paths(), facts())) text += word + " ";
+    for (const auto& word : mpirun_arguments(launch, paths(), facts())) text += word + " ";
     return text;
   };
   CHECK(joined(tutorial(2, 8)).find("-np 8 --map-by ppr:4:node") != std::string::npos);
@@ -157,6 +158,9 @@ TEST_CASE("ranks are spread evenly, or round robin when they do not divide") {
   CHECK(joined(tutorial(4, 9)).find("-np 9 --map-by node") != std::string::npos);
   CHECK(hostfile_text(tutorial(4, 9)).find("slots=3") != std::string::npos);
   CHECK(joined(tutorial(1)).find("-np 1 --map-by ppr:1:node") != std::string::npos);
+  // Of more ranks than the attempt has ports for, none is bound to them.
+  CHECK(joined(tutorial(2, 384)).find("btl_tcp_port_range_v4 192") != std::string::npos);
+  CHECK(joined(tutorial(2, 386)).find("btl_tcp_port") == std::string::npos);
 }
 
 TEST_CASE("custom commands run as they are, MPI ones at each rank; the interpreter may be given") {
