@@ -5,12 +5,32 @@
 namespace trainyard::agent {
 namespace {
 
-// How an attempt's ports are divided: the first is MASTER_PORT, the next are mpirun's and its orteds' (one each), the rest
-// its ranks' (one each for TCP).
-constexpr std::uint32_t kDaemonPorts = 64, kRankPorts = kTaskPorts - kDaemonPorts;
+// How an attempt's ports are divided: the first is MASTER_PORT, the next are for mpirun, which listens at each of them, and
+// its orteds, which listen at one of each family (IPv6 too, though nobody connects there); the rest for the ranks' TCP,
+// one each. Without them ranks begin at 1024.
+constexpr std::uint32_t kDaemonPorts = 4, kFirstRankPort = 1 + 2 * kDaemonPorts, kRankPorts = kTaskPorts - kFirstRankPort;
+
+std::vector<NamedValue> ports_of_ranks(const Launch& launch, const RankLayout& layout) {
+  std::vector<NamedValue> parameters;
+  const std::string from = std::to_string(launch.first_port + kFirstRankPort), range = std::to_string(kRankPorts);
+  for (const std::string family : {"v4", "v6"}) {
+    if (layout.per_node > kRankPorts) break;
+    parameters.push_back({"btl_tcp_port_min_" + family, from});
+    parameters.push_back({"btl_tcp_port_range_" + family, range});
+  }
+  return parameters;
+}
+
+std::vector<NamedValue> ports_of_daemons(const Launch& launch) {
+  const auto range = [](std::uint32_t first) {
+    return std::to_string(first) + "-" + std::to_string(first + kDaemonPorts - 1);
+  };
+  return {{"oob_tcp_dynamic_ipv4_ports", range(launch.first_port + 1)},
+          {"oob_tcp_dynamic_ipv6_ports", range(launch.first_port + 1 + kDaemonPorts)}};
+}
 
 // Parameters that hold for every mpirun on the cluster, ours or a user's own. Why each:
-std::vector<NamedValue> common_parameters(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts) {
+std::vector<NamedValue> common_parameters(const HoldingPaths& paths, const NodeFacts& facts) {
   std::vector<NamedValue> parameters{
       {"plm", "rsh"},
       {"plm_rsh_agent", paths.rsh_program},
@@ -29,9 +49,6 @@ std::vector<NamedValue> common_parameters(const Launch& launch, const HoldingPat
   // one kind of machine.
   const bool ucx = !facts.fabrics.empty();
   const std::vector<NamedValue> rest{
-      // Of the attempt's own: a neighbour's processes never meet them, and a firewall knows them.
-      {"oob_tcp_dynamic_ipv4_ports",
-       std::to_string(launch.first_port + 1) + "-" + std::to_string(launch.first_port + kDaemonPorts - 1)},
       {"oob_tcp_disable_ipv6_family", "1"},
       {"btl_tcp_disable_family", "6"},
       {"btl", "self,vader,tcp"},
@@ -86,11 +103,10 @@ std::vector<std::string> mpirun_arguments(const Launch& launch, const HoldingPat
       // With no_tree_spawn alone orted would detach, and its launcher's end mean nothing.
       "--leave-session-attached"};
   if (layout.per_node <= kMostRankLogs) arguments.insert(arguments.end(), {"--output-filename", paths.rank_logs});
-  auto parameters = common_parameters(launch, paths, facts);
-  if (layout.per_node <= kRankPorts) {
-    parameters.push_back({"btl_tcp_port_min_v4", std::to_string(launch.first_port + kDaemonPorts)});
-    parameters.push_back({"btl_tcp_port_range_v4", std::to_string(kRankPorts)});
-  }
+  auto parameters = common_parameters(paths, facts);
+  // Of the attempt's own: a neighbour's processes never meet them, and a firewall knows them.
+  for (auto& parameter : ports_of_daemons(launch)) parameters.push_back(std::move(parameter));
+  for (auto& parameter : ports_of_ranks(launch, layout)) parameters.push_back(std::move(parameter));
   // Waiting ranks must give way where there are not more cores than ranks.
   if (facts.cores != 0 && layout.per_node >= facts.cores) parameters.push_back({"mpi_yield_when_idle", "1"});
   for (const auto& parameter : parameters) {
@@ -133,19 +149,14 @@ std::string mpirun_script(const Launch& launch, const HoldingPaths& paths, const
          line(mpirun_arguments(launch, paths, facts));
 }
 
-std::vector<NamedValue> mpirun_environment(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts) {
+std::vector<NamedValue> mpirun_environment(const HoldingPaths& paths, const NodeFacts& facts) {
   std::vector<NamedValue> variables;
-  for (const auto& parameter : common_parameters(launch, paths, facts)) {
+  for (const auto& parameter : common_parameters(paths, facts)) {
     variables.push_back({"OMPI_MCA_" + parameter.name, parameter.value});
   }
   variables.push_back({"OMPI_MCA_orte_leave_session_attached", "1"});
   // Each mpirun of a shared node would begin with the same cores; what the job may use is bound already.
   if (facts.part) variables.push_back({"OMPI_MCA_hwloc_base_binding_policy", "none"});
-  // Hydra's and Intel MPI's names for the same.
-  const std::string range =
-      std::to_string(launch.first_port + 1) + ":" + std::to_string(launch.first_port + kDaemonPorts - 1);
-  variables.push_back({"MPIEXEC_PORT_RANGE", range});
-  variables.push_back({"I_MPI_PORT_RANGE", range});
   variables.push_back({"OMPI_ALLOW_RUN_AS_ROOT", "1"});
   variables.push_back({"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"});
   return variables;

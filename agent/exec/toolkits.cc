@@ -286,7 +286,7 @@ std::vector<NamedValue> job_environment(const Launch& launch, std::uint32_t memb
   add_devices(variables, gpu_uuids, visible, facts);
   for (const auto& variable : of_toolkit) variables.set(variable.name, variable.value);
   add_fabrics(variables, facts);
-  for (const auto& variable : mpirun_environment(launch, paths, facts)) variables.set(variable.name, variable.value);
+  for (const auto& variable : mpirun_environment(paths, facts)) variables.set(variable.name, variable.value);
   variables.set("TRAINYARD_SOCKET", paths.socket);
   variables.set("TRAINYARD_JOB", std::to_string(paths.id.job.value));
   variables.set("TRAINYARD_ATTEMPT", std::to_string(paths.id.attempt));

@@ -146,12 +146,13 @@ def listens():
         world = World(lab)
         for node in lab.nodes:
             check(_listening(lab, node) == [], "nothing listens on an idle node")
+        os.makedirs(world.share, exist_ok=True)
         shutil.copy(os.path.join(build_directory(), "bin", "mpi_trainer"), world.share)
         os.mkfifo(os.path.join(world.share, "data.csv"))  # ranks wait for what they are to read
         world.submit("j", nodes=2, mpi=True, processes=4, command=f"{SHARE}/mpi_trainer --data {SHARE}/data.csv")
 
         def all_listen():
-            return all(len([1 for owner, _, _ in _listening(lab, node) if owner == "mpi_trainer"]) == 2 for node in lab.nodes)
+            return all(len([1 for owner, _, _ in _listening(lab, node) if owner == "mpi_trainer"]) >= 2 for node in lab.nodes)
 
         wait_until(all_listen, 20, "the ranks listen for their peers")
         ports = set()

@@ -116,9 +116,11 @@ esac
 exec "$trainyard_mpirun" '--allow-run-as-root' '--stdin' 'none' '--hostfile' '/w/j/7.1/hostfile' '-np' '4' '--map-by' 'ppr:1:node' '--bind-to' 'none' '--leave-session-attached' '--output-filename' '/w/j/7.1/ranks')"
           R"( '--mca' 'plm' 'rsh' '--mca' 'plm_rsh_agent' '/usr/bin/trainyard-rsh' '--mca' 'plm_rsh_no_tree_spawn' '1' '--mca' 'plm_rsh_num_concurrent' '1024')"
           R"( '--mca' 'orte_keep_fqdn_hostnames' '1' '--mca' 'oob_tcp_if_include' '10.91.0.0/24' '--mca' 'btl_tcp_if_include' '10.91.0.0/24')"
-          R"( '--mca' 'oob_tcp_dynamic_ipv4_ports' '20001-20063' '--mca' 'oob_tcp_disable_ipv6_family' '1' '--mca' 'btl_tcp_disable_family' '6' '--mca' 'btl' 'self,vader,tcp' '--mca' 'pml' 'ob1')"
+          R"( '--mca' 'oob_tcp_disable_ipv6_family' '1' '--mca' 'btl_tcp_disable_family' '6' '--mca' 'btl' 'self,vader,tcp' '--mca' 'pml' 'ob1')"
           R"( '--mca' 'oob_tcp_keepalive_time' '10' '--mca' 'oob_tcp_keepalive_intvl' '2' '--mca' 'oob_tcp_keepalive_probes' '5')"
-          R"( '--mca' 'orte_tmpdir_base' '/r/7.1' '--mca' 'btl_tcp_port_min_v4' '20064' '--mca' 'btl_tcp_port_range_v4' '192' )" +
+          R"( '--mca' 'orte_tmpdir_base' '/r/7.1' '--mca' 'oob_tcp_dynamic_ipv4_ports' '20001-20004' '--mca' 'oob_tcp_dynamic_ipv6_ports' '20005-20008')"
+          R"( '--mca' 'btl_tcp_port_min_v4' '20009' '--mca' 'btl_tcp_port_range_v4' '247')"
+          R"( '--mca' 'btl_tcp_port_min_v6' '20009' '--mca' 'btl_tcp_port_range_v6' '247' )" +
           rank_of_tutorial());
 }
 
@@ -159,8 +161,8 @@ TEST_CASE("ranks are spread evenly, or round robin when they do not divide") {
   CHECK(hostfile_text(tutorial(4, 9)).find("slots=3") != std::string::npos);
   CHECK(joined(tutorial(1)).find("-np 1 --map-by ppr:1:node") != std::string::npos);
   // Of more ranks than the attempt has ports for, none is bound to them.
-  CHECK(joined(tutorial(2, 384)).find("btl_tcp_port_range_v4 192") != std::string::npos);
-  CHECK(joined(tutorial(2, 386)).find("btl_tcp_port") == std::string::npos);
+  CHECK(joined(tutorial(2, 494)).find("btl_tcp_port_range_v4 247") != std::string::npos);
+  CHECK(joined(tutorial(2, 496)).find("btl_tcp_port") == std::string::npos);
 }
 
 TEST_CASE("custom commands run as they are, MPI ones at each rank; the interpreter may be given") {

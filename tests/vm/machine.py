@@ -12,7 +12,7 @@ for part in ("e2e", "support/netlab", "support/volumes"):
     sys.path.insert(0, os.path.join(CHECKOUT, "tests", part))
 import e2e  # noqa: E402
 import hosts  # noqa: E402
-from e2e import SHARE, World, check, wait_for_go  # noqa: E402,F401
+from e2e import SHARE, World, check, program, wait_for_go  # noqa: E402,F401
 from lab import LabError, Result  # noqa: E402,F401
 
 SLOWER = 10

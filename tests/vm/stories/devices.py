@@ -26,7 +26,7 @@ def _pretend_driver():
 def _tell(name):
     """Which of the devices it can open, by the name that nobody hides; and that others are as ever."""
     opens = "; ".join(f"(exec 3<{OTHER_NAME.format(minor)}) 2>/dev/null && echo opens {minor} || echo refused {minor}" for minor, _ in GPUS)
-    sees = "ls /dev | grep -x 'nvidia[0-9]' | tr '\\n' ' '"
+    sees = "stat -c %t:%T /dev/nvidia0 /dev/nvidia1 | tr '\\n' ' '"  # the sandbox puts /dev/null, 1:3, over those of others
     return f"{{ {opens}; head -c 1 /dev/urandom >/dev/null && echo x >/dev/null && echo others; echo sees $({sees}); }} > {SHARE}/{name}.new 2>&1; mv {SHARE}/{name}.new {SHARE}/{name}; "
 
 
@@ -40,7 +40,7 @@ def gpus_of_others_cannot_be_opened():
             world.submit(name, command=f"{_tell(name)}{wait_for_go('again', name + '-told')}{_tell(name + '2')}{wait_for_go()}", **part)
             world.wait_file(name)
         seen = {name: world.read(name).split("\n")[:-1] for name in ("a", "b")}
-        expected = [["opens 0", "refused 1", "others", "sees nvidia0"], ["refused 0", "opens 1", "others", "sees nvidia1"]]
+        expected = [["opens 0", "refused 1", "others", "sees 1:7 1:3"], ["refused 0", "opens 1", "others", "sees 1:3 1:5"]]
         check(sorted(seen.values()) == sorted(expected), f"each its own GPU: {seen}")
         note(f"job a: {', '.join(seen['a'])}; job b: {', '.join(seen['b'])}")
         run("systemctl", "restart", "trainyard-agent")
@@ -66,4 +66,4 @@ def without_a_sandbox():
         world.submit("a", command=_tell("a"), resources={"nodes": 1, "gpusPerNode": 1}, nodeCount=None)
         world.succeed("a")
         seen = world.read("a").split("\n")
-        check(sorted(seen[:2]) in (["opens 0", "refused 1"], ["opens 1", "refused 0"]) and "sees nvidia0 nvidia1" in seen, f"both are seen, one is refused: {seen}")
+        check(sorted(seen[:2]) in (["opens 0", "refused 1"], ["opens 1", "refused 0"]) and "sees 1:7 1:5" in seen, f"both are seen, one is refused: {seen}")

@@ -137,7 +137,8 @@ def cores_and_memory_of_parts():
     with Machine(agent={"memory_limit_mb": 192}, gpus=2) as machine:
         world = World(machine)
         for name in ("a", "b"):
-            world.submit(name, command=f"bash -c '{tell}' {name}; {wait_for_go('grow', name + '-up')} [ {name} = a ] && {wait_for_go()} true || python3 -c 'x = bytearray(150 << 20)'", **_part(1))
+            world.submit(name, command=f"bash -c '{tell}' {name}; {wait_for_go('grow', name + '-up')} "
+                                        f"if [ {name} = a ]; then {wait_for_go()} else python3 -c 'x = bytearray(150 << 20)'; fi", **_part(1))
         for name in ("a", "b"):
             world.wait_file(name)
         seen = {name: world.read(name).split() for name in ("a", "b")}
