@@ -1,7 +1,6 @@
 """A part of a node cannot open the devices of GPUs that are another's: in v2 by a BPF program of the job's cgroup (decision 0064). GPUs are
 pretended: the driver's list in /proc is a tmpfs, the devices are harmless ones under NVIDIA's names."""
 import os
-import subprocess
 
 from machine import SHARE, Machine, World, check, note, nothing_left, run, wait_for_go
 
@@ -20,7 +19,8 @@ def _pretend_driver():
         with open(folder + "/information", "w") as file:
             file.write(f"Model: \t\t Pretended\nGPU UUID: \t PRETEND-vm-{minor}\nDevice Minor: \t {minor}\n")
         for path in (f"/dev/nvidia{minor}", OTHER_NAME.format(minor)):
-            subprocess.run(["mknod", "-m", "666", path, "c", str(major_number), str(minor_number)], check=not os.path.exists(path))
+            if not os.path.exists(path):
+                run("mknod", "-m", "666", path, "c", major_number, minor_number)
 
 
 def _tell(name):

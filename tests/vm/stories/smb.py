@@ -1,6 +1,5 @@
 """Shares that the operator maps to SMB, by the kernel's cifs from a real Samba on the same machine."""
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -23,13 +22,13 @@ def _serve():
     wait_until(lambda: subprocess.run(["smbclient", "-L", "//127.0.0.1", "-U", f"root%{KEY}"], capture_output=True, check=False).returncode == 0, 30, "Samba answers")
 
 
-def _machine():
+def _machine(gpus=1):
     operators = "/etc/trainyard/smb.key"
     os.makedirs("/etc/trainyard", exist_ok=True)
     with open(os.open(operators, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
         file.write(KEY + "\n")
     place = {"smb": "//127.0.0.1/data", "user": "root"}
-    return Machine(agent={"volume_check_every_ms": 1000}, storage=[{"account": "users", **place}, {"account": "operators", **place, "credentials_file": operators}])
+    return Machine(agent={"volume_check_every_ms": 1000}, gpus=gpus, storage=[{"account": "users", **place}, {"account": "operators", **place, "credentials_file": operators}])
 
 
 def _world(machine):
@@ -109,30 +108,53 @@ def refused():
         nothing_left(world)
 
 
-def the_server_ends_while_a_rank_writes():
-    """Silent, or gone: the job fails with its mount's error, the node is clean and takes the next job."""
+WRITE = f"i=0; while :; do i=$((i+1)); dd if=/dev/zero of={FILES}/file.$((i%8)) bs=256k count=1 conv=fsync; touch {SHARE}/wrote; sleep 0.1; done 2>/dev/null"
+HALF = {"resources": {"nodes": 1, "gpusPerNode": 1}, "nodeCount": None}
+
+
+def _named(job):
+    error = job["executionInfo"]["errors"][0]
+    check(error["code"] == "AZFMountError" and "does not work any more" in error["message"], f"the mount to be named: {error}")
+    return error["message"]
+
+
+def a_silent_server_while_a_rank_writes():
+    """Nobody can end a process whose writes the kernel's cifs waits for: it is told, keeps its GPU, and the rest of the node works on. When
+    the server answers again, the job has failed with its mount's error, and the node is clean."""
     _serve()
-    write = f"i=0; while :; do i=$((i+1)); dd if=/dev/zero of={FILES}/file.$((i%8)) bs=256k count=1 conv=fsync; touch {SHARE}/wrote; sleep 0.1; done 2>/dev/null"
+    with _machine(gpus=2) as machine:
+        world = _world(machine)
+        _create(world, "silent", WRITE, **HALF)
+        world.wait_file("wrote")
+        run("systemctl", "kill", "-s", "STOP", "smbd")
+        try:
+            wait_until(lambda: "does not end: state D" in (world.job("silent")["reason"] or ""), 20, "the process that cannot be killed is told")
+            note(world.job("silent")["reason"])
+            check(machine.node()["reachable"], "the agent to answer")
+            world.submit("beside", command="echo beside", **HALF)
+            world.succeed("beside")
+        finally:
+            run("systemctl", "kill", "-s", "CONT", "smbd")
+        began = time.monotonic()
+        _named(world.wait_end("silent", 60))
+        nothing_left(world)
+        note(f"clean {time.monotonic() - began:.0f} s after the server answered again")
+
+
+def the_server_ends_while_a_rank_writes():
+    """The job fails with its mount's error, the node is clean and takes the next job."""
+    _serve()
     with _machine() as machine:
         world = _world(machine)
-        for name, sent in (("silent", signal.SIGSTOP), ("gone", signal.SIGKILL)):
-            _create(world, name, write)
-            world.wait_file("wrote")
-            began = time.monotonic()
-            if sent == signal.SIGSTOP:
-                run("systemctl", "kill", "-s", "STOP", "smbd")
-            else:
-                run("systemctl", "kill", "-s", "KILL", "smbd")
-            error = world.wait_end(name, 180)["executionInfo"]["errors"][0]
-            check(error["code"] == "AZFMountError" and "does not work any more" in error["message"], f"the mount to be named: {error}")
-            note(f"{name}: failed after {time.monotonic() - began:.0f} s: {error['message']}")
-            check(machine.node()["reachable"], "the agent to answer")
-            nothing_left(world)
-            note(f"{name}: clean after {time.monotonic() - began:.0f} s")
-            if sent == signal.SIGSTOP:
-                run("systemctl", "kill", "-s", "CONT", "smbd")
-            os.remove(os.path.join(world.share, "wrote"))
+        _create(world, "gone", WRITE)
+        world.wait_file("wrote")
+        began = time.monotonic()
+        run("systemctl", "kill", "-s", "KILL", "smbd")
+        note(_named(world.wait_end("gone", 30)))
+        check(machine.node()["reachable"], "the agent to answer")
+        nothing_left(world)
+        note(f"clean after {time.monotonic() - began:.0f} s")
         _serve()
         _create(world, "again", f"echo again > {FILES}/again")
-        world.succeed("again", 120)
+        world.succeed("again", 60)
         nothing_left(world)
