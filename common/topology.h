@@ -17,7 +17,9 @@ std::optional<std::string> wrong_with_place(const std::string& place);
 std::optional<std::string> wrong_with(const Topology& topology, std::uint32_t node_count);
 
 // Whether a job waits until its nodes lie so; otherwise it only prefers that.
-inline bool insists(const Topology& wanted) { return wanted.required || !wanted.within.empty(); }
+inline bool insists(const Topology& wanted) {
+  return wanted.required || !wanted.within.empty();
+}
 
 // The parts of a path that are domains, outermost first: of "rack=r1/leaf=l2" these are "rack=r1", "rack=r1/leaf=l2".
 std::vector<std::string_view> domains_of(const std::string& place);

@@ -5,10 +5,11 @@
 namespace trainyard::agent {
 namespace {
 
-// How an attempt's ports are divided: the first is MASTER_PORT, the next are for mpirun, which listens at each of them, and
-// its orteds, which listen at one of each family (IPv6 too, though nobody connects there); the rest for the ranks' TCP,
-// one each. Without them ranks begin at 1024.
-constexpr std::uint32_t kDaemonPorts = 4, kFirstRankPort = 1 + 2 * kDaemonPorts, kRankPorts = kTaskPorts - kFirstRankPort;
+// How an attempt's ports are divided: the first is MASTER_PORT, the next are for mpirun, which listens at each of them,
+// and its orteds, which listen at one of each family (IPv6 too, though nobody connects there); the rest for the ranks'
+// TCP, one each. Without them ranks begin at 1024.
+constexpr std::uint32_t kDaemonPorts = 4, kFirstRankPort = 1 + 2 * kDaemonPorts,
+                        kRankPorts = kTaskPorts - kFirstRankPort;
 
 std::vector<NamedValue> ports_of_ranks(const Launch& launch, const RankLayout& layout) {
   std::vector<NamedValue> parameters;

@@ -34,8 +34,8 @@ std::vector<std::string> hydra_arguments(const Launch& launch, const HoldingPath
 std::string mpirun_script(const Launch& launch, const HoldingPaths& paths, const NodeFacts& facts,
                           const std::string& command);
 
-// The same parameters as variables, for commands that call mpirun themselves (custom toolkit); without ports, as there may
-// be several at once, of any number of ranks.
+// The same parameters as variables, for commands that call mpirun themselves (custom toolkit); without ports, as there
+// may be several at once, of any number of ranks.
 std::vector<NamedValue> mpirun_environment(const HoldingPaths& paths, const NodeFacts& facts);
 
 }  // namespace trainyard::agent

@@ -235,10 +235,9 @@ Result<Subject> apply(Engine& e, const FenceNode& c) {
                    "node " + node.name + " is reachable (it reported at " + clock_time(last) +
                        "): it cannot be off; terminate its job or wait until it is unreachable"};
     }
-    return Error{Code::failed_precondition,
-                 "node " + node.name + " may still report: this controller started at " + clock_time(last) +
-                     "; repeat this when the node is unreachable, at " +
-                     clock_time(last + e.settings.unreachable_after_ms)};
+    return Error{Code::failed_precondition, "node " + node.name + " may still report: this controller started at " +
+                                                clock_time(last) + "; repeat this when the node is unreachable, at " +
+                                                clock_time(last + e.settings.unreachable_after_ms)};
   }
   e.note(subject_of(node), "fenced by an operator", "confirmed off by " + e.who);
   fence(e, *id, "an operator confirmed that it is off");

@@ -28,7 +28,8 @@ Order::Order(const core::State& state, ClusterId cluster, const Shares& shares, 
       x_next(x_queue.begin()) {
   std::set<WorkspaceId> guaranteed;
   const auto consider = [&](const core::QueueGroup& group) {
-    if (shares.entitled(group.payer.workspace)) guaranteed.insert(group.payer.workspace);
+    const WorkspaceId workspace = group.payer.workspace;
+    if (shares.quota_of(workspace).guaranteed > 0 && shares.entitled(workspace)) guaranteed.insert(workspace);
   };
   for (const auto& [group, jobs] : x_queue) consider(group);
   if (instead != nullptr) consider(x_instead_group.emplace(core::queue_group(state, *instead)));

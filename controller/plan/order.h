@@ -1,12 +1,12 @@
 // In what order a cluster's waiting jobs have their turn. Pure.
 //
-// First jobs with which their workspace stays within what it is guaranteed (decision 0065): of each owner of a class those
-// before the first that would exceed it; then those of the workspace's lower classes wait, too, and after one that has
-// waited longer than `age_limit_ms` all do. Then all others. Of both, classes go one after the other (high,
-// normal, low). Within a class: jobs that have waited longer than `age_limit_ms`, oldest first; then workspaces that have
-// fewer GPUs than they are guaranteed; then the workspace that had least, by its weight; within a workspace the owner who
-// had least; and of an owner the oldest job. Without fair share the oldest job counts instead of what was had. Ties go to
-// the smaller id or name, so that the order is defined.
+// First jobs with which their workspace stays within what it is guaranteed (decision 0065): of each owner of a class
+// those before the first that would exceed it; then those of the workspace's lower classes wait, too, and after one
+// that has waited longer than `age_limit_ms` all do. Then all others. Of both, classes go one after the other (high,
+// normal, low). Within a class: jobs that have waited longer than `age_limit_ms`, oldest first; then workspaces that
+// have fewer GPUs than they are guaranteed; then the workspace that had least, by its weight; within a workspace the
+// owner who had least; and of an owner the oldest job. Without fair share the oldest job counts instead of what was
+// had. Ties go to the smaller id or name, so that the order is defined.
 #pragma once
 
 #include <map>

@@ -53,8 +53,12 @@ class Preempter {
       : x_pass(pass), x_state(pass.common.state), x_shares(shares), x_movable(movable(pass)), x_room(pass, x_movable) {
     for (std::size_t i = 0; i < x_movable.size(); ++i) {
       const Job& job = *x_movable[i];
-      const Candidate one{&job, core::priority_of(job), loss_of(job), i,
-                          x_state.experiments.at(job.experiment).workspace, guarantees ? gpus_held(job) : 0};
+      const Candidate one{&job,
+                          core::priority_of(job),
+                          loss_of(job),
+                          i,
+                          x_state.experiments.at(job.experiment).workspace,
+                          guarantees ? gpus_held(job) : 0};
       if (job.state != JobState::stopping) {
         x_candidates.push_back(one);
         continue;
@@ -71,8 +75,8 @@ class Preempter {
     }
   }
 
-  // Or it waits on, with what it is promised. Nobody gives way for more than the fewest nodes that it starts on. `first`:
-  // it has its turn among those within a guarantee.
+  // Or it waits on, with what it is promised. Nobody gives way for more than the fewest nodes that it starts on.
+  // `first`: it has its turn among those within a guarantee.
   void help(const Job& job, bool first, std::uint32_t gpus, const Promises& promises,
             std::vector<core::Preemption>& preemptions) {
     Shape shape = shape_of(x_state, job);

@@ -106,7 +106,7 @@ TEST_CASE("a guarantee goes before a class: of another workspace, only who borro
   const std::string text = "nodes 2\nquota w2 guaranteed 1\nruns a 1 since 50 low in w2\nruns b 1 since 40 low in w2\n";
   CHECK(gives_way(text + "queued x 1 high", kClasses) == "b>x");
   CHECK(gives_way(text + "queued x 2 high", kClasses) == "");
-  CHECK(gives_way(text + "queued x 2 high in w2", kClasses) == "b>x a>x");  // its own lower class does
+  CHECK(gives_way(text + "queued x 2 high in w2", kClasses) == "b>x a>x");                  // its own lower class does
   CHECK(gives_way(text + "quota w guaranteed 2\nqueued x 2 high", kClasses) == "b>x a>x");  // guaranteed to both
 }
 
@@ -243,7 +243,8 @@ TEST_CASE("after preemptions whoever they are for fits, in thousands of random s
     const plan::Settings settings{.order = {.fair_share = false},
                                   .preemption = by_class ? plan::Preemption::classes : plan::Preemption::quota};
     std::string text = "nodes 8x4\n";
-    if (!by_class || random() % 2 == 0) text += "quota w guaranteed " + draw(1, 16) + "\nquota w2 guaranteed " + draw(1, 16) + "\n";
+    if (!by_class || random() % 2 == 0)
+      text += "quota w guaranteed " + draw(1, 16) + "\nquota w2 guaranteed " + draw(1, 16) + "\n";
     int left = 8;
     for (int i = 0; i < 6 && left > 0; ++i) {
       const int nodes = 1 + static_cast<int>(random() % static_cast<unsigned>(left));

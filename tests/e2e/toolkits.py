@@ -43,10 +43,12 @@ def custom_mpi():
 
 def rank_logs():
     """What each rank wrote has a file of its own beside stdout.txt, also with an uneven number and when a rank fails."""
-    command = "echo rank $OMPI_COMM_WORLD_RANK on $TRAINYARD_NODE; [ $OMPI_COMM_WORLD_RANK = 1 ] && { echo one complains >&2; exit 4; } || exit 0"
     with Lab(nodes=2) as lab:
         world = World(lab)
         for name, ranks in (("uneven", 3), ("twelve", 12)):
+            # One fails, when all have said something: mpirun ends the others then.
+            command = (f"echo rank $OMPI_COMM_WORLD_RANK on $TRAINYARD_NODE; touch {SHARE}/{name}.$OMPI_COMM_WORLD_RANK; [ $OMPI_COMM_WORLD_RANK = 1 ] || exit 0; "
+                       f"until [ $(ls {SHARE} | grep -c '^{name}[.]') = {ranks} ]; do sleep 0.05; done; echo one complains >&2; exit 4")
             world.submit(name, nodes=2, mpi=True, processes=ranks, command=command)
             job = world.wait_end(name)
             check(job["executionInfo"]["exitCode"] == 4, f"the failing rank's exit code: {job['executionInfo']}")

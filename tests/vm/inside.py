@@ -13,7 +13,7 @@ sys.path.insert(0, HERE)
 from machine import read, run  # noqa: E402
 
 # In this order: what the others need comes first.
-FILES = ["units", "limits", "devices", "nfs", "smb"]
+FILES = ["units", "limits", "devices", "nfs", "smb", "engines"]
 
 
 def _stories():
