@@ -97,7 +97,8 @@ ImageFault judge_complaint(const std::string& message) {
     return {"unauthorized",
             "check containerSettings.imageSourceRegistry.credentials, and that this user may pull the image", false};
   }
-  if (has(message, "manifest unknown") || has(message, "not found") || has(message, "name unknown") ||
+  const bool program = has(message, "executable file not found");  // of the engine's own, or the container's
+  if (has(message, "manifest unknown") || (has(message, "not found") && !program) || has(message, "name unknown") ||
       has(message, "no such image")) {
     return {"notFound", "check the image's name and tag, and serverUrl", false};
   }

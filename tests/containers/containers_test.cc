@@ -124,6 +124,7 @@ TEST_CASE("an engine's complaint is the user's or the machine's") {
   CHECK(reason("http: server gave HTTP response to HTTPS client") == "tls");
   CHECK(reason("x509: certificate signed by unknown authority") == "tls");
   CHECK(reason("dial tcp: lookup r.example on 10.0.0.2:53: no such host") == "dns");
+  CHECK(judge_complaint("exec: \"apparmor_parser\": executable file not found in $PATH").advice.empty());
   CHECK_FALSE(judge_complaint("dial tcp: lookup r.example: no such host").infrastructure);
   CHECK(judge_complaint("write /var/lib/x: no space left on device").infrastructure);
   CHECK(judge_complaint("dial tcp 10.0.0.1:5000: connect: connection refused").infrastructure);

@@ -127,7 +127,7 @@ TEST_CASE("what is taken back from a higher class is not lent out again while it
   w.wait(6 * kMinute);
   w.submit("x", 2);
   w.settle();
-  CHECK(w.job("x").state == JobState::running);
+  REQUIRE(w.job("x").state == JobState::running);
   CHECK(lent().state == JobState::queued);
   w.wait(60 * kMinute);
   CHECK(w.job("x").attempt == 1);

@@ -49,25 +49,32 @@ def _tar(path):
 
 def _docker(driver):
     _write(DOCKER, json.dumps({"exec-opts": [f"native.cgroupdriver={driver}"], "bridge": "none", "iptables": False}))
-    run("systemctl", "restart", "docker")
+    run("systemctl", "restart", "docker", timeout=12)
+    note(f"docker with the cgroup driver {driver}")
 
 
 def _podman(manager):
     _write(PODMAN, f'[engine]\ncgroup_manager = "{manager}"\n')
     _write("/etc/containers/registries.conf", f'[[registry]]\nlocation = "{REGISTRY}"\ninsecure = true\n')
-    run("systemctl", "restart", "podman.socket")
+    # Not by its socket: in an emulated machine podman takes longer to start than an agent waits for an answer.
+    subprocess.run(["systemctl", "stop", "podman-served"], capture_output=True, check=False)
+    os.makedirs("/run/podman", exist_ok=True)
+    run("systemd-run", "-q", "--unit=podman-served", "podman", "system", "service", "--time=0", "unix:///run/podman/podman.sock")
+    wait_until(lambda: subprocess.run(["podman", "--url", "unix:///run/podman/podman.sock", "version"], capture_output=True, check=False).returncode == 0, 8, "podman answers")
 
 
 def _registry():
     """With the image, as docker makes and pushes it."""
     if os.path.exists("/srv/small.tar"):
         return
-    run("systemctl", "start", "docker-registry")
+    _write("/srv/registry.yml", f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: /srv/registry\nhttp:\n  addr: {REGISTRY}\n")
+    run("systemd-run", "-q", "--unit=registry", "docker-registry", "serve", "/srv/registry.yml")
     _docker("cgroupfs")
-    _tar("/srv/small.tar")
-    run("docker", "import", "/srv/small.tar", f"{REGISTRY}/{IMAGE}")
-    wait_until(lambda: subprocess.run(["docker", "push", f"{REGISTRY}/{IMAGE}"], capture_output=True, check=False).returncode == 0, 60, "the registry takes the image")
-    run("docker", "rmi", f"{REGISTRY}/{IMAGE}")
+    _tar("/srv/small.new")
+    run("docker", "import", "/srv/small.new", f"{REGISTRY}/{IMAGE}", timeout=12)
+    wait_until(lambda: subprocess.run(["docker", "push", f"{REGISTRY}/{IMAGE}"], capture_output=True, check=False).returncode == 0, 8, "the registry takes the image")
+    run("docker", "rmi", f"{REGISTRY}/{IMAGE}", timeout=12)
+    os.rename("/srv/small.new", "/srv/small.tar")
 
 
 def _body(world, **more):
@@ -80,7 +87,9 @@ def _runs(kind, containers):
         world = World(machine)
         command = f"echo from $(id -u) in $FROM; touch {SHARE}/up; until [ -e {SHARE}/go ]; do sleep 0.2; done; ls / || echo no ls here"
         world.create("j", _body(world, command=command, variables={"FROM": kind})).ok()
-        world.wait_file("up")
+        job = world.wait_for("j", "running", "failed", deadline_s=15)
+        check(job["executionState"] == "running", f"the container to start: {job['executionInfo']}")
+        world.wait_file("up", 10)
         group = holding()
         pids = world.job_pids("vm")
         check(pids and all(read(f"/proc/{pid}/cgroup").startswith("0::" + group.removeprefix("/sys/fs/cgroup") + "/") for pid in pids), f"the container in the job's cgroup: {[read(f'/proc/{pid}/cgroup') for pid in pids]}")

@@ -145,7 +145,7 @@ def a_silent_server_while_a_rank_writes():
         note(f"clean {time.monotonic() - began:.0f} s after the server answered again")
 
 
-def the_server_ends_while_a_rank_writes():
+def the_server_is_killed_while_a_rank_writes():
     """The job fails with its mount's error, the node is clean and takes the next job."""
     _serve()
     with _machine() as machine:
