@@ -40,6 +40,8 @@ def main():
     sys.stderr = sys.stdout
     chosen = read(os.path.join(HERE, "chosen")).split()
     stories = [one for one in _stories() if not chosen or one[0] in chosen or one[1] in chosen]
+    if not stories:
+        sys.exit(f"no story is named {' or '.join(chosen)}")
     up, began = float(read("/proc/uptime").split()[0]), time.monotonic()
     run("dpkg", "-i", *glob.glob("/mnt/debs/*.deb"))
     print(f"{run('uname', '-r').strip()}, systemd {run('systemctl', '--version').split()[1]}, cgroup v2 with {read('/sys/fs/cgroup/cgroup.controllers').strip()}; "
