@@ -11,23 +11,19 @@ namespace {
 constexpr std::uint32_t kDaemonPorts = 4, kFirstRankPort = 1 + 2 * kDaemonPorts,
                         kRankPorts = kTaskPorts - kFirstRankPort;
 
-std::vector<NamedValue> ports_of_ranks(const Launch& launch, const RankLayout& layout) {
-  std::vector<NamedValue> parameters;
-  const std::string from = std::to_string(launch.first_port + kFirstRankPort), range = std::to_string(kRankPorts);
-  for (const std::string family : {"v4", "v6"}) {
-    if (layout.per_node > kRankPorts) break;
-    parameters.push_back({"btl_tcp_port_min_" + family, from});
-    parameters.push_back({"btl_tcp_port_range_" + family, range});
-  }
-  return parameters;
-}
-
-std::vector<NamedValue> ports_of_daemons(const Launch& launch) {
-  const auto range = [](std::uint32_t first) {
+// A neighbour's processes never meet them, and a firewall knows them.
+std::vector<NamedValue> port_parameters(const Launch& launch, const RankLayout& layout) {
+  const auto of_daemons = [](std::uint32_t first) {
     return std::to_string(first) + "-" + std::to_string(first + kDaemonPorts - 1);
   };
-  return {{"oob_tcp_dynamic_ipv4_ports", range(launch.first_port + 1)},
-          {"oob_tcp_dynamic_ipv6_ports", range(launch.first_port + 1 + kDaemonPorts)}};
+  std::vector<NamedValue> parameters{{"oob_tcp_dynamic_ipv4_ports", of_daemons(launch.first_port + 1)},
+                                     {"oob_tcp_dynamic_ipv6_ports", of_daemons(launch.first_port + 1 + kDaemonPorts)}};
+  if (layout.per_node > kRankPorts) return parameters;
+  for (const std::string family : {"v4", "v6"}) {
+    parameters.push_back({"btl_tcp_port_min_" + family, std::to_string(launch.first_port + kFirstRankPort)});
+    parameters.push_back({"btl_tcp_port_range_" + family, std::to_string(kRankPorts)});
+  }
+  return parameters;
 }
 
 // Parameters that hold for every mpirun on the cluster, ours or a user's own. Why each:
@@ -105,9 +101,8 @@ std::vector<std::string> mpirun_arguments(const Launch& launch, const HoldingPat
       "--leave-session-attached"};
   if (layout.per_node <= kMostRankLogs) arguments.insert(arguments.end(), {"--output-filename", paths.rank_logs});
   auto parameters = common_parameters(paths, facts);
-  // Of the attempt's own: a neighbour's processes never meet them, and a firewall knows them.
-  for (auto& parameter : ports_of_daemons(launch)) parameters.push_back(std::move(parameter));
-  for (auto& parameter : ports_of_ranks(launch, layout)) parameters.push_back(std::move(parameter));
+  const auto ports = port_parameters(launch, layout);
+  parameters.insert(parameters.end(), ports.begin(), ports.end());
   // Waiting ranks must give way where there are not more cores than ranks.
   if (facts.cores != 0 && layout.per_node >= facts.cores) parameters.push_back({"mpi_yield_when_idle", "1"});
   for (const auto& parameter : parameters) {

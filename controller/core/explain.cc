@@ -115,15 +115,16 @@ std::string allocation_reason(const State& state, const Cluster& cluster) {
   const NodeCounts counts = counts_of(state, cluster.id);
   if (cluster.deleting) return "being deleted; waits for " + count_of(have, "node") + " to be given back";
   const std::uint32_t wanted = target_of(cluster);
-  const std::string target = target_text(state, cluster) + ", has " + std::to_string(have);
+  // Only when it is said: with autoScale it looks through the queue.
+  const auto target = [&] { return target_text(state, cluster) + ", has " + std::to_string(have); };
   std::string text;
-  if (have < wanted) text = target + ": " + inventory_text(state, cluster);
+  if (have < wanted) text = target() + ": " + inventory_text(state, cluster);
   if (have > wanted || counts.leaving != 0) {
-    append(text, "; ", (text.empty() ? target + ": " : "") + count_of(counts.leaving, "node") + " leaving");
+    append(text, "; ", (text.empty() ? target() + ": " : "") + count_of(counts.leaving, "node") + " leaving");
   }
   if (text.empty() && cluster.resizing) {
-    text =
-        counts.preparing != 0 ? count_of(counts.preparing, "node") + " preparing" : target + ": nodes are being chosen";
+    text = counts.preparing != 0 ? count_of(counts.preparing, "node") + " preparing"
+                                 : target() + ": nodes are being chosen";
   }
   append(text, "; ", unusable_text(state, cluster.id));
   return text;

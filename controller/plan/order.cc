@@ -28,8 +28,7 @@ Order::Order(const core::State& state, ClusterId cluster, const Shares& shares, 
       x_next(x_queue.begin()) {
   std::set<WorkspaceId> guaranteed;
   const auto consider = [&](const core::QueueGroup& group) {
-    const WorkspaceId workspace = group.payer.workspace;
-    if (shares.quota_of(workspace).guaranteed > 0 && shares.entitled(workspace)) guaranteed.insert(workspace);
+    if (shares.entitled(group.payer.workspace)) guaranteed.insert(group.payer.workspace);
   };
   for (const auto& [group, jobs] : x_queue) consider(group);
   if (instead != nullptr) consider(x_instead_group.emplace(core::queue_group(state, *instead)));
@@ -46,7 +45,7 @@ const Job* Order::next() {
     }
     Space& space = x_spaces.at(x_turns.begin()->second);
     Owner& owner = *space.owners.at(space.turns.begin()->second);
-    if (x_guaranteed && exceeds_guarantee(*owner.job)) {
+    if (x_guaranteed && !x_shares.within_guarantee(space.id, core::gpus_wanted(*owner.job, x_per_whole_node))) {
       leave_for_later(space);
       continue;
     }
@@ -71,12 +70,6 @@ void Order::leave_for_later(Space& space) {
   space.turns.erase(space.turns.begin());
   space.rank = rank_of(space);
   x_turns.insert({space.rank, space.id});
-}
-
-bool Order::exceeds_guarantee(const Job& job) const {
-  const WorkspaceId workspace = core::payer_of(x_state, job).workspace;
-  return x_shares.gpus_of(workspace) + core::gpus_wanted(job, x_per_whole_node) >
-         x_shares.quota_of(workspace).guaranteed;
 }
 
 void Order::pass_over(WorkspaceId workspace) {

@@ -54,7 +54,6 @@ class Order {
   bool begin_class();
   void begin_groups(int rank);
   bool begins(const core::Payer& payer) const { return !x_guaranteed || x_guaranteed->contains(payer.workspace); }
-  bool exceeds_guarantee(const core::Job& job) const;
   void leave_for_later(Space& space);
   Owner& owner_of(const core::QueueGroup& group);
   void put_back();  // whoever had the last turn

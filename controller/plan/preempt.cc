@@ -87,7 +87,7 @@ class Preempter {
     const Claim claim{first, core::priority_of(job), payer.workspace};
     const auto after = [&](const Claim& other) { return goes_before(claim, other); };
     if (!fits && std::all_of(x_again.begin(), x_again.end(), after)) {
-      chosen = choose(shape, those_below(claim, reclaims(payer.workspace, gpus)));
+      chosen = choose(shape, those_below(claim, x_shares.within_guarantee(payer.workspace, gpus)));
       fits = !chosen.empty();
       spare(shape, chosen);
     }
@@ -128,9 +128,6 @@ class Preempter {
     return one.first;
   }
 
-  bool reclaims(WorkspaceId workspace, std::uint32_t gpus) const {
-    return x_shares.gpus_of(workspace) + gpus <= x_shares.quota_of(workspace).guaranteed;
-  }
   // Its workspace keeps what it is guaranteed without it, and without what gave way already.
   bool borrows(const Candidate& one, const std::map<WorkspaceId, std::uint32_t>& gone) const {
     const auto found = gone.find(one.workspace);
@@ -187,9 +184,10 @@ class Preempter {
     for (const Candidate& one : x_candidates) {
       const bool lower = classes && one.priority < claim.priority;
       if (!lower && !reclaims) break;  // neither is anybody after it
-      const bool own = one.workspace == claim.workspace, lent = !own && borrows(one, taken);
-      if (!(lower && (own || reclaims || lent)) && !(reclaims && lent)) continue;
-      if (!goes_before(claim, claim_of(one, taken))) continue;
+      const Claim its = claim_of(one, taken);
+      const bool own = one.workspace == claim.workspace, lent = !own && !its.first;
+      if (!lent && !(lower && (own || reclaims))) continue;
+      if (!goes_before(claim, its)) continue;
       taken[one.workspace] += one.gpus;
       below.push_back(one);
     }
@@ -259,10 +257,15 @@ std::vector<core::Preemption> preempt(const Pass& pass, Shares& shares, const st
   const Settings& settings = pass.common.settings;
   const auto queue = state.queues.find(pass.cluster.id);
   if (queue == state.queues.end() || settings.preemption == Preemption::off) return preemptions;
-  const bool guarantees = std::any_of(state.workspaces.begin(), state.workspaces.end(),
-                                      [&](const auto& each) { return shares.quota_of(each.first).guaranteed > 0; });
+  const auto guaranteed = [&](WorkspaceId workspace) { return shares.quota_of(workspace).guaranteed > 0; };
   // Without classes only those take anything back to whom something is guaranteed: mostly nobody.
-  if (settings.preemption == Preemption::quota && !guarantees) return preemptions;
+  if (settings.preemption == Preemption::quota &&
+      std::none_of(queue->second.begin(), queue->second.end(),
+                   [&](const auto& group) { return guaranteed(group.first.payer.workspace); })) {
+    return preemptions;
+  }
+  const bool guarantees = std::any_of(state.workspaces.begin(), state.workspaces.end(),
+                                      [&](const auto& each) { return guaranteed(each.first); });
   std::optional<Preempter> preempter;
   std::set<JobId> placed;
   for (const core::Placement& placement : placements) placed.insert(placement.job);

@@ -27,7 +27,12 @@ class Shares {
 
   std::uint32_t gpus_of(WorkspaceId workspace) const;  // that its jobs have now
   // Below its guaranteed number: it goes before others of the class.
-  bool entitled(WorkspaceId workspace) const { return gpus_of(workspace) < quota_of(workspace).guaranteed; }
+  bool entitled(WorkspaceId workspace) const { return within_guarantee(workspace, 1); }
+  // With so many more it has no more than is guaranteed to it. Without a guarantee nobody is asked what it has.
+  bool within_guarantee(WorkspaceId workspace, std::uint32_t gpus) const {
+    const std::uint32_t guaranteed = quota_of(workspace).guaranteed;
+    return guaranteed > 0 && gpus_of(workspace) + gpus <= guaranteed;
+  }
   std::uint32_t room(WorkspaceId workspace) const;  // more GPUs that its limit allows
   // So many more do not exceed its limit.
   bool allows(WorkspaceId workspace, std::uint32_t gpus) const;

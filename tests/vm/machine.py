@@ -47,6 +47,11 @@ def note(text):
     print(f"    {text}", flush=True)
 
 
+def part(gpus):
+    """Of a job's body: so many GPUs of the machine instead of the whole node."""
+    return {"resources": {"nodes": 1, "gpusPerNode": gpus}, "nodeCount": None}
+
+
 def property_of(unit, name):
     return run("systemctl", "show", "-P", name, unit).strip()
 

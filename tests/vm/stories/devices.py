@@ -2,7 +2,7 @@
 pretended: the driver's list in /proc is a tmpfs, the devices are harmless ones under NVIDIA's names."""
 import os
 
-from machine import SHARE, Machine, World, check, note, nothing_left, run, wait_for_go
+from machine import SHARE, Machine, World, check, note, nothing_left, part, run, wait_for_go
 
 # Of each GPU: minor, and the numbers of the device that stands for it, /dev/full and /dev/zero under other names.
 GPUS = [(0, (1, 7)), (1, (1, 5))]
@@ -35,9 +35,8 @@ def gpus_of_others_cannot_be_opened():
     _pretend_driver()
     with Machine(gpus=2) as machine:
         world = World(machine)
-        part = {"resources": {"nodes": 1, "gpusPerNode": 1}, "nodeCount": None}
         for name in ("a", "b"):
-            world.submit(name, command=f"{_tell(name)}{wait_for_go('again', name + '-told')}{_tell(name + '2')}{wait_for_go()}", **part)
+            world.submit(name, command=f"{_tell(name)}{wait_for_go('again', name + '-told')}{_tell(name + '2')}{wait_for_go()}", **part(1))
             world.wait_file(name)
         seen = {name: world.read(name).split("\n")[:-1] for name in ("a", "b")}
         expected = [["opens 0", "refused 1", "others", "sees 1:7 1:3"], ["refused 0", "opens 1", "others", "sees 1:3 1:5"]]
@@ -63,7 +62,7 @@ def without_a_sandbox():
     _pretend_driver()
     with Machine(gpus=2, agent={"isolation": "user"}) as machine:
         world = World(machine)
-        world.submit("a", command=_tell("a"), resources={"nodes": 1, "gpusPerNode": 1}, nodeCount=None)
+        world.submit("a", command=_tell("a"), **part(1))
         world.succeed("a")
         seen = world.read("a").split("\n")
         check(sorted(seen[:2]) in (["opens 0", "refused 1"], ["opens 1", "refused 0"]) and "sees 1:7 1:5" in seen, f"both are seen, one is refused: {seen}")

@@ -37,14 +37,10 @@ def _tar(path):
             tar.addfile(entry)
         for file in sorted(_root_files()):
             tar.add(os.path.realpath(file), arcname=file.lstrip("/"))
-        os.symlink("bash", "/srv/sh")
-        tar.add("/srv/sh", arcname="usr/bin/sh")
-        os.remove("/srv/sh")
-        for link, target in (("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")):
-            entry = tarfile.TarInfo(link)
+        for name, target in (("bin", "usr/bin"), ("usr/bin/sh", "bash")):
+            entry = tarfile.TarInfo(name)
             entry.type, entry.linkname = tarfile.SYMTYPE, target
-            if not any(name == link or name.startswith(link + "/") for name in tar.getnames()):
-                tar.addfile(entry)
+            tar.addfile(entry)
 
 
 def _docker(driver):

@@ -2,14 +2,10 @@
 import os
 import time
 
-from machine import DISK, SHARE, Machine, World, check, holding, holdings, note, nothing_left, read, run, wait_for_go, wait_until
+from machine import DISK, SHARE, Machine, World, check, holding, holdings, note, nothing_left, part, read, run, wait_for_go, wait_until
 
 MEMORY_MB, PROCESSES, CPU_PERCENT = 96, 60, 40
 BURN = "python3 -c 'while True: pass'"
-
-
-def _part(count):
-    return {"resources": {"nodes": 1, "gpusPerNode": count}, "nodeCount": None}
 
 
 def _cpu_seconds(cgroup):
@@ -94,7 +90,7 @@ def a_disk():
                 note(f"{name}: 8 MB read in {seconds['read']:.1f} s, written in {seconds['write']:.1f} s")
                 if name == "limited":
                     check(seconds["read"] > 6 and seconds["write"] > 3, f"1 MB/s and 2 MB/s to be kept: {seconds}")
-                world.submit("part", command=wait_for_go(), **_part(1))
+                world.submit("part", command=wait_for_go(), **part(1))
                 world.wait_file("started.0")
                 weight = read(holding() + "/io.bfq.weight").split()
                 check(weight[-1] == "250", f"the weight of one GPU of four: {weight}")
@@ -115,7 +111,7 @@ def weights_of_parts():
         burn = f"for i in 1 2; do {BURN} & done; wait"
         groups = {}
         for name, gpus in (("two", 2), ("one", 1)):
-            world.submit(name, command=f"touch {SHARE}/{name}; {burn}", **_part(gpus))
+            world.submit(name, command=f"touch {SHARE}/{name}; {burn}", **part(gpus))
             world.wait_file(name)
             [groups[name]] = [group for group in holdings() if group not in groups.values()]
         paths = {name: os.path.join("/sys/fs/cgroup/trainyard", group) for name, group in groups.items()}
@@ -138,7 +134,7 @@ def cores_and_memory_of_parts():
         world = World(machine)
         for name in ("a", "b"):
             world.submit(name, command=f"bash -c '{tell}' {name}; {wait_for_go('grow', name + '-up')} "
-                                        f"if [ {name} = a ]; then {wait_for_go()} else python3 -c 'x = bytearray(150 << 20)'; fi", **_part(1))
+                                        f"if [ {name} = a ]; then {wait_for_go()} else python3 -c 'x = bytearray(150 << 20)'; fi", **part(1))
         for name in ("a", "b"):
             world.wait_file(name)
         seen = {name: world.read(name).split() for name in ("a", "b")}

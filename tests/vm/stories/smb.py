@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from machine import SHARE, Machine, World, check, mounts, note, nothing_left, read, run, wait_until
+from machine import SHARE, Machine, World, check, mounts, note, nothing_left, part, read, run, wait_until
 from servers import FIND_KEY
 
 KEY = "canary-8d2e-key"
@@ -109,7 +109,6 @@ def refused():
 
 
 WRITE = f"i=0; while :; do i=$((i+1)); dd if=/dev/zero of={FILES}/file.$((i%8)) bs=256k count=1 conv=fsync; touch {SHARE}/wrote; sleep 0.1; done 2>/dev/null"
-HALF = {"resources": {"nodes": 1, "gpusPerNode": 1}, "nodeCount": None}
 
 
 def _named(job):
@@ -124,7 +123,7 @@ def a_silent_server_while_a_rank_writes():
     _serve()
     with _machine(gpus=2) as machine:
         world = _world(machine)
-        _create(world, "silent", WRITE, **HALF)
+        _create(world, "silent", WRITE, **part(1))
         world.wait_file("wrote")
         run("systemctl", "kill", "-s", "STOP", "smbd")
         try:
@@ -135,7 +134,7 @@ def a_silent_server_while_a_rank_writes():
             wait_until(told, 20, "the job has failed, or what cannot be killed is told")
             note(world.job("silent")["reason"] or "it has failed")
             check(machine.node()["reachable"], "the agent to answer")
-            world.submit("beside", command="echo beside", **HALF)
+            world.submit("beside", command="echo beside", **part(1))
             world.succeed("beside")
         finally:
             run("systemctl", "kill", "-s", "CONT", "smbd")
