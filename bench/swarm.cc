@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 #include <grpcpp/support/client_callback.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
+#include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "bench/submitter.h"
@@ -14,6 +17,24 @@
 namespace trainyard::bench {
 
 namespace {
+
+// Agents speak at multiples of this by the clock on the wall (agent/core/agent_core.h), and clocks are not quite the
+// same.
+constexpr std::chrono::milliseconds kGrid{100}, kClocksApart{5};
+
+// When each agent speaks within the interval, in order: at a moment of the grid, give or take its clock.
+std::vector<std::pair<std::chrono::microseconds, std::size_t>> moments(std::uint32_t agents,
+                                                                       std::chrono::milliseconds every) {
+  std::mt19937 random(1);
+  std::vector<std::pair<std::chrono::microseconds, std::size_t>> all;
+  for (std::size_t agent = 0; agent < agents; ++agent) {
+    const auto moment = static_cast<std::int64_t>(random() % std::max<std::int64_t>(1, every / kGrid));
+    const auto apart = random() % std::chrono::microseconds(kClocksApart).count();
+    all.emplace_back(moment * kGrid + std::chrono::microseconds(apart), agent);
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
 
 // A write may be under way when the next is due: it is skipped then, as a newer report replaces an older one.
 class Agent : public grpc::ClientBidiReactor<v1::FromAgent, v1::ToAgent> {
@@ -113,11 +134,12 @@ Status run_swarm(const std::string& controller, std::uint32_t agents, std::chron
       wait_for_release();
       released = true;
     });
-    // Spread over the interval, as agents of their own would be.
-    const auto gap = std::chrono::duration_cast<std::chrono::microseconds>(every) / agents;
-    for (std::size_t next = 0; !released; next = (next + 1) % all.size()) {
-      all[next]->same();
-      std::this_thread::sleep_for(gap);
+    const auto order = moments(agents, every);
+    for (auto begin = Steady::now(); !released; begin += every) {
+      for (auto next = order.begin(); next != order.end() && !released; ++next) {
+        std::this_thread::sleep_until(begin + next->first);
+        all[next->second]->same();
+      }
     }
     waiter.join();
   }

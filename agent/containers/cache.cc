@@ -47,17 +47,14 @@ std::vector<CachedImage> recorded_images(const std::string& directory) {
   return images;
 }
 
-std::vector<std::string> images_to_remove(const std::vector<CachedImage>& images, std::uint64_t limit_bytes,
-                                          std::int64_t recent) {
+void trim_images(const std::vector<CachedImage>& images, std::uint64_t limit_bytes, std::int64_t recent,
+                 const std::function<bool(const std::string& id)>& remove) {
   std::uint64_t total = 0;
   for (const CachedImage& image : images) total += image.bytes;
-  std::vector<std::string> removed;
   for (const CachedImage& image : images) {
-    if (total <= limit_bytes || image.last_used >= recent) break;
-    removed.push_back(image.id);
-    total -= image.bytes;
+    if (total <= limit_bytes || image.last_used >= recent) return;
+    if (remove(image.id)) total -= image.bytes;
   }
-  return removed;
 }
 
 }  // namespace trainyard::agent

@@ -2,6 +2,8 @@
 // Engines keep no such record, and images that an operator put into the store are not ours to remove. Any process.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,9 +23,10 @@ struct CachedImage {
 // Those recorded, the longest unused first; without sizes.
 std::vector<CachedImage> recorded_images(const std::string& directory);
 
-// Of `images` (longest unused first), the ones to remove so that the rest has at most `limit_bytes`. Those used since
-// `recent` stay: a job may be about to start its container. Pure.
-std::vector<std::string> images_to_remove(const std::vector<CachedImage>& images, std::uint64_t limit_bytes,
-                                          std::int64_t recent);
+// Removes of `images` (longest unused first) until those left have at most `limit_bytes`. `remove` says whether it
+// could: an image that a container uses stays, and the next one goes in its place. Those used since `recent` stay: a
+// job may be about to start its container.
+void trim_images(const std::vector<CachedImage>& images, std::uint64_t limit_bytes, std::int64_t recent,
+                 const std::function<bool(const std::string& id)>& remove);
 
 }  // namespace trainyard::agent

@@ -275,13 +275,14 @@ void Engine::trim_cache(const Say& say) {
     image.bytes = found->second;
     there.push_back(image);
   }
-  for (const std::string& id : images_to_remove(there, x_settings.cache_bytes, std::time(nullptr) - kRecentSeconds)) {
-    // By its id, with all its names. One that a container uses is refused, and stays.
+  trim_images(there, x_settings.cache_bytes, std::time(nullptr) - kRecentSeconds, [&](const std::string& id) {
+    // By its id, with all its names. One that a container uses is refused.
     const auto removed = call("DELETE", "/images/" + escaped(id) + "?force=" + (x_podman ? "0" : "1"), {}, kStartMs);
-    if (!removed || removed->status >= 300) continue;
+    if (!removed || removed->status >= 300) return false;
     forget_image(x_settings.record, id);
     say("removed image " + id.substr(0, 19) + " from the node's cache");
-  }
+    return true;
+  });
 }
 
 // ---- Containers ----

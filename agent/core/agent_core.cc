@@ -66,7 +66,7 @@ std::vector<Action> AgentCore::step(const Input& input) {
 TimeMs AgentCore::next_deadline() const {
   if (!x_resumed) return x_now_ms;
   TimeMs deadline = x_now_ms + x_settings.report_every_ms;
-  if (x_link_up) deadline = std::min(deadline, x_last_sent_ms + x_settings.report_every_ms);
+  if (x_link_up) deadline = std::min(deadline, report_due_ms());
   for (const auto& [id, held] : x_holdings) {
     if (held.lease_ms == kForever || held.state == HoldingState::clean || x_tombstones.contains(id)) continue;
     deadline = std::min(deadline, x_acked_send_ms + held.lease_ms);
@@ -405,7 +405,8 @@ void AgentCore::settle(HeldAttempt& held, HoldingState state, const NodeError& e
 
 // ---- Reports ----
 
-void AgentCore::on(const LinkUp&) {
+void AgentCore::on(const LinkUp& input) {
+  x_to_wall_ms = input.wall_ms == 0 ? std::nullopt : std::optional(input.wall_ms - x_now_ms);
   x_link_up = true;
   x_changed = true;
 }
@@ -416,7 +417,7 @@ void AgentCore::on(const LinkDown&) {
 
 void AgentCore::report_if_due() {
   if (!x_link_up) return;
-  if (!x_changed && x_now_ms < x_last_sent_ms + x_settings.report_every_ms) return;
+  if (!x_changed && x_now_ms < report_due_ms()) return;
   const std::uint64_t sequence = ++x_sequence;
   x_sent_ms[sequence] = x_now_ms;
   if (x_sent_ms.size() > kMaxUnacknowledged) x_sent_ms.erase(x_sent_ms.begin());

@@ -33,7 +33,9 @@ struct OrdersArrived {
 struct ReportAcknowledged {
   std::uint64_t sequence = 0;
 };
-struct LinkUp {};  // a new stream to the controller: the next report must be full
+struct LinkUp {        // a new stream to the controller: the next report must be full
+  TimeMs wall_ms = 0;  // what the clock on the wall says now (Unix epoch); 0: not known
+};
 struct LinkDown {};
 // Outcome of Prepare
 struct Prepared {
@@ -245,8 +247,12 @@ struct Spool {  // what a restarted agent starts from; empty on a new one
   std::optional<HeldSetup> setup = std::nullopt;
 };
 
+// Reports that are due by time only are sent at multiples of this, by the clock on the wall, the last one before they
+// are due: agents whose clocks are set speak together, and the controller wakes once for many (decisions/0066).
+inline constexpr DurationMs kReportGridMs = 100;
+
 struct Settings {
-  DurationMs report_every_ms = 5'000;  // also at once when something changed
+  DurationMs report_every_ms = 5'000;  // at least kReportGridMs; also at once when something changed
 };
 
 class AgentCore {
@@ -272,7 +278,7 @@ class AgentCore {
  private:
   void on(const OrdersArrived& input);
   void on(const ReportAcknowledged& input);
-  void on(const LinkUp&);
+  void on(const LinkUp& input);
   void on(const LinkDown&);
   void on(const Prepared& input);
   void on(const HeadStarted& input);
@@ -311,6 +317,10 @@ class AgentCore {
   void persist(const HeldAttempt& held);
   void forget(AttemptId id);
   void settle(HeldAttempt& held, HoldingState state, const NodeError& error);
+  TimeMs report_due_ms() const {  // where nothing changes
+    const TimeMs due_ms = x_last_sent_ms + x_settings.report_every_ms;
+    return x_to_wall_ms ? due_ms - (due_ms + *x_to_wall_ms) % kReportGridMs : due_ms;
+  }
   void report_if_due();
   HeldAttempt* find(AttemptId id);
   bool lease_over(DurationMs lease_ms) const;
@@ -336,7 +346,8 @@ class AgentCore {
   std::uint64_t x_sequence = 0;
   TimeMs x_last_sent_ms = 0;
   bool x_link_up = false;
-  bool x_changed = true;  // the next report must be full
+  std::optional<DurationMs> x_to_wall_ms;  // from our clock to the one on the wall, when the stream began
+  bool x_changed = true;                   // the next report must be full
   // Full reports go on until one with the newest change is acknowledged: a controller that is full drops them.
   std::uint64_t x_changed_sequence = 0;  // of the first report with the newest change
   bool x_change_acknowledged = false;

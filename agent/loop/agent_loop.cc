@@ -31,6 +31,11 @@ std::shared_ptr<GpuWatch> gpu_watch(const ExecutorContext& context, const LoopSe
   return std::make_shared<GpuWatch>(context.io, context.gpus_program, patience);
 }
 
+TimeMs wall_ms() {
+  using namespace std::chrono;
+  return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+}
+
 }  // namespace
 
 AgentLoop::AgentLoop(ExecutorContext& context, LoopSettings settings, LinkSettings link, SpoolDirectory spool,
@@ -411,7 +416,7 @@ void AgentLoop::connect() {
   x_heard = false;
   x_last_heard_ms = boottime_ms();
   x_link.connect();
-  feed(LinkUp{});
+  feed(LinkUp{.wall_ms = wall_ms()});
   x_relay.link_up();
   watch_silence();
 }

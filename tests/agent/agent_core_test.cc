@@ -234,6 +234,30 @@ TEST_CASE("full reports after a link comes up and at changes, short ones in betw
   CHECK(node.did<SendReport>() != nullptr);
 }
 
+TEST_CASE("agents whose clocks are set speak at the same moments, however long their nodes are up") {
+  for (const TimeMs up_ms : {1'000'003, 77'777'777}) {
+    Node node(false);
+    node.now = up_ms;
+    const TimeMs wall_ms = 1'700'000'000'117;
+    node.step(LinkUp{.wall_ms = wall_ms});
+    node.acknowledge();
+    for (const DurationMs at_ms : {983, 1'983, 2'983}) {  // ...001'100 on the wall, and so on
+      CAPTURE(up_ms, at_ms);
+      CHECK(node.core->next_deadline() == up_ms + at_ms);
+      node.now = up_ms + at_ms - 1;
+      node.step(Tick{});
+      CHECK(node.actions.empty());
+      node.now = up_ms + at_ms + 2;  // a timer is never early
+      node.step(Tick{});
+      CHECK(node.did<SendSame>() != nullptr);
+    }
+    node.now += 300;
+    node.step(OrdersArrived{orders(1)});
+    CHECK(node.did<SendReport>() != nullptr);  // a change waits for nothing
+    CHECK(node.core->next_deadline() == up_ms + 4'283);
+  }
+}
+
 TEST_CASE("a change is reported in full until a report that holds it is acknowledged") {
   Node node;
   node.step(OrdersArrived{orders(1)});

@@ -152,10 +152,19 @@ TEST_CASE("what an engine says while it pulls: errors count, in either form, als
 
 TEST_CASE("the longest unused images go first, and never one that was used lately") {
   const std::vector<CachedImage> images{{"sha256:a", 1, 50}, {"sha256:b", 2, 30}, {"sha256:c", 3, 40}};
-  CHECK(images_to_remove(images, 200, 9).empty());
-  CHECK(images_to_remove(images, 119, 9) == std::vector<std::string>{"sha256:a"});
-  CHECK(images_to_remove(images, 69, 9) == std::vector<std::string>{"sha256:a", "sha256:b"});
-  CHECK(images_to_remove(images, 1, 2) == std::vector<std::string>{"sha256:a"});
+  const auto removed = [&](std::uint64_t limit, std::int64_t recent, const std::string& in_use = {}) {
+    std::vector<std::string> ids;
+    trim_images(images, limit, recent, [&](const std::string& id) {
+      if (id != in_use) ids.push_back(id);
+      return id != in_use;
+    });
+    return ids;
+  };
+  CHECK(removed(200, 9).empty());
+  CHECK(removed(119, 9) == std::vector<std::string>{"sha256:a"});
+  CHECK(removed(69, 9) == std::vector<std::string>{"sha256:a", "sha256:b"});
+  CHECK(removed(1, 2) == std::vector<std::string>{"sha256:a"});
+  CHECK(removed(119, 9, "sha256:a") == std::vector<std::string>{"sha256:b"});  // in its place
   Folder folder;
   const std::string record = folder.path + "/pulled";
   record_use(record, "sha256:a");

@@ -36,7 +36,7 @@ class _Site:
     """One lab for all stories: four hosts with engines, a registry with two versions of an image."""
 
     def __init__(self):
-        self.lab = Lab(nodes=4, start=False, config=AS_ROOT, agent={"container_runtime": "auto", "memory_limit_mb": MEMORY_MB, "image_cache_gb": 100})
+        self.lab = Lab(nodes=4, gpus=2, start=False, config=AS_ROOT, agent={"container_runtime": "auto", "memory_limit_mb": MEMORY_MB, "image_cache_gb": 100})
         atexit.register(self.lab.down)
         self.registry = Registry(self.lab, USER, PASSWORD)
         self.engines = {node: Engine(self.lab, node, kind, self.registry.address).start() for node, kind in KINDS.items()}
@@ -257,6 +257,67 @@ def tasks_and_terminated_jobs():
     world.wait_file("stubborn")
     world.terminate("stubborn").ok()
     world.wait_end("stubborn")
+    site.nothing_left()
+
+
+def _use_of(site, node, version, ids):
+    """The agent's note of when the image was last used, on a node."""
+    return os.path.join(site.lab.network.hosts[node].folder, "spool", "pulled", ids[node, version].removeprefix("sha256:"))
+
+
+def the_cache_has_a_limit():
+    """Beyond image_cache_gb the images go that no job used for longest: none in use, none used lately, none of the operator's own."""
+    site = _site()
+    world, nodes = site.world, ["node1", "node3"]
+    for node in KINDS:
+        if node not in nodes:
+            site.lab.cli("node", "cordon", node, "--reason", "one node of each engine is enough").ok()
+        else:
+            _configure(site.lab, node, image_cache_gb=1)
+            site.lab.kill_agent(node)
+            site.lab.start_agent(node)
+    names = {version: site.registry.push(oci_layout(site.lab.root, version, filler_mb=150), f"team/{version}:1")
+             for version in ("used", "old", "new")}
+    ids = {}
+
+    def run(version, command, name=None):
+        world.create(name or version, site.body(names[version], resources={"nodes": 2, "gpusPerNode": 1}, nodeCount=None, command=command)).ok()
+
+    def there(node):
+        return {image["Id"] if image["Id"].startswith("sha256:") else "sha256:" + image["Id"] for image in site.engines[node].ask("GET", "/images/json")}
+
+    site.engines["node1"].podman("import", "--quiet", base_tar(), "localhost/own:1")
+    for version in ("used", "old"):
+        before = {node: there(node) for node in nodes}
+        run(version, wait_for_go("cache-go", "cache-started") if version == "used" else "true")
+        if version == "used":
+            world.wait_file("cache-started.0", 120)
+            wait_until(lambda: len(site.engines["node1"].containers()) == len(site.engines["node3"].containers()) == 1, 20, "a container on each")
+        else:
+            world.succeed(version, 120)
+        for node in nodes:
+            (ids[node, version],) = there(node) - before[node]
+            # As if it had been long ago: the one that is in use the longest.
+            at = 1_000_000_000 if version == "used" else 1_100_000_000
+            os.utime(_use_of(site, node, version, ids), (at, at))
+    run("new", "cat /image-version")
+    world.succeed("new", 120)
+    for node in nodes:
+        wait_until(lambda node=node: ids[node, "old"] not in there(node), 30, f"what was used before goes from {node}")
+        check(ids[node, "used"] in there(node), f"what is in use stays on {node}")
+        check(not os.path.exists(_use_of(site, node, "old", ids)) and os.path.exists(_use_of(site, node, "used", ids)), "the notes follow")
+        tags = [tag for image in site.engines[node].ask("GET", "/images/json") for tag in image["RepoTags"] or []]
+        check(any("team/new:1" in tag for tag in tags), f"the newest stays on {node}: {tags}")
+        check(node != "node1" or "localhost/own:1" in tags, f"the operator's own stays: {tags}")
+        check("from the node's cache" in site.lab.log_of(node), f"said in the log of {node}")
+    world.touch("cache-go")
+    world.succeed("used")
+    run("old", "cat /image-version", "again")
+    world.succeed("again", 120)
+    check(world.output("again").split() == ["old"], f"an image that went is pulled again: {world.output('again')}")
+    for node in KINDS:
+        if node not in nodes:
+            site.lab.cli("node", "uncordon", node).ok()
     site.nothing_left()
 
 

@@ -49,7 +49,7 @@ class DeadMount:
             try:
                 with open(f"/proc/{pid}/cmdline") as file:
                     line = file.read()
-            except FileNotFoundError:
+            except OSError:
                 continue  # it has ended meanwhile
             if f"silent_fuse.py\0{self.place}\0" in line and program(pid).startswith("python"):
                 os.kill(pid, signal.SIGKILL)

@@ -125,6 +125,16 @@ while [ ! -e {SHARE}/go ]; do sleep 0.05; done
 """
 
 
+def _statuses(pids):
+    """/proc/PID/status of those that are still there, by key."""
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/status") as file:
+                yield {key: value.strip() for key, _, value in (line.partition(":") for line in file)}
+        except OSError:
+            continue  # a script's sleep, say, has ended meanwhile
+
+
 def mpirun_as_a_user():
     """mpirun, orted and 8 ranks on four nodes as the operator's user; ranks of a node share memory; an agent's restart and commands
     in the job meet the same."""
@@ -137,10 +147,11 @@ def mpirun_as_a_user():
         for rank in range(8):
             world.wait_file(f"started.{rank}")
         for node in lab.nodes:
-            for pid in world.job_pids(node):
-                status = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status") if ":" in line)
+            statuses = list(_statuses(world.job_pids(node)))
+            check(sum(status["Name"] == "bash" for status in statuses) >= 2, f"two ranks on {node}: {[s['Name'] for s in statuses]}")
+            for status in statuses:
                 check(status["Uid"].split() == ["20123"] * 4 and status["Gid"].split() == ["20124"] * 4, f"user of {status['Name']}: {status['Uid']}")
-                check(int(status["CapBnd"], 16) == 0 and status["NoNewPrivs"].strip() == "1", f"privileges of {status['Name']}")
+                check(int(status["CapBnd"], 16) == 0 and status["NoNewPrivs"] == "1", f"privileges of {status['Name']}")
         lab.kill_agent("node2")
         lab.start_agent("node2")
         inside = lab.cli("job", "node", "exec", "-g", "g", "-w", "w", "-e", "x", "-j", "j", "--exec",

@@ -75,8 +75,9 @@ def _base_layer(layout):
     return {"digest": f"sha256:{known['digest']}", "size": known["size"]}, f"sha256:{known['diff']}"
 
 
-def oci_layout(folder, version, base=True):
-    """An image whose /image-version says `version`. Without `base` it has nothing else. Returns its skopeo name."""
+def oci_layout(folder, version, base=True, filler_mb=0):
+    """An image whose /image-version says `version`, with a file of so many MB of nothing. Without `base` it has nothing else.
+    Returns its skopeo name."""
     layout = os.path.join(folder, f"oci-{version}")
     os.makedirs(os.path.join(layout, "blobs", "sha256"))
     layers, diffs = [], []
@@ -89,6 +90,10 @@ def oci_layout(folder, version, base=True):
         entry = tarfile.TarInfo("image-version")
         entry.size, entry.mode = len(version) + 1, 0o644
         tar.addfile(entry, io.BytesIO(version.encode() + b"\n"))
+        if filler_mb:
+            entry = tarfile.TarInfo("filler-" + version)
+            entry.size, entry.mode = filler_mb << 20, 0o644
+            tar.addfile(entry, io.BytesIO(bytes(entry.size)))
     layers.append(_blob(layout, gzip.compress(text.getvalue(), 1, mtime=0)))
     diffs.append("sha256:" + hashlib.sha256(text.getvalue()).hexdigest())
     environment = ["PATH=/opt/tools:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "FROM_IMAGE=" + version]

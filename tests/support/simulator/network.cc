@@ -55,7 +55,7 @@ void Network::keep_connecting(NodeIndex node) {
     link.connection = ++x_connections;
     link.controller_life = x_controller.life();
     x_world.note("connected", node, link.connection);
-    x_machines[node]->input(agent::LinkUp{});
+    x_machines[node]->input(agent::LinkUp{.wall_ms = x_world.now_ms()});
   });
 }
 
