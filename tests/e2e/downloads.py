@@ -116,6 +116,8 @@ def uploads_over_restarts():
                 file.write(version)
             process = lab.cli_process(*words)
             wait_until(lambda: _upload_begun(world.share), 20, "the upload is under way", 0.001)
+            if ended == "command line":
+                process.send_signal(signal.SIGSTOP)  # or it has sent all before we have looked
             check(process.poll() is None, f"the upload not to be over before the {ended} end: a larger file is needed")
             check(_content(there) == before, "the version before, for as long as the new one is not whole")
             if ended == "command line":
