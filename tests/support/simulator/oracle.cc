@@ -212,6 +212,7 @@ void Oracle::committing(const core::Changes& changes, const Disk& disk) {
       x_world.fail(fmt::format("P5: {} was released on {} while its processes live", text(id), row->second.name));
     }
   }
+  check_quotas(changes, disk);
   check_usage(changes, disk);
   check_allocated(changes);
   for (const FileServerId id : changes.erased_file_servers) {

@@ -90,6 +90,7 @@ class Oracle {
   void check_job(const core::Job& job, const core::Job* before, const core::Changes& changes, const Disk& disk);
   void check_end(const core::Job& job);
   void check_new_holding(const core::Holding& holding, const core::Changes& changes, const Disk& disk);
+  void check_quotas(const core::Changes& changes, const Disk& disk);
   void check_usage(const core::Changes& changes, const Disk& disk);
   void check_allocated(const core::Changes& changes);
   void cover(const core::Changes& changes, const Disk& disk);

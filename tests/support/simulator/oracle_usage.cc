@@ -1,4 +1,5 @@
-// The oracle's half for the accounting: what was held, watched from outside, against the rows that the core writes.
+// The oracle's half for who has how much: limits of workspaces; and for the accounting: what was held, watched from
+// outside, against the rows that the core writes.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,6 +21,35 @@ void Oracle::held(TimeMs controller_ms, const core::State& state) {
   std::int64_t units = 0;
   for (const auto& [key, holding] : state.holdings) units += std::max<std::int64_t>(1, std::ssize(holding.gpu_uuids));
   x_held.push_back({controller_ms, units});
+}
+
+// What a workspace is given keeps it within its limit, as that is when it is given. (It may be lowered later: nobody is
+// ended for that.)
+void Oracle::check_quotas(const core::Changes& changes, const Disk& disk) {
+  std::map<WorkspaceId, std::uint32_t> has;  // those that are given something
+  for (const core::Holding& holding : changes.holdings) {
+    if (!disk.holdings.contains(core::key_of(holding))) has[holding.payer.workspace] += core::gpus_of(holding);
+  }
+  if (has.empty()) return;
+  const auto& erased = changes.erased_holdings;
+  for (const auto& [key, holding] : disk.holdings) {
+    const auto of = has.find(holding.payer.workspace);
+    if (of != has.end() && std::find(erased.begin(), erased.end(), key) == erased.end()) {
+      of->second += core::gpus_of(holding);
+    }
+  }
+  for (const auto& [id, gpus] : has) {
+    const auto stored = disk.workspaces.find(id);
+    std::uint32_t limit = stored == disk.workspaces.end() ? 0 : stored->second.quota.limit;
+    for (const core::Workspace& written : changes.workspaces) {
+      if (written.id == id) limit = written.quota.limit;
+    }
+    if (limit == 0) continue;
+    x_world.hit("GPUs given within a limit");
+    if (gpus == limit) x_world.hit("limit reached");
+    if (gpus > limit)
+      x_world.fail(fmt::format("I16: workspace {} is given {} GPUs, its limit is {}", id.value, gpus, limit));
+  }
 }
 
 // A row for each holding that ends; rows of one attempt agree on when it ran and how it ended.
