@@ -70,6 +70,12 @@ void write_identity(const Shim& shim) {
   if (!written) std::fprintf(stderr, "%s\n", written.error().message.c_str());
 }
 
+// Its directory was removed, and not only its file system taken away: nobody will ask.
+bool is_forgotten() {
+  struct stat lock {};
+  return ::fstat(kLockFd, &lock) == 0 && lock.st_nlink == 0;
+}
+
 // Tried until it succeeds: without it the exit code is lost, and a full disk may be cleared.
 void write_exit(Shim& shim) {
   shim.written_dropped = shim.exit.dropped_bytes;
@@ -81,7 +87,7 @@ void write_exit(Shim& shim) {
   const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   for (;;) {
     const auto written = write_file_durably(shim.directory + "/exit.json", text, 0600);
-    if (written) return;
+    if (written || is_forgotten()) return;
     std::fprintf(stderr, "%s\n", written.error().message.c_str());
     ::usleep(500'000);
   }

@@ -160,7 +160,7 @@ TEST_CASE("all output comes before the end") {
 }
 
 TEST_CASE("a terminal has its size, and Ctrl-C ends what runs in it") {
-  Supervised command("stty size; trap 'stty size; exit 5' INT; echo ready; read line", true);
+  Supervised command("stty size; trap 'stty size; exit 5' INT; echo ready; while true; do sleep 0.1; done", true);
   command.read([&] { return command.out.find("ready") != std::string::npos; });
   CHECK(command.out.find("7 70\r\n") == 0);
   command.send(Frame::kSize, "8 80");

@@ -4,8 +4,10 @@
 #include <sys/wait.h>
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <utility>
 
+#include "agent/exec/files.h"
 #include "agent/probe/shares.h"
 #include "common/cpu_list.h"
 #include "tests/exec/support.h"
@@ -215,6 +217,15 @@ TEST_CASE("a killed shim is lost, and that is noticed") {
   CHECK(state == ShimState::lost);
   CHECK_FALSE(open_shim_pidfd(shim.directory).has_value());
   ::kill(child, SIGKILL);
+}
+
+TEST_CASE("a shim whose directory was removed ends with its payload") {
+  Started started(bash("echo $$; sleep 1000"));
+  REQUIRE(eventually([&] { return started.out().ends_with('\n'); }));
+  const int payload = std::stoi(started.out());
+  std::filesystem::remove_all(started.directory);
+  ::kill(payload, SIGKILL);
+  CHECK(eventually([&] { return process_start_time(started.pid) == 0; }));
 }
 
 TEST_CASE("a descendant that keeps the pipes delays neither exit.json nor the end of the shim") {
