@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/core/agent_core.h"
 #include "bench/submitter.h"
 #include "trainyard/v1/agent.grpc.pb.h"
 
@@ -18,9 +19,8 @@ namespace trainyard::bench {
 
 namespace {
 
-// Agents speak at multiples of this by the clock on the wall (agent/core/agent_core.h), and clocks are not quite the
-// same.
-constexpr std::chrono::milliseconds kGrid{100}, kClocksApart{5};
+// The clocks of machines are not quite the same.
+constexpr std::chrono::milliseconds kGrid{agent::kReportGridMs}, kClocksApart{5};
 
 // When each agent speaks within the interval, in order: at a moment of the grid, give or take its clock.
 std::vector<std::pair<std::chrono::microseconds, std::size_t>> moments(std::uint32_t agents,

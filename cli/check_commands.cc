@@ -4,12 +4,12 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <map>
 
 #include "cli/commands.h"
 #include "cli/show.h"
+#include "common/wall_clock.h"
 #include "trainyard/v1/clusters.grpc.pb.h"
 #include "trainyard/v1/experiments.grpc.pb.h"
 #include "trainyard/v1/jobs.grpc.pb.h"
@@ -138,8 +138,7 @@ std::optional<v1::Job> run_job(Program& program, const Options& options, std::ui
   experiment.set_workspace(options.workspace);
   experiment.set_name(kExperiment);
   if (!program.ask(&v1::Experiments::Stub::CreateExperiment, experiment)) return std::nullopt;
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const std::string name = fmt::format("check-{}", std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+  const std::string name = fmt::format("check-{}", wall_clock_ms());
   auto job = program.ask(&v1::Jobs::Stub::CreateJob, job_request(options, name, nodes));
   if (!job) return std::nullopt;
   auto client = program.client();

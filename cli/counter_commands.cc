@@ -2,11 +2,10 @@
 
 #include <google/protobuf/util/time_util.h>
 
-#include <chrono>
-
 #include "cli/commands.h"
 #include "cli/moment.h"
 #include "cli/show_counters.h"
+#include "common/wall_clock.h"
 #include "trainyard/v1/nodes.grpc.pb.h"
 
 namespace trainyard::cli {
@@ -23,8 +22,7 @@ struct Options {
 // The span that is asked for, without what it is asked of.
 template <class Request>
 Result<Request> span_of(const Options& options) {
-  using namespace std::chrono;
-  const TimeMs now_ms = duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+  const TimeMs now_ms = wall_clock_ms();
   Request request;
   if (!options.from.empty()) {
     const auto from = parse_moment("--from", options.from, now_ms);

@@ -1,12 +1,12 @@
 // trainyard reservation: nodes that are kept free for a time.
 #include <google/protobuf/util/time_util.h>
 
-#include <chrono>
 #include <tuple>
 
 #include "cli/commands.h"
 #include "cli/moment.h"
 #include "cli/show.h"
+#include "common/wall_clock.h"
 #include "trainyard/v1/nodes.grpc.pb.h"
 
 namespace trainyard::cli {
@@ -25,8 +25,7 @@ int create(Program& program, const Options& options) {
   v1::Reservation& reservation = *request.mutable_reservation();
   reservation.set_name(options.name);
   for (const std::string& node : options.nodes) reservation.add_nodes(node);
-  using namespace std::chrono;
-  const TimeMs now_ms = duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+  const TimeMs now_ms = wall_clock_ms();
   for (const auto& [flag, text, time] : {std::tuple{"--from", &options.from, reservation.mutable_from()},
                                          std::tuple{"--until", &options.until, reservation.mutable_until()}}) {
     const auto moment = parse_moment(flag, *text, now_ms);

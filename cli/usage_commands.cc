@@ -1,12 +1,12 @@
 // trainyard list-usages: what is in use of what there is. trainyard usage: what GPU time was spent for.
 #include <google/protobuf/util/time_util.h>
 
-#include <chrono>
 #include <map>
 
 #include "cli/commands.h"
 #include "cli/moment.h"
 #include "cli/show.h"
+#include "common/wall_clock.h"
 #include "trainyard/v1/usages.grpc.pb.h"
 
 namespace trainyard::cli {
@@ -26,8 +26,7 @@ struct Options {
 };
 
 int report(Program& program, const Options& options) {
-  using namespace std::chrono;
-  const TimeMs now_ms = duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+  const TimeMs now_ms = wall_clock_ms();
   v1::ReportUsageRequest request;
   if (!options.from.empty()) {
     const auto from = parse_moment("--from", options.from, now_ms);

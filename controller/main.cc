@@ -15,6 +15,7 @@
 #include <future>
 #include <thread>
 
+#include "common/wall_clock.h"
 #include "controller/edge/context.h"
 #include "controller/edge/counter_keeper.h"
 #include "controller/edge/edge.h"
@@ -66,11 +67,6 @@ Result<Config> configuration(const Flags& flags) {
   return config;
 }
 
-TimeMs wall_now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 // The tables of the store; a new database gets its generation, on disk, before anybody hears of it.
 Result<core::Tables> load(storage::Store& store) {
   auto tables = store.load();
@@ -113,7 +109,7 @@ int serve(const Config& config, const sigset_t& signals) {
                                                                     : config.secrets_key_file);
   if (!vault) return refuse(vault.error());
 
-  Loop loop(config.timing, **store, std::move(tables).value(), wall_now_ms(), config.scheduling);
+  Loop loop(config.timing, **store, std::move(tables).value(), wall_clock_ms(), config.scheduling);
   // Before the edge, so that it outlives it.
   CounterKeeper counters(config.state_dir + "/counters.db", [&] { return (*store)->accepts_new_work(); });
   Edge edge(loop, **store, config, std::move(vault).value(), counters);

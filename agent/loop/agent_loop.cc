@@ -13,6 +13,7 @@
 #include "agent/exec/tasks.h"
 #include "agent/loop/container_call.h"
 #include "agent/volumes/helper.h"
+#include "common/wall_clock.h"
 
 namespace trainyard::agent {
 namespace {
@@ -29,11 +30,6 @@ std::shared_ptr<GpuWatch> gpu_watch(const ExecutorContext& context, const LoopSe
   GpuWatch::Patience patience;
   patience.answer_ms = std::min(patience.answer_ms, settings.counters_every_ms / 2);
   return std::make_shared<GpuWatch>(context.io, context.gpus_program, patience);
-}
-
-TimeMs wall_ms() {
-  using namespace std::chrono;
-  return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace
@@ -416,7 +412,7 @@ void AgentLoop::connect() {
   x_heard = false;
   x_last_heard_ms = boottime_ms();
   x_link.connect();
-  feed(LinkUp{.wall_ms = wall_ms()});
+  feed(LinkUp{.wall_ms = wall_clock_ms()});
   x_relay.link_up();
   watch_silence();
 }

@@ -7,18 +7,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <iterator>
 
 #include "agent/exec/files.h"
 #include "agent/exec/shim.h"
+#include "common/wall_clock.h"
 
 namespace trainyard::agent {
 namespace {
 
 std::string wall_time() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return iso8601(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+  return iso8601(wall_clock_ms());
 }
 
 }  // namespace
