@@ -104,6 +104,9 @@ TEST_CASE("jobs share a node when they ask for part of it, and fill the fullest 
   CHECK(places("nodes 2x8\nqueued a 1x6\nqueued b 1x4\nqueued c 1x2\nqueued d 1x4") == "a:n1 b:n2 c:n1 d:n2");
   // A node that is used already goes before a free one: whole nodes stay whole.
   CHECK(places("nodes 3x4\nruns a 1x1\nqueued b 1x3\nqueued c 2") == "b:n1 c:n2,n3");
+  // The fullest that has enough, wherever it stands: here n2.
+  CHECK(places("nodes 3x4\nruns a 1x2\nruns b 1x3\nqueued c 1x1\nqueued d 1x2\nqueued e 1") == "c:n2 d:n1 e:n3");
+  CHECK(places("nodes 3x4\nruns a 1x2\nruns b 1x3\nqueued c 2x1\nqueued d 1") == "c:n2,n1 d:n3");
 }
 
 TEST_CASE("a job of whole nodes has nobody beside it, and gets no node that is shared") {
