@@ -108,6 +108,29 @@ TEST_CASE("a job that outlives its estimate is expected to take as long again") 
   CHECK(starts(text + "queued c 1 limit 31") == "");
 }
 
+TEST_CASE("a job that is over its limit is expected to take another minute") {
+  const std::string over = "nodes 2\nruns a 1 since 70 limit 60\nqueued b 2 limit 30\n";
+  CHECK(starts(over + "queued c 1 limit 1") == "c");
+  CHECK(starts(over + "queued c 1 limit 2") == "");
+}
+
+TEST_CASE("a busy node that is drained, cut off or leaving does not come free for anybody") {
+  const std::string text =
+      "nodes 3\nruns a 1 since 0 limit 10\nruns b 1 since 0 limit 60\nqueued c 2 limit 60\nqueued d 1 limit 60\n";
+  CHECK(starts(text) == "");  // c starts when a has ended
+  for (const char* what : {"drained n1", "cut n1", "leaving n1"}) {
+    CAPTURE(what);
+    CHECK(starts(text + what) == "d");  // c waits for b, and d is over by then
+  }
+}
+
+TEST_CASE("jobs in containers run where there is an engine, and hold up nobody on other nodes") {
+  CHECK(places("nodes 3\nengine n2\nqueued a 1 image\nqueued b 1") == "a:n2 b:n1");
+  CHECK(places("nodes 3\nengine n2\nqueued a 2 image\nqueued b 1") == "b:n1");  // never
+  CHECK(places("nodes 3\nengine n2\nruns x 2 since 0 limit 60\nqueued a 1 image limit 30\nqueued b 1 limit 600") ==
+        "b:n3");
+}
+
 TEST_CASE("the forecast says when a job starts, after whom, and on what that rests") {
   const core::State state = scene(
       "nodes 4\nruns a 2 since 10 limit 60\nqueued b 4 limit 60\nqueued c 2 limit 50\nqueued d 1\nqueued e 4\nqueued f "

@@ -67,6 +67,11 @@ TEST_CASE("workspaces share by their weights, their owners within them") {
       "a c b d");
 }
 
+TEST_CASE("what a workspace had counts for all its owners, also when none of those that had it is there any more") {
+  CHECK(starts("nodes 1\nhad alice in w 600\nqueued b 1 by bob\nqueued c 1 by carol in w2") == "c");
+  CHECK(starts("nodes 1\nhad alice in w 600\nhad dan in w2 900\nqueued b 1 by bob\nqueued c 1 by carol in w2") == "b");
+}
+
 TEST_CASE("without fair share the oldest goes first") {
   CHECK(starts("nodes 2\nhad alice in w 60\nqueued a 1 by alice\nqueued b 1 by alice\nqueued c 1 by bob",
                {.order = {.fair_share = false}}) == "a b");

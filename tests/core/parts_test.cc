@@ -127,6 +127,7 @@ TEST_CASE("a node with a faulty GPU is no whole node, but its other GPUs are giv
   CHECK(places("nodes 2x4\ndrained 1\nqueued a 1\nqueued b 1x1") == "a:n1");
   // Who needs what is out of service does not hold up the others.
   CHECK(places("nodes 2x4\ndrained 1\nqueued a 2\nqueued b 1") == "b:n1");
+  CHECK(places("nodes 2x4\nfaulty 1\nqueued a 2\nqueued b 1") == "b:n1");
   CHECK(places("nodes 2x4\nfaulty 1\nqueued a 1x4\nqueued b 1x4\nqueued c 1x3") == "a:n1 c:n2");
 }
 

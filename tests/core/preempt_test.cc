@@ -70,6 +70,17 @@ TEST_CASE("who has a checkpoint loses what came after it") {
   CHECK(gives_way(state, kClasses) == "a>x");
 }
 
+TEST_CASE("nobody gives way on a node that would not be given to the job") {
+  const std::string text = "nodes 2\nruns a 1 since 10 low\nruns b 1 since 90 low\nqueued x 1 high\n";
+  CHECK(gives_way(text, kClasses) == "a>x");
+  for (const char* what : {"drained n1", "cut n1", "leaving n1"}) {
+    CAPTURE(what);
+    CHECK(gives_way(text + what, kClasses) == "b>x");
+  }
+  CHECK(gives_way("nodes 2\nengine n2\nruns a 1 since 10 low\nruns b 1 since 90 low\nqueued x 1 high image",
+                  kClasses) == "b>x");
+}
+
 TEST_CASE("who has just begun is spared") {
   CHECK(gives_way("nodes 1\nruns a 1 since 4 low\nqueued x 1 high", kClasses) == "");
   CHECK(gives_way("nodes 1\nruns a 1 since 5 low\nqueued x 1 high", kClasses) == "a>x");

@@ -53,6 +53,14 @@ TEST_CASE("why: it says what is reserved until when, and the limit that would do
   CHECK(a.relaxations.front().limit_ms == kHour);
 }
 
+TEST_CASE("why: what is reserved for the job's own workspace is not in its way") {
+  const core::State state =
+      scene("nodes 2\nreserved 1 from 10 until 20 in w2\nreserved 2 from 60 until 120\nqueued a 2 limit 90 in w2");
+  const plan::Why a = plan::why(state, job_of(state, "a"), kSceneNow);
+  REQUIRE(!a.obstacles.empty());
+  CHECK_THAT(a.obstacles.back().text, Contains("2 are free but reserved from 13:00 until 14:00"));
+}
+
 TEST_CASE("no job gives way on nodes that are closed for the one it is for") {
   const plan::Settings settings{.preemption = plan::Preemption::classes};
   const core::State state =

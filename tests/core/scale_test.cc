@@ -1,6 +1,7 @@
 // autoScale from queued and running jobs, with an idle time; switching between the two kinds; low-priority clusters.
 #include <catch2/catch.hpp>
 
+#include "tests/core/scene.h"
 #include "tests/core/world.h"
 
 using namespace trainyard;
@@ -211,6 +212,35 @@ TEST_CASE("a dedicated cluster takes nodes of a low-priority one when the invent
     CHECK(w.job("cheap").attempt == 2);
     CHECK(seen(w, "spot").current_node_count == 3);
   }
+}
+
+TEST_CASE("of empty nodes those go first that are not ready, or with autoScale those that nobody needed for longest") {
+  CHECK(takes("nodes 3\ntarget 2") == "-n3");
+  CHECK(takes("nodes 3\npreparing n1\ntarget 2") == "-n1");
+  CHECK(takes("nodes 3\ncut n2\npreparing n1\ntarget 2") == "-n2");
+  CHECK(takes("nodes 3\nruns a 2\ntarget 1") == "-n3 -n1");
+  CHECK(takes("nodes 3\npreparing n1\nauto 0 2") == "-n2");
+}
+
+TEST_CASE("nodes of another size that are on their way to the inventory are no reason to wait") {
+  World w;
+  w.nodes(2);
+  w.add_agent("big", "Standard_NC24").cleans = false;
+  w.cluster("spot", low_priority(2));
+  ClusterSpec other;
+  other.vm_size = "Standard_NC24";
+  other.target_node_count = 1;
+  w.cluster("other", other);
+  w.settle();
+  w.submit("a", 1, "other");
+  w.settle();
+  REQUIRE(w.job("a").state == JobState::running);
+  REQUIRE(w.resize("other", 0).ok());
+  w.settle();
+  REQUIRE(w.node("big").state == NodeState::leaving);
+  w.cluster("nc6", 1);
+  w.settle();
+  CHECK(seen(w, "nc6").current_node_count == 1);
 }
 
 TEST_CASE("no more low-priority nodes are taken back than are missing, however often the plan looks") {

@@ -1,5 +1,6 @@
 #include "tests/core/scene.h"
 
+#include <map>
 #include <sstream>
 #include <tuple>
 
@@ -19,6 +20,18 @@ std::pair<std::uint32_t, std::uint32_t> counts(std::istringstream& words) {
   const auto number = [](const std::string& text) { return static_cast<std::uint32_t>(std::stoul(text)); };
   return {number(word), cross == std::string::npos ? 0 : number(word.substr(cross + 1))};
 }
+
+// What becomes of a node.
+const std::map<std::string, void (*)(Node&)> kChanges{
+    {"cut", [](Node& node) { node.live.reachable = false; }},
+    {"drained",
+     [](Node& node) {
+       node.drain = Drain{"disks", "carol", kSceneNow};
+     }},
+    {"faulty", [](Node& node) { node.inventory.gpus.at(0).fault = "XID 79"; }},
+    {"engine", [](Node& node) { node.inventory.container_runtime = "podman 4.3.1"; }},
+    {"leaving", [](Node& node) { node.state = NodeState::leaving; }},
+    {"preparing", [](Node& node) { node.state = NodeState::preparing; }}};
 
 struct Builder {
   State state;
@@ -51,6 +64,15 @@ struct Builder {
       node.inventory.topology = place;
       --count;
     }
+  }
+
+  // Of one by name, or of so many of the last ones.
+  void change_nodes(std::istringstream& words, void (*change)(Node&)) {
+    std::string which;
+    words >> which;
+    if (which.starts_with('n')) return change(state.nodes.at({99 + std::stoull(which.substr(1))}));
+    auto node = state.nodes.rbegin();
+    for (auto count = std::stoul(which); count > 0; ++node, --count) change(node->second);
   }
 
   void spare_nodes(int count) {
@@ -161,6 +183,8 @@ struct Builder {
         spec.topology.required = true;
       } else if (word == "within") {
         words >> spec.topology.within.emplace_back();
+      } else if (word == "image") {
+        job.mapping.container_image = "team/a:1";
       } else if (word == "min") {
         words >> spec.min_node_count;
       } else if (word == "got") {
@@ -209,15 +233,13 @@ State scene(const std::string& text) {
     if (kind == "nodes") {
       const auto [nodes, gpus] = counts(words);
       b.add_nodes(static_cast<int>(nodes), static_cast<int>(gpus));
-    } else if ((kind == "cut" || kind == "drained" || kind == "faulty") && words >> count) {
-      for (auto node = b.state.nodes.rbegin(); count > 0; ++node, --count) {
-        if (kind == "cut") node->second.live.reachable = false;
-        if (kind == "drained") node->second.drain = Drain{"disks", "carol", kSceneNow};
-        if (kind == "faulty") node->second.inventory.gpus.at(0).fault = "XID 79";
-      }
+    } else if (const auto found = kChanges.find(kind); found != kChanges.end()) {
+      b.change_nodes(words, found->second);
     } else if (kind == "auto") {
       const auto minimum = counts(words).first, maximum = counts(words).first;
       b.state.clusters.at({4}).spec.auto_scale = AutoScale{minimum, maximum};
+    } else if (kind == "target") {
+      b.state.clusters.at({4}).spec.target_node_count = counts(words).first;
     } else if (kind == "spare" && words >> count) {
       b.spare_nodes(count);
     } else if (kind == "at") {

@@ -11,17 +11,22 @@
 //   done c 1 took 20 run.sh         a job that succeeded; a last word is the job's script
 //   at rack=r1/leaf=l1 4            so many nodes, the first that have no place yet, are there
 //   auto 0 6                        the cluster has autoScale from 0 to 6 nodes
+//   target 2                        it should have so many; without: all that there are
 //   spare 3                         so many nodes, the last ones, are in no cluster
 //   queued f 4 one leaf             its nodes must be in one leaf; "near leaf": in as few as can be; "blocks 2 leaf":
 //   each 2
 //                                   in one; "within rack=r1": only there
 //   queued h 4 min 2                starts on 2 to 4 nodes; of those that run or are done: "got 3"
 //   queued i 1 limit 60 shortest 20 may be given a shorter limit, from 20 minutes on
-//   cut 1                           so many of the free nodes are unreachable
+//   queued k 1 image                in a container
+//   cut 1                           so many of the last nodes are unreachable; "cut n2": this one
 //   drained 1                       ... are drained
 //   faulty 1                        ... have one faulty GPU
+//   engine 1                        ... run containers
+//   leaving n2                      ... leave the cluster
+//   preparing n2                    ... are prepared for it
 //
-// takes(text) = what autoScale does: "+n3 +n4 -n1", taken and given back.
+// takes(text) = what the cluster's scale does: "+n3 +n4 -n1", taken and given back.
 //
 // starts(text) = names of the jobs that the plan starts, in its order, joined by blanks. places(text) = the same with
 // their nodes: "b:n1,n2 c:n1", and a limit that was shortened: "i(50m):n1".

@@ -206,4 +206,9 @@ TEST_CASE("autoScale goes on from the nodes that the cluster has, within its max
   CHECK(takes(full + "queued b 2\nqueued a 3 within rack=r2") == "");             // b starts on two of them now
   CHECK(takes(full + "queued a 3 within rack=r2\nqueued b 2") == "-n3 -n2 -n1");  // one is left for b
   CHECK(takes(full + "runs x 2\nqueued a 3 within rack=r2") == "");               // the maximum leaves two
+  // A node that leaves counts until it is gone: at once, or when its job has ended.
+  const std::string small = kTwoRacks + "auto 0 3\nspare 5\n";
+  CHECK(takes(small + "leaving n3\nqueued a 3 within rack=r2") == "-n2 -n1");
+  CHECK(takes(small + "runs x 1\nleaving n1\nqueued a 3 within rack=r2") == "");
+  CHECK(takes(small + "runs x 1\nleaving n1\nqueued a 2 within rack=r2") == "-n3 -n2");
 }

@@ -55,15 +55,39 @@ TEST_CASE("every node of the cluster is accounted for") {
   CHECK(w.needs == 5);
   CHECK(w.position == 2);
   CHECK(w.queued == 2);
-  REQUIRE(w.obstacles.size() >= 2);
+  REQUIRE(w.obstacles.size() == 3);
   CHECK(w.obstacles[0].code == "busy");
   CHECK(w.obstacles[0].nodes == 3);
   CHECK(w.obstacles[0].text == "3 are busy, the first until about 12:50");
   CHECK(w.obstacles[1].code == "unreachable");
   CHECK(w.obstacles[1].nodes == 1);
+  CHECK(w.obstacles[2].text == "3 are free but promised to jobs before it");
   std::uint32_t sum = w.fits;
   for (const plan::Obstacle& obstacle : w.obstacles) sum += obstacle.nodes;
   CHECK(sum == 8);
+}
+
+TEST_CASE("nodes that are free for it are told from those that are promised, and from those without an engine") {
+  // b gets 5 of 6 nodes in an hour: one of the 4 that are free is not among them.
+  const plan::Why c = why("nodes 6\nruns a 2 since 0 limit 60\nqueued b 5 limit 60\nqueued c 3 limit 90", "c");
+  CHECK(c.fits == 1);
+  REQUIRE(c.obstacles.size() == 2);
+  CHECK(c.obstacles[1].text == "3 are free but promised to jobs before it");
+  const plan::Why d = why("nodes 3\nengine n2\nqueued d 2 image", "d");
+  CHECK(d.fits == 1);
+  REQUIRE(d.obstacles.size() == 1);
+  CHECK(d.obstacles[0].text == "2 are free but cannot run containers");
+}
+
+TEST_CASE("fewer GPUs of a node are suggested where there are such, never none") {
+  const std::string busy = "nodes 1x4\nruns a 1x3\n";
+  const plan::Why more = why(busy + "queued b 1x3", "b");
+  REQUIRE(relaxation(more, Relaxation::Kind::fewer_gpus));
+  CHECK(relaxation(more, Relaxation::Kind::fewer_gpus)->gpus_per_node == 1);
+  CHECK_FALSE(relaxation(why(busy + "runs c 1x1\nqueued b 1x1", "b"), Relaxation::Kind::fewer_gpus));
+  const plan::Why faulty = why("nodes 2x4\nfaulty n2\ndrained n1\nqueued a 1x4", "a");
+  REQUIRE(relaxation(faulty, Relaxation::Kind::fewer_gpus));
+  CHECK(relaxation(faulty, Relaxation::Kind::fewer_gpus)->gpus_per_node == 3);
 }
 
 TEST_CASE("a job that can never run is told so, with the size that would do") {
