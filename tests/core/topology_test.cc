@@ -178,6 +178,7 @@ TEST_CASE("autoScale takes nodes that let a job start where it insists, and none
   // Who insists gets its nodes before those that may lie anywhere take them.
   CHECK(takes(all + "queued a 4\nqueued b 2 one leaf") == "+n1 +n2 +n3 +n4 +n5 +n6");
   CHECK(takes(all + "queued a 3 near leaf") == "+n1 +n2 +n3");  // it does not insist
+  CHECK(takes(all + "engine n4\nengine n5\nqueued a 2 one leaf image") == "+n4 +n5");
 }
 
 TEST_CASE("a cluster's reason counts no nodes for a job that insists on a place") {
