@@ -166,6 +166,28 @@ TEST_CASE("each job has its own GPUs, near one memory where that can be") {
   CHECK(w.node("n1").state == NodeState::idle);
 }
 
+TEST_CASE("jobs that share a node have ports of their own, whatever came and went before") {
+  World w;
+  gpu_cluster(w, 1, 3);
+  submit_part(w, "a", 1, 1);
+  submit_part(w, "b", 1, 1);
+  w.settle();
+  const std::uint32_t ports_of_a = w.job("a").first_port;
+  std::set<std::uint32_t> seen;
+  for (int i = 0; i < 100; ++i) {  // each begins to look at another place: at a's and b's, too
+    const std::string name = "c" + std::to_string(i);
+    submit_part(w, name, 1, 1);
+    w.settle();
+    REQUIRE(w.job(name).state == JobState::running);
+    REQUIRE(w.job(name).first_port != ports_of_a);
+    REQUIRE(w.job(name).first_port != w.job("b").first_port);
+    seen.insert(w.job(name).first_port);
+    w.head_exits(name, 0);
+    w.settle();
+  }
+  CHECK(seen.size() > 40);
+}
+
 TEST_CASE("a shared node that is lost ends all its jobs, each on its own") {
   World w;
   gpu_cluster(w, 2, 4);

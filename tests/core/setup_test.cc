@@ -114,6 +114,22 @@ TEST_CASE("a node whose set-up failed is unusable, with the reason, and is tried
   CHECK(w.node("n1").reason.empty());
 }
 
+TEST_CASE("pauses between set-ups that fail grow twofold, up to the longest") {
+  World w;
+  w.nodes(1);
+  w.agents.at("n1").setup_error = kFailed;
+  w.cluster("nc6", with_task(1));
+  w.settle();
+  DurationMs expected = w.settings.setup_retry_ms;
+  for (int failures = 1; failures <= 10; ++failures) {
+    REQUIRE(w.node("n1").state == NodeState::unusable);
+    CHECK(w.node("n1").setup_retry_ms - w.node("n1").state_changed_ms == expected);
+    w.wait(expected + 1'000);
+    expected = std::min(2 * expected, w.settings.setup_retry_longest_ms);
+  }
+  CHECK(expected == w.settings.setup_retry_longest_ms);
+}
+
 TEST_CASE(
     "a volume of a node's set-up stops to work: the job fails with its error, the node is unusable until it is set up "
     "again") {
