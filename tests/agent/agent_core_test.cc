@@ -153,6 +153,7 @@ TEST_CASE("a lease for ever does not end, and one in grace is cut short by the l
   node.now += 1'000'000'000;
   node.step(Tick{});
   CHECK(node.state() == HoldingState::preparing);
+  CHECK(node.core->next_deadline() > node.now);  // and asks for no tick
 
   Node other;
   other.run_job();
@@ -161,6 +162,32 @@ TEST_CASE("a lease for ever does not end, and one in grace is cut short by the l
   other.step(Tick{});
   REQUIRE(other.did<Stop>() != nullptr);
   CHECK(other.did<Stop>()->grace_ms == 0);
+  other.step(Cleaned{kJob, {}});
+  CHECK(other.core->next_deadline() > other.now);
+}
+
+TEST_CASE("what is kept of renewals is never older than a twentieth of the shortest lease that counts") {
+  Node node;
+  auto longer = order(HoldingPhase::prepare, {JobId{18}, 1}), for_ever = order(HoldingPhase::prepare, {JobId{19}, 1});
+  longer.lease_ms = 1'000'000;
+  for_ever.lease_ms = kForever;
+  node.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare), longer, for_ever})});
+  node.acknowledge();
+  for (int report = 0; report < 20; ++report) {
+    node.now += 1'000;
+    node.step(Tick{});
+    node.acknowledge();
+    CHECK(node.now - node.spool.acked_send_ms <= 500);
+  }
+  // Without the short one no write is worth it.
+  node.step(OrdersArrived{orders(2, {longer, for_ever})});
+  node.step(Cleaned{kJob, {}});
+  node.acknowledge();
+  const TimeMs kept = node.spool.acked_send_ms;
+  node.now += 1'000;
+  node.step(Tick{});
+  node.acknowledge();
+  CHECK(node.spool.acked_send_ms == kept);
 }
 
 TEST_CASE("a restarted agent counts its leases from what was acknowledged before") {
@@ -276,6 +303,37 @@ TEST_CASE("a change is reported in full until a report that holds it is acknowle
   CHECK(node.did<SendSame>() != nullptr);
 }
 
+TEST_CASE("orders that say the same again are nothing to report") {
+  Node node;
+  node.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare)})});
+  node.acknowledge();
+  node.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare)})});
+  CHECK(node.actions.empty());
+}
+
+TEST_CASE("what comes too late changes nothing, and what hangs is told once") {
+  Node node;
+  node.step(OrdersArrived{orders(1, {order(HoldingPhase::prepare)})});
+  node.step(Stuck{kJob, "process 7 waits in nfs"});  // nothing is being stopped
+  CHECK(node.core->holdings().at(kJob).stuck.empty());
+  node.step(Prepared{kJob, std::nullopt});
+  node.step(ImageKnown{kJob, "sha256:2"});
+  CHECK(node.core->holdings().at(kJob).image_digest.empty());
+  node.step(OrdersArrived{orders(2, {order(HoldingPhase::stop)})});
+  node.acknowledge();
+  for (const auto& late : {std::optional(0), std::optional<int>()}) node.step(HeadEnded{kJob, late, {}});
+  node.step(PeerLost{kJob, {}});
+  CHECK(node.state() == HoldingState::stopping);
+  node.step(Stuck{kJob, "process 7 waits in nfs"});
+  REQUIRE(node.did<SendReport>() != nullptr);
+  CHECK(node.did<SendReport>()->report.holdings.at(0).stuck == "process 7 waits in nfs");
+  node.acknowledge();
+  node.step(Stuck{kJob, "process 7 waits in nfs"});
+  CHECK(node.actions.empty());
+  node.step(Cleaned{kJob, {}});
+  CHECK(node.did<SendReport>()->report.holdings.at(0).stuck.empty());
+}
+
 TEST_CASE("failures are told apart: could not prepare, lost, ended") {
   const NodeError error{.code = "JobPreparationFailed", .message = "exit 3"};
   Node failed;
@@ -309,6 +367,11 @@ TEST_CASE("a GPU has one owner until nothing is left of the old one") {
   CHECK(node.state(other) == HoldingState::failed);
   CHECK(node.core->holdings().at(other).error.infrastructure);
   CHECK(node.did<Prepare>() == nullptr);
+  const AttemptId third{JobId{19}, 1};
+  auto beside = order(HoldingPhase::prepare, third);
+  beside.gpu_uuids = {"g1"};
+  node.step(OrdersArrived{orders(3, {second, beside})});
+  CHECK(node.state(third) == HoldingState::preparing);
 }
 
 TEST_CASE("orders of another store wait until nothing of the old one lives") {

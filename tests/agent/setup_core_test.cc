@@ -41,6 +41,7 @@ TEST_CASE("a restarted agent goes on with the set-up it knows, and with nothing 
   node.step(SetUpEnded{40, std::nullopt});
   node.restart();
   CHECK(node.did<SetUp>() == nullptr);
+  CHECK(node.did<TakeDownSetup>() == nullptr);
   CHECK(node.core->setup()->state == SetupState::done);
   node.connect();
   node.step(OrdersArrived{orders(2)});
