@@ -22,7 +22,8 @@ std::pair<std::uint32_t, std::uint32_t> counts(std::istringstream& words) {
 }
 
 // What becomes of a node.
-const std::map<std::string, void (*)(Node&)> kChanges{
+using Change = void (*)(Node&);
+const std::map<std::string, Change> kChanges{
     {"cut", [](Node& node) { node.live.reachable = false; }},
     {"drained",
      [](Node& node) {
@@ -67,7 +68,7 @@ struct Builder {
   }
 
   // Of one by name, or of so many of the last ones.
-  void change_nodes(std::istringstream& words, void (*change)(Node&)) {
+  void change_nodes(std::istringstream& words, Change change) {
     std::string which;
     words >> which;
     if (which.starts_with('n')) return change(state.nodes.at({99 + std::stoull(which.substr(1))}));
