@@ -15,6 +15,9 @@
 #include "controller/core/core.h"
 #include "controller/plan/plan.h"
 
+// jemalloc's, as in the controller; builds with sanitizers have none.
+extern "C" int mallctl(const char*, void*, std::size_t*, void*, std::size_t) __attribute__((weak));
+
 namespace {
 
 using namespace trainyard;
@@ -236,8 +239,15 @@ double one_end_ms(std::uint32_t nodes, std::uint32_t jobs, std::uint32_t tasks) 
   return median_plan_ms(bench, fmt::format("4 of {} nodes came free, {} jobs", nodes, jobs + tasks).c_str());
 }
 
+// What is allocated, rounded as the allocator rounds it.
 std::size_t heap_bytes() {
-  return ::mallinfo2().uordblks + ::mallinfo2().hblkhd;
+  if (::mallctl == nullptr) return ::mallinfo2().uordblks + ::mallinfo2().hblkhd;
+  ::mallctl("thread.tcache.flush", nullptr, nullptr, nullptr, 0);
+  std::uint64_t epoch = 1;  // brings the figures up to date
+  ::mallctl("epoch", nullptr, nullptr, &epoch, sizeof epoch);
+  std::size_t bytes = 0, size = sizeof bytes;
+  ::mallctl("stats.allocated", &bytes, &size, nullptr, 0);
+  return bytes;
 }
 
 // The heap's growth for each, all indexes included.
