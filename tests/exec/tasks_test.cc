@@ -73,6 +73,9 @@ TEST_CASE("distributed TensorFlow: a correct TF_CONFIG with a chief beside Batch
     CHECK(tf_config(launch, number)["task"] == nlohmann::json({{"type", type}, {"index", index}}));
     CHECK(variables_of(launch, number).at("AZ_BATCHAI_TASK_INDEX") == old_index);
   };
+  CHECK(variables_of(launch, 0).at("AZ_BATCHAI_TASK_TYPE") == "ps");
+  CHECK(variables_of(launch, 1).at("AZ_BATCHAI_TASK_TYPE") == "master");
+  CHECK(variables_of(launch, 2).at("AZ_BATCHAI_TASK_TYPE") == "worker");
   is(0, "ps", 0, "0");
   is(1, "chief", 0, "0");
   is(2, "worker", 0, "1");  // Batch AI's own index counts the master
@@ -82,6 +85,28 @@ TEST_CASE("distributed TensorFlow: a correct TF_CONFIG with a chief beside Batch
   CHECK(task_script(launch, tasks[3]).find("train.py --worker") != std::string::npos);
   CHECK(ports_of(launch, 0) == std::vector<std::uint32_t>{20000, 20001, 20002});
   CHECK(ports_of(launch, 1) == std::vector<std::uint32_t>{20000});
+}
+
+TEST_CASE("processes of a node have its GPUs in parts where their framework knows no local rank") {
+  Launch launch = launch_of(Toolkit::tensor_flow, 2);
+  launch.spec.parameter_server_count = 1;
+  launch.spec.worker_count = 3;  // the first and the last on node 1
+  using Gpus = std::vector<std::string>;
+  const auto gpus_of = [&](std::size_t number, const Gpus& gpus) {
+    return gpus_of_task(launch, tasks_of(launch), number, gpus);
+  };
+  const Gpus four{"g0", "g1", "g2", "g3"};
+  CHECK(gpus_of(0, four).empty());  // a parameter server
+  CHECK(gpus_of(1, four) == Gpus{"g0", "g1"});
+  CHECK(gpus_of(2, four) == four);
+  CHECK(gpus_of(3, four) == Gpus{"g2", "g3"});
+  CHECK(gpus_of(3, {"g0", "g1", "g2"}) == Gpus{"g1"});
+  CHECK(gpus_of(1, {"g0"}) == Gpus{"g0"});  // too few for each to have one: all have it
+  CHECK(gpus_of(3, {"g0"}) == Gpus{"g0"});
+  CHECK(gpus_of(3, {}).empty());
+  launch.spec.toolkit = Toolkit::torchrun;
+  launch.spec.process_count = 4;
+  CHECK(gpus_of(1, four) == four);  // it takes that of its LOCAL_RANK
 }
 
 TEST_CASE("TensorFlow's defaults: a worker per node and a parameter server, or one process alone") {

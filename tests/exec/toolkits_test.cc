@@ -204,6 +204,7 @@ TEST_CASE("the job's variables are complete and expanded, and the user's cannot 
                              {"TWICE", "$TIMELINE:$NOT_DECLARED:"},
                              {"PATH", "/opt/bin:$PATH"},
                              {"TRAINYARD_SOCKET", "/evil"},
+                             {"TRAINYARD_TASK_INDEX", "7"},  // a job array's: the controller gave it
                              {"OMPI_MCA_plm_rsh_agent", "ssh"}};
   const auto environment = job_environment(launch, 1, {"GPU-a", "GPU-b"}, paths(), facts());
   CHECK(value(environment, "AZ_BATCHAI_JOB_MOUNT_ROOT") == "/w/j/7.1/mounts");
@@ -219,6 +220,7 @@ TEST_CASE("the job's variables are complete and expanded, and the user's cannot 
   CHECK(value(environment, "TWICE") == value(environment, "TIMELINE") + "::");
   CHECK(value(environment, "PATH") == "/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
   CHECK(value(environment, "TRAINYARD_SOCKET") == "/s/7.1/launch/socket");
+  CHECK(value(environment, "TRAINYARD_TASK_INDEX") == "7");
   CHECK(value(environment, "OMPI_MCA_plm_rsh_agent") == "/usr/bin/trainyard-rsh");
   CHECK(value(environment, "AZ_BATCHAI_TASK_INDEX") == "1");
   CHECK(value(environment, "AZ_BATCHAI_NUM_GPUS") == "2");
