@@ -203,7 +203,7 @@ TEST_CASE("NVLink: bridged GPUs are an island, all at a switch are one, what has
   };
   using Numbers = std::map<std::string, std::int32_t>;
   CHECK(numbers() == Numbers{{"GPU-a", -1}, {"MIG-1", -1}, {"GPU-b", -1}, {"GPU-c", -1}, {"GPU-d", -1}});
-  driver.note(".links", "GPU-a GPU-c\nGPU-a GPU-c\nGPU-c GPU-a\nGPU-b npu\nGPU-b GPU-d\nGPU-d GPU-b\n");
+  driver.note(".links", "GPU-a GPU-c\nGPU-a GPU-c\nGPU-c GPU-a\nGPU-b npu\nGPU-b GPU-d\nGPU-d npu\nGPU-d GPU-b\n");
   CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", 1}, {"GPU-c", 0}, {"GPU-d", 1}});
   driver.note(".links", "GPU-a GPU-c\nGPU-c GPU-a\nGPU-b -GPU-d\nGPU-d -GPU-b\nGPU-b npu\nGPU-d npu\n");
   CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", -1}, {"GPU-c", 0}, {"GPU-d", -1}});
@@ -213,6 +213,8 @@ TEST_CASE("NVLink: bridged GPUs are an island, all at a switch are one, what has
     driver.note(".no-types", "");
     driver.note(".links", "GPU-a switch\nGPU-b switch\nGPU-c npu\nGPU-d npu\n");
     CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", 0}, {"GPU-c", -1}, {"GPU-d", -1}});
+    driver.note(".links", "GPU-a GPU-c\nGPU-c GPU-a\nGPU-b GPU-d\nGPU-d GPU-b\n");
+    CHECK(numbers() == Numbers{{"GPU-a", 0}, {"MIG-1", -1}, {"GPU-b", 1}, {"GPU-c", 0}, {"GPU-d", 1}});
   }
 }
 
