@@ -43,6 +43,14 @@ using Names = std::vector<std::string>;
 
 }  // namespace
 
+TEST_CASE("an array whose tasks all run has none to come") {
+  World w;
+  w.ready_cluster(2);
+  REQUIRE(w.command(many("two", 2)).ok());
+  w.settle();
+  CHECK(shown(w, "two").reason == "0 of 2 tasks have ended, 2 running");
+}
+
 TEST_CASE("100,000 tasks are one record, of which as many are jobs as may start soon") {
   World w;
   w.ready_cluster(2);

@@ -77,6 +77,10 @@ TEST_CASE("a request id answers the first answer again, also an error; for somet
   w.submit("later", 1);
   CHECK(w.command(TerminateJob{World::job_ref("later")}, "r2", "f3").error() == missing.error());
   CHECK(w.job("later").state == JobState::queued);
+  w.now += w.settings.request_keep_ms / 2;
+  w.step(Tick{});
+  CHECK(w.command(TerminateJob{World::job_ref("later")}, "r2", "f3").error() == missing.error());
+  CHECK(w.state().requests.size() == 2);
   w.now += w.settings.request_keep_ms;
   w.step(Tick{});
   CHECK(w.state().requests.empty());
