@@ -14,13 +14,6 @@
 #include "common/wall_clock.h"
 
 namespace trainyard::agent {
-namespace {
-
-std::string wall_time() {
-  return iso8601(wall_clock_ms());
-}
-
-}  // namespace
 
 bool is_machines_fault(Code code) {
   return code == Code::deadline_exceeded || code == Code::unavailable || code == Code::resource_exhausted ||
@@ -123,7 +116,7 @@ void give_back_beyond(const std::string& path, std::uint64_t most) {
 void say_in(const Place& place, const std::string& node_name, const std::string& line) {
   spdlog::info("{}: {}", place.name, line);
   const UniqueFd file(::open(place.log("execution.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  const std::string text = fmt::format("{} {}: {}\n", wall_time(), node_name, line);
+  const std::string text = fmt::format("{} {}: {}\n", iso8601(wall_clock_ms()), node_name, line);
   if (file.valid() && !write_fully(file.get(), text.data(), text.size())) {
     spdlog::warn("{}: cannot write the execution log", place.name);
   }

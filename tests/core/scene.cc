@@ -71,7 +71,9 @@ struct Builder {
   void change_nodes(std::istringstream& words, Change change) {
     std::string which;
     words >> which;
-    if (which.starts_with('n')) return change(state.nodes.at({99 + std::stoull(which.substr(1))}));
+    for (auto& [id, node] : state.nodes) {
+      if (node.name == which) return change(node);
+    }
     auto node = state.nodes.rbegin();
     for (auto count = std::stoul(which); count > 0; ++node, --count) change(node->second);
   }
